@@ -1,0 +1,172 @@
+"""Checked dataclass fields, and building objects from plain config dictionaries.
+
+Attacks, threats, objectives, defenses and models are dataclasses whose fields
+say what they accept. The same declaration serves direct construction, building
+from a config by registry name, and the help text.
+"""
+
+import dataclasses
+import difflib
+import numbers
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import jax
+import numpy as np
+from flax import struct
+
+Registry = Mapping[str, Callable[..., Any]]
+
+
+class UsageError(ValueError):
+    """A mistake in a flag, a config field or the data, told in one line."""
+
+
+def leaf(default: Any = dataclasses.MISSING, *, minimum=None, maximum=None):
+    """A swept number: a pytree leaf, so it is traced and never recompiles."""
+    return _field(default, True, minimum=minimum, maximum=maximum)
+
+
+def static(
+    default: Any = dataclasses.MISSING, *, minimum=None, maximum=None, choices=None
+):
+    """A count or a choice: part of the compiled program, not of its inputs."""
+    return _field(default, False, minimum=minimum, maximum=maximum, choices=choices)
+
+
+def part(registry: Callable[[], Registry], default: Any = dataclasses.MISSING):
+    """A field holding another object, built from its own spec by `registry()`."""
+    return _field(default, True, registry=registry)
+
+
+def _field(default, pytree_node, **metadata):
+    metadata = {k: v for k, v in metadata.items() if v is not None}
+    if isinstance(default, (dict, list)) or dataclasses.is_dataclass(default):
+        kwargs = {"default_factory": lambda: default}
+    else:
+        kwargs = {"default": default}
+    return struct.field(pytree_node=pytree_node, metadata=metadata, **kwargs)
+
+
+def check(obj: Any) -> None:
+    """Checks the bounds and choices of `obj`'s fields; call in `__post_init__`.
+
+    Traced and abstract values pass unseen: only concrete numbers are compared.
+
+    Raises:
+      UsageError: a field is outside its declared bounds or choices.
+    """
+    name = type(obj).__name__
+    for field in dataclasses.fields(obj):
+        value, rule = getattr(obj, field.name), field.metadata
+        if "choices" in rule and value not in rule["choices"]:
+            allowed = ", ".join(map(repr, rule["choices"]))
+            raise UsageError(f"{name}.{field.name} is {value!r}; allowed: {allowed}")
+        if not isinstance(value, (numbers.Real, np.ndarray, jax.Array)):
+            continue
+        if isinstance(value, jax.core.Tracer) or np.size(value) == 0:
+            continue
+        low, high = rule.get("minimum"), rule.get("maximum")
+        if low is None and high is None:
+            continue
+        value = np.asarray(value)
+        if np.any(np.isnan(value)) or (low is not None and np.any(value < low)):
+            raise UsageError(f"{name}.{field.name} is {value}; it must be >= {low}")
+        if high is not None and np.any(value > high):
+            raise UsageError(f"{name}.{field.name} is {value}; it must be <= {high}")
+
+
+def lookup(name: Any, registry: Registry, where: str) -> Callable[..., Any]:
+    """The registered constructor called `name`.
+
+    Raises:
+      UsageError: the name is unknown; the message lists the known ones.
+    """
+    if name not in registry:
+        near = difflib.get_close_matches(str(name), registry, n=1)
+        hint = f" (did you mean {near[0]!r}?)" if near else ""
+        known = ", ".join(sorted(registry))
+        raise UsageError(f"{where}: unknown name {name!r}{hint}; known: {known}")
+    return registry[name]
+
+
+def build(spec: Mapping[str, Any], registry: Registry, where: str) -> Any:
+    """Builds the object that a config dictionary describes.
+
+    Args:
+      spec: `name` is looked up in `registry`; the rest are constructor fields.
+        Fields declared with `part` are built in turn.
+      registry: name -> dataclass, or function with typed keyword arguments.
+      where: the config path of `spec`, for error messages.
+
+    Raises:
+      UsageError: unknown name or field, missing field, wrong type, bad value.
+    """
+    fields = dict(spec)
+    if "name" not in fields:
+        raise UsageError(f"{where}: the field 'name' is missing")
+    make = lookup(fields.pop("name"), registry, where)
+    return construct(make, fields, where)
+
+
+def construct(make: Callable[..., Any], fields: Mapping[str, Any], where: str) -> Any:
+    """Calls `make(**fields)` after checking names and types; see `build`."""
+    declared = {f.name: f for f in dataclasses.fields(make) if f.init}
+    declared = {k: f for k, f in declared.items() if k not in ("parent", "name")}
+    for key in fields:
+        if key not in declared:
+            near = difflib.get_close_matches(key, declared, n=1)
+            hint = f" (did you mean {near[0]!r}?)" if near else ""
+            raise UsageError(
+                f"{where}: unknown field {key!r}{hint}; allowed: {', '.join(declared)}"
+            )
+    built = {}
+    for key, value in fields.items():
+        field = declared[key]
+        if "registry" in field.metadata and not hasattr(value, "__dataclass_fields__"):
+            built[key] = _build_part(value, field.metadata["registry"](), where, key)
+        else:
+            built[key] = _typed(value, field, f"{where}.{key}")
+    try:
+        return make(**built)
+    except UsageError as error:
+        raise UsageError(f"{where}: {error}") from None
+    except TypeError as error:
+        raise UsageError(f"{where}: {error}") from None
+
+
+def _build_part(value, registry, where, key):
+    if value is None:
+        return None
+    if isinstance(value, str):
+        value = {"name": value}
+    if isinstance(value, (list, tuple)):
+        specs = [{"name": v} if isinstance(v, str) else v for v in value]
+        return tuple(
+            build(v, registry, f"{where}.{key}[{i}]") for i, v in enumerate(specs)
+        )
+    return build(value, registry, f"{where}.{key}")
+
+
+def _typed(value, field, where):
+    """`value` as the annotation of `field` asks, or an error that names it."""
+    kinds = str(field.type)
+    wants_bool, wants_str = "bool" in kinds, "str" in kinds
+    is_number = isinstance(value, numbers.Real) and not isinstance(value, bool)
+    if "float" in kinds and is_number:
+        return float(value)
+    if "int" in kinds and is_number and float(value).is_integer():
+        return int(value)
+    simple = any(kind in kinds for kind in ("float", "int", "bool", "str"))
+    optional = value is None and "None" in kinds
+    fits = (
+        optional
+        or not simple
+        or (wants_bool and isinstance(value, bool))
+        or (wants_str and isinstance(value, str))
+        or ("tuple" in kinds and isinstance(value, (tuple, list)))
+    )
+    if not fits:
+        label = getattr(field.type, "__name__", kinds)
+        raise UsageError(f"{where} is {value!r}; it must be of type {label}")
+    return tuple(value) if isinstance(value, list) else value
