@@ -1,0 +1,26 @@
+"""Image classifiers in Flax linen, and the registry of their names.
+
+All take normalized images [n, h, w, c] and return float32 logits; see
+`layers.ImageClassifier` for the feature maps they offer.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+from jaxadv.models import resnet, small, wide_resnet
+
+MODELS: dict[str, Callable[..., Any]] = {
+    "mlp": small.MLP,
+    "all_cnn": small.AllCNN,
+    "lenet": small.LeNet,
+    "lenet_v2": small.LeNetV2,
+    "resnet18": resnet.ResNet18,
+    "resnet34": resnet.ResNet34,
+    "resnet50": resnet.ResNet50,
+    "resnet18_imagenet": resnet.ResNet18ImageNet,
+    "resnet34_imagenet": resnet.ResNet34ImageNet,
+    "resnet50_imagenet": resnet.ResNet50ImageNet,
+    "preact_resnet18": resnet.PreActResNet18,
+    "wrn_28_10": wide_resnet.WRN28x10,
+    "wrn_34_10": wide_resnet.WRN34x10,
+}
