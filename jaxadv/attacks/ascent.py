@@ -1,0 +1,146 @@
+"""Projected gradient ascent: PGD, momentum PGD and their one-step relatives."""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from flax import struct
+
+from jaxadv import specs
+from jaxadv.attacks import base
+from jaxadv.objectives import OBJECTIVES, CrossEntropy
+from jaxadv.threats import THREATS
+
+SCHEDULES = {
+    "constant": lambda t: jnp.ones_like(t),
+    "linear": lambda t: 1 - t,
+    "cosine": lambda t: 0.5 * (1 + jnp.cos(jnp.pi * t)),
+    "halving": lambda t: 0.5 ** jnp.floor(4 * t),
+}
+
+
+@struct.dataclass
+class AscentState:
+    key: jax.Array
+    count: jax.Array
+    params: Any
+    velocity: Any
+    best: base.Best
+    done: jax.Array
+
+
+@struct.dataclass
+class Ascent:
+    """Projected steepest ascent of an objective inside a threat.
+
+    With a random start this is PGD (Madry et al., "Towards deep learning models
+    resistant to adversarial attacks", 2018); with `momentum`, MI-FGSM (Dong et
+    al., "Boosting adversarial attacks with momentum", 2018, alg. 1).
+
+    Attributes:
+      threat: where to look.
+      objective: what to make larger.
+      steps: gradient steps of one restart.
+      step_size: the length of a step in the threat's own norm, or None.
+      rel_step_size: the same as a fraction of the budget; exactly one is given.
+      restarts: independent random starts; the first success is kept.
+      momentum: decay of the accumulated l1-normalized gradients; None for none.
+      random_start: start at a random point of the threat, else at the image.
+      schedule: how the step shrinks over the steps: constant, linear, cosine, or
+        halving (four levels).
+      keep: "best" returns the most broken point visited, "last" the last one.
+      early_stop: stop at the first success; for evaluation, where only success
+        counts.
+    """
+
+    threat: Any = specs.part(lambda: THREATS)
+    objective: Any = specs.part(lambda: OBJECTIVES, CrossEntropy())
+    steps: int = specs.static(10, minimum=0)
+    step_size: float | None = specs.leaf(None, minimum=0.0)
+    rel_step_size: float | None = specs.leaf(None, minimum=0.0)
+    restarts: int = specs.static(1, minimum=1)
+    momentum: float | None = specs.leaf(None, minimum=0.0)
+    random_start: bool = specs.static(True)
+    schedule: str = specs.static("constant", choices=tuple(SCHEDULES))
+    keep: str = specs.static("best", choices=("best", "last"))
+    early_stop: bool = specs.static(False)
+
+    def __post_init__(self):
+        specs.check(self)
+        if (self.step_size is None) == (self.rel_step_size is None):
+            raise specs.UsageError(
+                "Ascent: give exactly one of step_size and rel_step_size"
+            )
+
+    def init(self, key, model, image, label) -> AscentState:
+        key, start = jax.random.split(key)
+        params = self.threat.init(start, image)
+        if not self.random_start:
+            params = jax.tree.map(jnp.zeros_like, params)
+        velocity = None
+        if self.momentum is not None:
+            velocity = jax.tree.map(jnp.zeros_like, params)
+        return AscentState(
+            key=key,
+            count=jnp.zeros((), jnp.int32),
+            params=params,
+            velocity=velocity,
+            best=base.Best.none(params),
+            done=jnp.zeros((), bool),
+        )
+
+    def step(self, state: AscentState, model, image, label) -> AscentState:
+        key = jax.random.fold_in(state.key, state.count)
+
+        def value(params):
+            return self.objective(model, self.threat.apply(params, image), label, key)
+
+        params = state.params
+        grad, velocity = self._accumulate(jax.grad(value)(params), state.velocity)
+        best, done = state.best, state.done
+        if self.keep == "best" or self.early_stop:
+            here = self.threat.apply(params, image)
+            goal = base.goal_at(self.objective, model, here, label, key)
+            best = best.update(params, goal)
+        if self.early_stop:
+            done = best.broken
+        move = self._move(self.threat.direction(grad, params, image), state.count)
+        params = jax.tree.map(jnp.add, params, move)
+        params = self.threat.project(params, image)
+        return AscentState(
+            key=state.key,
+            count=state.count + 1,
+            params=params,
+            velocity=velocity,
+            best=best,
+            done=done,
+        )
+
+    def finish(self, state: AscentState, model, image, label):
+        if self.keep == "last" and not self.early_stop:
+            return state.params
+        return state.best.or_last(state.params)
+
+    def _accumulate(self, grad, velocity):
+        if self.momentum is None:
+            return grad, None
+        total = sum(jnp.sum(jnp.abs(g)) for g in jax.tree.leaves(grad))
+        usable = jnp.isfinite(total) & (total > 0)
+        scale = jnp.where(usable, 1 / jnp.where(usable, total, 1.0), 0.0)
+        velocity = jax.tree.map(
+            lambda v, g: self.momentum * v + jnp.where(usable, g, 0.0) * scale,
+            velocity,
+            grad,
+        )
+        return velocity, velocity
+
+    def _move(self, direction, count):
+        shrink = SCHEDULES[self.schedule](count / max(self.steps, 1))
+        if self.step_size is not None:
+            return jax.tree.map(lambda d: shrink * self.step_size * d, direction)
+        budget = self.threat.budget
+        if jax.tree.structure(budget) != jax.tree.structure(direction):
+            budget = jax.tree.map(lambda _: budget, direction)
+        return jax.tree.map(
+            lambda d, b: shrink * self.rel_step_size * b * d, direction, budget
+        )

@@ -1,0 +1,53 @@
+"""What attacks share: the state's common fields and the best point so far."""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from flax import struct
+
+
+@struct.dataclass
+class Best:
+    """The broken point with the largest goal so far.
+
+    Attributes:
+      params: a point of the threat.
+      goal: [] what `objective.goal` gave there; below 0 while nothing is broken.
+    """
+
+    params: Any
+    goal: jax.Array
+
+    @classmethod
+    def none(cls, params) -> "Best":
+        return cls(params, jnp.full((), -jnp.inf))
+
+    def update(self, params, goal) -> "Best":
+        """Keeps the better of the two; a NaN goal never wins."""
+        better = goal > self.goal
+        return Best(
+            select(better, params, self.params), jnp.where(better, goal, self.goal)
+        )
+
+    @property
+    def broken(self) -> jax.Array:
+        return self.goal >= 0
+
+    def or_last(self, params):
+        """The broken point if there is one, else `params`."""
+        return select(self.broken, self.params, params)
+
+
+def select(condition, on_true, on_false):
+    """`jnp.where` over pytrees; no branch, so nothing is compiled twice."""
+    return jax.tree.map(lambda a, b: jnp.where(condition, a, b), on_true, on_false)
+
+
+def goal_at(objective, model, image, label, key):
+    """`objective.goal` of the model's logits at `image`.
+
+    Beside a gradient of the same objective at the same image and key the network
+    is not run again: the compiler merges the two equal forward passes.
+    """
+    return objective.goal(model(image, key), label)

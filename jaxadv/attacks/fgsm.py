@@ -1,0 +1,54 @@
+"""The one-step attack that maximizes the linearized objective exactly."""
+
+from typing import Any, ClassVar
+
+import jax
+import jax.numpy as jnp
+from flax import struct
+
+from jaxadv import specs
+from jaxadv.objectives import OBJECTIVES, CrossEntropy
+from jaxadv.threats import THREATS
+
+
+@struct.dataclass
+class FgsmState:
+    key: jax.Array
+    count: jax.Array
+    params: Any
+    done: jax.Array
+
+
+@struct.dataclass
+class Fgsm:
+    """Moves from the clean image to the maximizer of its linear approximation.
+
+    In the l-infinity ball this is x + eps sign(grad), clipped: the fast gradient
+    sign method (Goodfellow et al., "Explaining and harnessing adversarial
+    examples", 2015). In other balls it is the exact maximizer over ball and box.
+
+    Attributes:
+      threat: where to look; it must have `maximize`.
+      objective: what to make larger.
+    """
+
+    threat: Any = specs.part(lambda: THREATS)
+    objective: Any = specs.part(lambda: OBJECTIVES, CrossEntropy())
+    steps: ClassVar[int] = 1
+    restarts: ClassVar[int] = 1
+
+    def init(self, key, model, image, label) -> FgsmState:
+        params = jax.tree.map(jnp.zeros_like, self.threat.init(key, image))
+        return FgsmState(key, jnp.zeros((), jnp.int32), params, jnp.zeros((), bool))
+
+    def step(self, state: FgsmState, model, image, label) -> FgsmState:
+        def value(params):
+            perturbed = self.threat.apply(params, image)
+            return self.objective(model, perturbed, label, state.key)
+
+        grad = jax.grad(value)(state.params)
+        params = self.threat.maximize(grad, image)
+        return FgsmState(state.key, state.count + 1, params, state.done)
+
+    def finish(self, state: FgsmState, model, image, label):
+        return state.params

@@ -1,0 +1,101 @@
+"""The network under attack: weights and preprocessing, called on one image."""
+
+import dataclasses
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from flax import linen as nn
+from flax import struct
+
+
+@struct.dataclass
+class Classifier:
+    """Weights and preprocessing of one network, called on ONE image in [0, 1].
+
+    The weights are pytree leaves, so a classifier is passed to compiled code as
+    an argument. An ensemble is a tuple of classifiers. Build it with
+    `from_linen` or `from_function`.
+
+    Attributes:
+      variables: whatever `apply` needs, usually `{"params": …, "batch_stats": …}`.
+      mean: [c] or scalar, subtracted from the image, in [0, 1] units.
+      std: [c] or scalar, divides the centred image, in [0, 1] units.
+      apply: `(variables, normalized image [h, w, c], key) -> (logits, features)`.
+    """
+
+    variables: Any
+    mean: Any = 0.0
+    std: Any = 1.0
+    apply: Callable[..., Any] = struct.field(pytree_node=False, default=None)  # type: ignore
+
+    @classmethod
+    def from_linen(
+        cls, module: nn.Module, variables: Any, mean=0.0, std=1.0, rngs=()
+    ) -> "Classifier":
+        """A classifier from a linen module in evaluation mode.
+
+        Args:
+          module: called as `module(images [n, h, w, c], train=False)`; feature
+            taps are what it sows as `features/taps`.
+          variables: its variable collections.
+          mean: [c] or scalar; see the class.
+          std: [c] or scalar; see the class.
+          rngs: names of the random streams that a stochastic module draws from.
+        """
+        return cls(variables, _row(mean), _row(std), _Linen(module, tuple(rngs)))
+
+    @classmethod
+    def from_function(
+        cls, function: Callable[..., Any], variables: Any, mean=0.0, std=1.0
+    ) -> "Classifier":
+        """A classifier from any pure `function(variables, image, key) -> logits`.
+
+        An nnx model is `from_function(lambda s, x, key: nnx.merge(graph, s)(x),
+        state)` with `graph, state = nnx.split(model)`; an equinox model is
+        `from_function(lambda m, x, key: m(x), model)`. Keep one function object:
+        another one is another program and compiles again.
+        """
+        return cls(variables, _row(mean), _row(std), _Function(function))
+
+    def __call__(self, image: jax.Array, key: jax.Array | None = None) -> jax.Array:
+        """Logits [classes], float32, of one image [h, w, c] in [0, 1]."""
+        return self.apply(self.variables, self._normalize(image), key)[0]
+
+    def features(self, image: jax.Array, key: jax.Array | None = None) -> tuple:
+        """The feature taps of one image, a tuple of [h, w, c], first layer first."""
+        return self.apply(self.variables, self._normalize(image), key)[1]
+
+    def _normalize(self, image):
+        return (image - self.mean) / self.std
+
+
+def _row(value):
+    return jnp.asarray(value, jnp.float32)
+
+
+@dataclasses.dataclass(frozen=True)
+class _Linen:
+    """Compares by module, so that two classifiers of one kind share a program."""
+
+    module: nn.Module
+    rngs: tuple[str, ...]
+
+    def __call__(self, variables, image, key):
+        rngs = None
+        if self.rngs and key is not None:
+            rngs = {n: jax.random.fold_in(key, i) for i, n in enumerate(self.rngs)}
+        logits, sown = self.module.apply(
+            variables, image[None], train=False, rngs=rngs, mutable=["features"]
+        )
+        taps = sown.get("features", {}).get("taps", ())
+        return logits[0].astype(jnp.float32), tuple(tap[0] for tap in taps)
+
+
+@dataclasses.dataclass(frozen=True)
+class _Function:
+    function: Callable[..., Any]
+
+    def __call__(self, variables, image, key):
+        return self.function(variables, image, key).astype(jnp.float32), ()

@@ -1,0 +1,221 @@
+"""What an attack makes larger.
+
+An objective is called as `objective(model, image, label, key) -> scalar` on one
+image; `goal(logits, label)` is at least 0 exactly where the attack has succeeded.
+An objective that depends on the clean image has `bind(model, image, label, key)`,
+which the drivers call once before the attack starts.
+"""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from flax import struct
+
+from jaxadv import specs
+
+
+def cross_entropy(logits: jax.Array, label: jax.Array) -> jax.Array:
+    """-log softmax(logits [classes])[label], in nats."""
+    return jax.nn.logsumexp(logits) - logits[label]
+
+
+def margin(logits: jax.Array, label: jax.Array) -> jax.Array:
+    """Largest other logit minus the label's: positive where misclassified.
+
+    A tie goes to the attacker: an image counts as correctly classified only where
+    this is negative, so a constant network has accuracy 0, not 1.
+    """
+    others = jnp.where(jnp.arange(logits.shape[0]) == label, -jnp.inf, logits)
+    return jnp.max(others) - logits[label]
+
+
+def kl_divergence(reference: jax.Array, logits: jax.Array) -> jax.Array:
+    """KL(softmax(reference) || softmax(logits)) of two [classes], in nats."""
+    log_p, log_q = jax.nn.log_softmax(reference), jax.nn.log_softmax(logits)
+    return jnp.sum(jnp.exp(log_p) * (log_p - log_q))
+
+
+def dlr(logits: jax.Array, label: jax.Array) -> jax.Array:
+    """Difference-of-logits ratio, invariant to shift and scale of the logits.
+
+    With two classes the ratio is constant, so the plain margin is returned.
+    Source: Croce and Hein, "Reliable evaluation of adversarial robustness with
+    an ensemble of diverse parameter-free attacks", 2020, eq. 6.
+    """
+    if logits.shape[0] < 3:
+        return margin(logits, label)
+    top = jax.lax.top_k(logits, 3)[0]
+    return margin(logits, label) / _positive(top[0] - top[2])
+
+
+def targeted_dlr(logits: jax.Array, label: jax.Array, target: jax.Array) -> jax.Array:
+    """DLR towards `target`: larger as the target's logit passes the label's.
+
+    The third and fourth largest logits make the scale; with three classes the
+    third alone does, with two there is none. Source: as `dlr`, eq. 7.
+    """
+    gap = logits[target] - logits[label]
+    if logits.shape[0] < 3:
+        return gap
+    top = jax.lax.top_k(logits, min(4, logits.shape[0]))[0]
+    return gap / _positive(top[0] - jnp.mean(top[2:]))
+
+
+def _positive(scale):
+    return jnp.maximum(scale, 1e-12)
+
+
+@struct.dataclass
+class CrossEntropy:
+    """Cross-entropy to the label, in nats."""
+
+    goal = staticmethod(margin)
+
+    def __call__(self, model, image, label, key=None):
+        return cross_entropy(model(image, key), label)
+
+
+@struct.dataclass
+class Margin:
+    """The logit margin, flat beyond `kappa`.
+
+    Source: Carlini and Wagner, "Towards evaluating the robustness of neural
+    networks", 2017, objective f6 with confidence kappa.
+    """
+
+    kappa: float = specs.leaf(float("inf"), minimum=0.0)
+
+    __post_init__ = specs.check
+    goal = staticmethod(margin)
+
+    def __call__(self, model, image, label, key=None):
+        return jnp.minimum(margin(model(image, key), label), self.kappa)
+
+
+@struct.dataclass
+class DLR:
+    """Difference-of-logits ratio; see `dlr`."""
+
+    goal = staticmethod(margin)
+
+    def __call__(self, model, image, label, key=None):
+        return dlr(model(image, key), label)
+
+
+@struct.dataclass
+class KL:
+    """KL divergence from the clean prediction, in nats.
+
+    Source: Zhang et al., "Theoretically principled trade-off between robustness
+    and accuracy", 2019, eq. 5.
+
+    Attributes:
+      reference: [classes] logits of the clean image; set by `bind`.
+    """
+
+    reference: Any = None
+
+    goal = staticmethod(margin)
+
+    def bind(self, model, image, label, key=None):
+        reference = jax.lax.stop_gradient(model(image, key))
+        return self.replace(reference=reference)  # type: ignore[attr-defined]
+
+    def __call__(self, model, image, label, key=None):
+        return kl_divergence(self.reference, model(image, key))
+
+
+@struct.dataclass
+class TargetedCrossEntropy:
+    """Minus the cross-entropy to `target` (a class index), in nats."""
+
+    target: int = specs.leaf(minimum=0)
+
+    __post_init__ = specs.check
+
+    def goal(self, logits, label):
+        return -margin(logits, self.target)
+
+    def __call__(self, model, image, label, key=None):
+        return -cross_entropy(model(image, key), self.target)
+
+
+@struct.dataclass
+class TargetedMargin:
+    """The target's logit minus the largest other one, flat beyond `kappa`.
+
+    Source: as `Margin`.
+    """
+
+    target: int = specs.leaf(minimum=0)
+    kappa: float = specs.leaf(float("inf"), minimum=0.0)
+
+    __post_init__ = specs.check
+
+    def goal(self, logits, label):
+        return -margin(logits, self.target)
+
+    def __call__(self, model, image, label, key=None):
+        return jnp.minimum(-margin(model(image, key), self.target), self.kappa)
+
+
+@struct.dataclass
+class TargetedDLR:
+    """Difference-of-logits ratio towards `target`; see `targeted_dlr`."""
+
+    target: int = specs.leaf(minimum=0)
+
+    __post_init__ = specs.check
+
+    def goal(self, logits, label):
+        return -margin(logits, self.target)
+
+    def __call__(self, model, image, label, key=None):
+        return targeted_dlr(model(image, key), label, self.target)
+
+
+@struct.dataclass
+class Expectation:
+    """The mean of an objective over `samples` keys, for stochastic models.
+
+    Source: Athalye et al., "Synthesizing robust adversarial examples", 2018
+    (expectation over transformation).
+    """
+
+    objective: Any = specs.part(lambda: OBJECTIVES, CrossEntropy())
+    samples: int = specs.static(16, minimum=1)
+
+    __post_init__ = specs.check
+
+    def goal(self, logits, label):
+        return self.objective.goal(logits, label)
+
+    def bind(self, model, image, label, key=None):
+        return self.replace(  # type: ignore[attr-defined]
+            objective=bind(self.objective, model, image, label, key)
+        )
+
+    def __call__(self, model, image, label, key):
+        keys = jax.random.split(key, self.samples)
+        values = jax.vmap(lambda k: self.objective(model, image, label, k))(keys)
+        return jnp.mean(values)
+
+
+def bind(part, model, image, label, key):
+    """`part` with what depends on the clean image filled in, if it has any."""
+    if hasattr(part, "bind"):
+        return part.bind(model, image, label, key)
+    return part
+
+
+OBJECTIVES = {
+    "cross_entropy": CrossEntropy,
+    "dlr": DLR,
+    "expectation": Expectation,
+    "kl": KL,
+    "margin": Margin,
+    "targeted_cross_entropy": TargetedCrossEntropy,
+    "targeted_dlr": TargetedDLR,
+    "targeted_margin": TargetedMargin,
+}

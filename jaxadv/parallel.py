@@ -1,0 +1,178 @@
+"""All that knows about devices and processes: pmap, placement and gathering.
+
+`pmap` is in maintenance mode; the day it goes, this file alone changes. State is
+carried whole (`in_axes=None, out_axes=None`), never stacked by device. pmap does
+not check that such results agree on all devices: a forgotten mean is silent, so
+`assert_replicated` is for tests. Keys travel as integers and are folded inside.
+"""
+
+import inspect
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import numpy as np
+from jax.experimental import multihost_utils
+
+from jaxadv.specs import UsageError
+
+AXIS = "batch"
+
+
+def initialize(
+    distributed: bool,
+    coordinator: str | None = None,
+    processes: int | None = None,
+    process_id: int | None = None,
+) -> None:
+    """Joins the other processes of a run; call before any device is touched.
+
+    TPU pods, Slurm and Kubernetes are recognized without arguments; elsewhere
+    give the coordinator's `host:port`, the number of processes and this one's.
+
+    Raises:
+      UsageError: `distributed` where the cluster cannot be found out.
+    """
+    if not distributed:
+        return
+    try:
+        jax.distributed.initialize(coordinator, processes, process_id)
+    except (ValueError, RuntimeError) as error:
+        raise UsageError(
+            f"--distributed: {error}; give --coordinator, --processes, --process_id"
+        ) from None
+
+
+def is_primary() -> bool:
+    """Whether this process writes what all processes have in common."""
+    return jax.process_index() == 0
+
+
+def replicate(tree: Any) -> Any:
+    """Puts a tree whole on every local device, where `mapped` expects it.
+
+    Without this the first call of a mapped step compiles it twice.
+    """
+    return jax.device_put(tree, _local(jax.P()))
+
+
+def shard(rows: Any) -> Any:
+    """Host rows [n, ...] -> [local devices, n / devices, ...], one slice a device.
+
+    Raises:
+      UsageError: n is not divisible by the number of local devices.
+    """
+    devices = jax.local_device_count()
+
+    def place(x):
+        x = np.asarray(x)
+        if x.shape[0] % devices:
+            raise UsageError(
+                f"batch of {x.shape[0]} is not divisible by {devices} local devices"
+            )
+        x = x.reshape((devices, x.shape[0] // devices) + x.shape[1:])
+        return jax.device_put(x, _local(jax.P(AXIS)))
+
+    return jax.tree.map(place, rows)
+
+
+def unshard(rows: Any) -> Any:
+    """[local devices, b, ...] -> host rows [local devices * b, ...], as numpy."""
+    return jax.tree.map(
+        lambda x: np.asarray(x).reshape((-1,) + x.shape[2:]), jax.device_get(rows)
+    )
+
+
+def mapped(step: Callable[..., Any], donate: bool = True) -> "Mapped":
+    """`step(state, batch) -> (state, metrics)` over all devices of all processes.
+
+    The state and the metrics are whole on every device, the batch is sharded; the
+    step averages over `AXIS` itself. Make it once, before the loop.
+    """
+    run = jax.pmap(
+        step,
+        axis_name=AXIS,
+        in_axes=(None, 0),
+        out_axes=None,
+        donate_argnums=(0,) if donate else (),
+    )
+    return Mapped(run)
+
+
+def mapped_rows(
+    function: Callable[..., Any], whole: int, donate: tuple[int, ...] = ()
+) -> "Mapped":
+    """`function(*whole, *rows) -> rows` on this process's devices alone.
+
+    The first `whole` arguments are replicated, the others and every result are
+    sharded. There is no communication, so processes may call it at their own pace.
+    """
+    count = len(inspect.signature(function).parameters)
+    run = jax.pmap(
+        function,
+        axis_name=AXIS,
+        in_axes=(None,) * whole + (0,) * (count - whole),
+        devices=jax.local_devices(),
+        donate_argnums=donate,
+    )
+    return Mapped(run)
+
+
+class Mapped:
+    """A pmapped function; on CPU each call waits for its result.
+
+    XLA:CPU of jax 0.10 can deadlock with many collectives in flight.
+    """
+
+    def __init__(self, run: Callable[..., Any]):
+        self._run = run
+        self._wait = jax.default_backend() == "cpu"
+
+    def __call__(self, *args):
+        result = self._run(*args)
+        return jax.block_until_ready(result) if self._wait else result
+
+
+def process_slice(rows: np.ndarray) -> np.ndarray:
+    """This process's part of `rows`; the parts differ by one row at most."""
+    return np.array_split(rows, jax.process_count())[jax.process_index()]
+
+
+def gather_rows(rows: Any) -> Any:
+    """All processes' rows, in process order, on every process, as numpy.
+
+    Processes may bring different numbers of rows, some none at all.
+    """
+    if jax.process_count() == 1:
+        return rows
+    first = jax.tree.leaves(rows)[0]
+    counts = multihost_utils.process_allgather(np.array(len(first)))
+    most = int(np.max(counts))
+
+    def collect(x):
+        x = np.asarray(x)
+        padded = np.zeros((most,) + x.shape[1:], x.dtype)
+        padded[: len(x)] = x
+        every = multihost_utils.process_allgather(padded)
+        return np.concatenate([r[:n] for r, n in zip(every, counts, strict=True)])
+
+    return jax.tree.map(collect, rows)
+
+
+def assert_same(value: np.ndarray, message: str) -> None:
+    """Fails where processes were started with different values."""
+    if jax.process_count() > 1:
+        multihost_utils.assert_equal(value, message)
+
+
+def assert_replicated(tree: Any) -> None:
+    """Fails where a leaf differs between local devices; NaNs are equal."""
+    for leaf in jax.tree.leaves(tree):
+        first, *others = [np.asarray(s.data) for s in leaf.addressable_shards]
+        for other in others:
+            np.testing.assert_array_equal(first, other)
+
+
+def _local(spec):
+    mesh = jax.sharding.Mesh(np.array(jax.local_devices()), (AXIS,))
+    return jax.NamedSharding(mesh, spec)

@@ -1,0 +1,199 @@
+"""Additive perturbations in an lp ball around the image, kept in the unit box.
+
+Parameters are the perturbation itself, [h, w, c]. Projections are the exact
+Euclidean ones onto ball and box together, so no clipping afterwards weakens an
+attack or leaves the ball.
+"""
+
+from typing import ClassVar
+
+import jax
+import jax.numpy as jnp
+from flax import struct
+
+from jaxadv import numerics, projections, specs
+
+
+def apply(delta: jax.Array, image: jax.Array) -> jax.Array:
+    """`image + delta`, rounded so that no lp norm of the change grows."""
+    return numerics.clip(numerics.add_toward(image, delta), 0.0, 1.0)
+
+
+def _change(delta, image):
+    return apply(delta, image) - image
+
+
+def _blocked(grad, delta, image):
+    """The channels that the box keeps from following `grad`."""
+    return ((grad > 0) & (delta >= 1 - image)) | ((grad < 0) & (delta <= -image))
+
+
+@struct.dataclass
+class Linf:
+    """Every channel of every pixel moves by at most `eps` (in [0, 1] units)."""
+
+    eps: float = specs.leaf(minimum=0.0)
+
+    __post_init__ = specs.check
+    norm: ClassVar[str] = "linf"
+
+    @property
+    def budget(self):
+        return self.eps
+
+    def init(self, key, image):
+        return self.project(_uniform(self, key, image), image)
+
+    def apply(self, params, image):
+        return apply(params, image)
+
+    def direction(self, grad, params, image):
+        return numerics.steepest(grad, "linf")
+
+    def maximize(self, grad, image):
+        return projections.maximize_linear(grad, "linf", self.eps, -image, 1 - image)
+
+    def project(self, params, image):
+        return projections.project_linf(params, self.eps, -image, 1 - image)
+
+    def size(self, params, image):
+        return jnp.max(jnp.abs(_change(params, image)))
+
+
+@struct.dataclass
+class L2:
+    """Euclidean norm of the perturbation at most `eps` (in [0, 1] units)."""
+
+    eps: float = specs.leaf(minimum=0.0)
+
+    __post_init__ = specs.check
+    norm: ClassVar[str] = "l2"
+
+    @property
+    def budget(self):
+        return self.eps
+
+    def init(self, key, image):
+        return self.project(_uniform(self, key, image), image)
+
+    def apply(self, params, image):
+        return apply(params, image)
+
+    def direction(self, grad, params, image):
+        return numerics.steepest(grad, "l2")
+
+    def maximize(self, grad, image):
+        return projections.maximize_linear(grad, "l2", self.eps, -image, 1 - image)
+
+    def project(self, params, image):
+        return projections.project_l2(params, self.eps, -image, 1 - image)
+
+    def size(self, params, image):
+        return numerics.safe_norm(_change(params, image), "l2")
+
+
+@struct.dataclass
+class L1:
+    """Sum of absolute changes at most `eps` (in [0, 1] units).
+
+    Attributes:
+      eps: the budget.
+      fraction: the share of the channels that one step moves: those with the
+        largest gradient among the ones the box lets move. Source: Tramer and
+        Boneh, "Adversarial training and robustness for multiple perturbations",
+        2019 (SLIDE), who move them by equal amounts; here each moves in proportion
+        to its gradient, so that on a linear model the steps end at the optimum.
+    """
+
+    eps: float = specs.leaf(minimum=0.0)
+    fraction: float = specs.static(0.01, minimum=0.0, maximum=1.0)
+
+    __post_init__ = specs.check
+    norm: ClassVar[str] = "l1"
+
+    @property
+    def budget(self):
+        return self.eps
+
+    def init(self, key, image):
+        return self.project(_uniform(self, key, image), image)
+
+    def apply(self, params, image):
+        return apply(params, image)
+
+    def direction(self, grad, params, image):
+        grad = numerics.finite_or_zero(grad)
+        free = jnp.where(_blocked(grad, params, image), 0.0, grad)
+        chosen = numerics.steepest(free, "l1", fraction=self.fraction) != 0
+        weakest = jnp.min(jnp.where(chosen, jnp.abs(grad), jnp.inf))
+        # Blocked channels with as large a gradient are pushed as well: the box
+        # holds them, and the projection then has nothing to take away from them.
+        pushed = chosen | ((free != grad) & (jnp.abs(grad) >= weakest))
+        scale = jnp.max(jnp.abs(grad))
+        relative = grad / jnp.where(scale > 0, scale, 1.0)
+        length = jnp.sum(jnp.where(chosen, jnp.abs(relative), 0.0))
+        return jnp.where(pushed, relative, 0.0) / jnp.where(length > 0, length, 1.0)
+
+    def maximize(self, grad, image):
+        return projections.maximize_linear(grad, "l1", self.eps, -image, 1 - image)
+
+    def project(self, params, image):
+        return projections.project_l1(params, self.eps, -image, 1 - image)
+
+    def size(self, params, image):
+        return jnp.sum(jnp.abs(_change(params, image)))
+
+
+@struct.dataclass
+class L0:
+    """At most `eps` changed channels, or pixels; each moves freely in [0, 1].
+
+    A step of size 1 moves the channel with the largest gradient through the whole
+    range; much larger steps choose the channels by what each can gain inside the
+    box. A relative step is relative to 1, not to `eps`.
+
+    Attributes:
+      eps: the number of channels (pixels) that may change.
+      pixels: whether all the channels of one pixel count once.
+    """
+
+    eps: float = specs.leaf(minimum=0.0)
+    pixels: bool = specs.static(False)
+
+    __post_init__ = specs.check
+    norm: ClassVar[str] = "l0"
+
+    @property
+    def budget(self):
+        return 1.0
+
+    def init(self, key, image):
+        return self.project(_uniform(self, key, image), image)
+
+    def apply(self, params, image):
+        return apply(params, image)
+
+    def direction(self, grad, params, image):
+        grad = jnp.where(jnp.isfinite(grad), grad, 0.0)
+        largest = jnp.max(jnp.abs(grad))
+        return jnp.where(largest > 0, grad / jnp.where(largest > 0, largest, 1.0), 0.0)
+
+    def maximize(self, grad, image):
+        return projections.maximize_linear(
+            grad, "l0", self.eps, -image, 1 - image, pixels=self.pixels
+        )
+
+    def project(self, params, image):
+        return projections.project_l0(
+            params, self.eps, -image, 1 - image, pixels=self.pixels
+        )
+
+    def size(self, params, image):
+        changed = _change(params, image) != 0
+        if self.pixels:
+            changed = jnp.any(changed, axis=-1)
+        return jnp.sum(changed).astype(jnp.float32)
+
+
+def _uniform(threat, key, image):
+    return numerics.uniform_in_ball(key, image.shape, threat.norm, threat.eps)

@@ -1,0 +1,97 @@
+"""Different budgets for the foreground and the background of an image."""
+
+from typing import Any
+
+import jax.numpy as jnp
+from flax import struct
+
+from jaxadv import specs
+from jaxadv.threats import lp
+
+_BALLS = {"l0": lp.L0, "l1": lp.L1, "l2": lp.L2, "linf": lp.Linf}
+
+
+@struct.dataclass
+class Masked:
+    """Two lp balls, one on each side of a mask, with a budget each.
+
+    Parameters are one perturbation [h, w, c]; each region is projected, stepped
+    and measured by its own ball as if the other did not exist. `size` is relative:
+    1 is the full budget of the fuller region. Source: Tong et al., "Towards
+    robustness against unsuspicious adversarial examples" (dual-perturbation
+    attacks), appendix.
+
+    Attributes:
+      foreground: the lp threat where `mask` is 1.
+      background: the lp threat where `mask` is 0.
+      mask: [h, w, 1], or anything that broadcasts to the image, of 0 and 1; one a
+        image through `attack_axes`. Default: the central half of each side.
+    """
+
+    foreground: Any = specs.part(lambda: _BALLS)
+    background: Any = specs.part(lambda: _BALLS)
+    mask: Any = None
+
+    def bind(self, model, image, label, key=None):
+        mask = center_mask(image.shape) if self.mask is None else self.mask
+        return self.replace(mask=jnp.asarray(mask, image.dtype))  # type: ignore
+
+    @property
+    def _regions(self):
+        return (self.foreground, self.mask), (self.background, 1 - self.mask)
+
+    @property
+    def budget(self):
+        return sum(region * ball.budget for ball, region in self._regions)
+
+    def init(self, key, image):
+        # A masked uniform draw of the whole ball is inside the region's ball.
+        return self._sum(lambda ball, region: region * ball.init(key, image))
+
+    def apply(self, params, image):
+        return lp.apply(params, image)
+
+    def direction(self, grad, params, image):
+        return self._sum(
+            lambda ball, region: region * ball.direction(region * grad, params, image)
+        )
+
+    def maximize(self, grad, image):
+        return self._sum(
+            lambda ball, region: region * ball.maximize(region * grad, image)
+        )
+
+    def project(self, params, image):
+        return self._sum(
+            lambda ball, region: region * ball.project(region * params, image)
+        )
+
+    def size(self, params, image):
+        sizes = [
+            _relative(ball.size(region * params, image), ball.eps)
+            for ball, region in self._regions
+        ]
+        return jnp.maximum(*sizes)
+
+    @property
+    def eps(self):
+        """The largest `size`: 1, the budgets being the regions' own."""
+        return 1.0
+
+    def _sum(self, part):
+        (fore, mask), (back, rest) = self._regions
+        return part(fore, mask) + part(back, rest)
+
+
+def _relative(size, eps):
+    """`size / eps`, with 0 / 0 as 0: nothing of an empty budget is used."""
+    safe = jnp.where(eps > 0, eps, 1.0)
+    return jnp.where(size > 0, jnp.where(eps > 0, size / safe, jnp.inf), 0.0)
+
+
+def center_mask(shape):
+    """[h, w, 1] mask of the central half of each side of an image of `shape`."""
+    rows, columns = (
+        (jnp.arange(n) >= n // 4) & (jnp.arange(n) < n - n // 4) for n in shape[:2]
+    )
+    return (rows[:, None] & columns[None, :])[..., None].astype(jnp.float32)

@@ -1,0 +1,35 @@
+"""One instance of every registered threat and attack, for tests by registration.
+
+A threat or attack that is registered and not listed here is built from its
+defaults (a threat with eps 0.5), so it is covered at once.
+"""
+
+from jaxadv import specs
+from jaxadv.attacks import ATTACKS
+from jaxadv.threats import THREATS
+
+_THREATS = {
+    "l0": {"eps": 5.0},
+    "l1": {"eps": 2.0},
+    "l2": {"eps": 0.6},
+    "linf": {"eps": 0.1},
+    "masked": {
+        "foreground": {"name": "l2", "eps": 0.3},
+        "background": {"name": "linf", "eps": 0.2},
+    },
+}
+_ATTACKS = {
+    "pgd": {"steps": 4, "rel_step_size": 0.5},
+    "fgsm": {},
+    "uniform_noise": {"steps": 4},
+}
+
+
+def threat(name):
+    spec = {"name": name, **_THREATS.get(name, {"eps": 0.5})}
+    return specs.build(spec, THREATS, name)
+
+
+def attack(name, of_threat, **fields):
+    spec = {"name": name, "threat": of_threat, **_ATTACKS.get(name, {}), **fields}
+    return specs.build(spec, ATTACKS, name)
