@@ -96,7 +96,8 @@ class Ascent:
             return self.objective(model, self.threat.apply(params, image), label, key)
 
         params = state.params
-        grad, velocity = self._accumulate(jax.grad(value)(params), state.velocity)
+        grad = base.input_gradient(value, params)
+        grad, velocity = self._accumulate(grad, state.velocity)
         best, done = state.best, state.done
         if self.keep == "best" or self.early_stop:
             here = self.threat.apply(params, image)
@@ -125,12 +126,9 @@ class Ascent:
         if self.momentum is None:
             return grad, None
         total = sum(jnp.sum(jnp.abs(g)) for g in jax.tree.leaves(grad))
-        usable = jnp.isfinite(total) & (total > 0)
-        scale = jnp.where(usable, 1 / jnp.where(usable, total, 1.0), 0.0)
+        scale = jnp.where(total > 0, 1 / jnp.where(total > 0, total, 1.0), 0.0)
         velocity = jax.tree.map(
-            lambda v, g: self.momentum * v + jnp.where(usable, g, 0.0) * scale,
-            velocity,
-            grad,
+            lambda v, g: self.momentum * v + scale * g, velocity, grad
         )
         return velocity, velocity
 

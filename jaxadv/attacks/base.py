@@ -6,6 +6,8 @@ import jax
 import jax.numpy as jnp
 from flax import struct
 
+from jaxadv import numerics
+
 
 @struct.dataclass
 class Best:
@@ -42,6 +44,11 @@ class Best:
 def select(condition, on_true, on_false):
     """`jnp.where` over pytrees; no branch, so nothing is compiled twice."""
     return jax.tree.map(lambda a, b: jnp.where(condition, a, b), on_true, on_false)
+
+
+def input_gradient(value, params):
+    """The gradient of `value` at `params`, zero where it is not a finite number."""
+    return jax.tree.map(numerics.finite_or_zero, jax.grad(value)(params))
 
 
 def goal_at(objective, model, image, label, key):

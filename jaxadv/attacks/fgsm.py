@@ -7,6 +7,7 @@ import jax.numpy as jnp
 from flax import struct
 
 from jaxadv import specs
+from jaxadv.attacks import base
 from jaxadv.objectives import OBJECTIVES, CrossEntropy
 from jaxadv.threats import THREATS
 
@@ -46,7 +47,7 @@ class Fgsm:
             perturbed = self.threat.apply(params, image)
             return self.objective(model, perturbed, label, state.key)
 
-        grad = jax.grad(value)(state.params)
+        grad = base.input_gradient(value, state.params)
         params = self.threat.maximize(grad, image)
         return FgsmState(state.key, state.count + 1, params, state.done)
 

@@ -1,0 +1,34 @@
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+RUN ?= runs/demo
+
+.PHONY: demo test lint bench
+
+$(VENV)/installed: requirements.txt
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet --upgrade pip
+	$(BIN)/pip install --quiet -r requirements.txt
+	touch $@
+
+demo: $(VENV)/installed
+	$(BIN)/python train.py --config=configs/mnist5k_pgd_at.py --workdir=$(RUN)
+	$(BIN)/python eval.py --config=configs/suites/linf.py --checkpoint=$(RUN)
+
+test: $(VENV)/installed
+	$(BIN)/python -m pytest
+
+lint: $(VENV)/installed
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/pyright
+
+$(VENV)/bench: $(VENV)/installed
+	$(BIN)/pip install --quiet torch==2.13.0
+	$(BIN)/pip install --quiet --no-deps torchattacks==3.5.1
+	touch $@
+
+bench: $(VENV)/bench
+	$(BIN)/python -m benchmarks.overhead
+	$(BIN)/python -m benchmarks.peers
+	$(BIN)/python -m benchmarks.devices

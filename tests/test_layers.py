@@ -1,0 +1,85 @@
+"""Imports go down the list of the house only."""
+
+import ast
+from pathlib import Path
+
+ROOT = Path(__file__).parents[1]
+# Lowest first. A file may import what stands before it.
+ORDER = (
+    "specs numerics projections data models weights classifier perceptual objectives "
+    "threats attacks parallel journal craft defenses metrics optim train_state "
+    "validation settings checkpoints training cli evaluation"
+).split()
+# Within a folder, what its other files may import; each imports only from before it.
+SHARED = {
+    "attacks": ["base"],
+    "data": "catalog rendering crops disk records prepare sources".split(),
+    "defenses": ["base"],
+    "evaluation": "table metrics config inputs meters suite report plots".split(),
+    "models": ["layers", "resnet"],
+    "threats": ["lp"],
+}
+
+
+def imports_of(path):
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.ImportFrom) and node.module and node.level == 0:
+            if node.module.split(".")[0] != "jaxadv":
+                continue
+            for alias in node.names:
+                yield f"{node.module}.{alias.name}".split(".")[1:]
+        elif isinstance(node, ast.Import):
+            for alias in node.names:
+                if alias.name.startswith("jaxadv."):
+                    yield alias.name.split(".")[1:]
+
+
+def violations(path):
+    parts = path.relative_to(ROOT / "jaxadv").with_suffix("").parts
+    own = parts[0]
+    for target in imports_of(path):
+        if target[0] == own:
+            sibling = target[1] if len(target) > 1 else ""
+            is_hub = len(parts) == 1 or parts[-1] in ("__init__", "__main__")
+            if not is_hub and (ROOT / "jaxadv" / own / f"{sibling}.py").exists():
+                shared = SHARED.get(own, [])
+                before = (
+                    shared[: shared.index(parts[-1])] if parts[-1] in shared else shared
+                )
+                if sibling not in before:
+                    yield f"{'/'.join(parts)} imports its sibling {sibling}"
+        elif ORDER.index(target[0]) >= ORDER.index(own):
+            yield f"{'/'.join(parts)} imports {target[0]}, which is above it"
+
+
+def test_every_file_has_its_place():
+    names = {p.relative_to(ROOT / "jaxadv").with_suffix("").parts[0]
+             for p in (ROOT / "jaxadv").rglob("*.py")}  # fmt: skip
+    assert names - {"__init__"} <= set(ORDER)
+
+
+def test_imports_go_down():
+    files = [p for p in (ROOT / "jaxadv").rglob("*.py") if p.name != "__init__.py"]
+    found = [v for path in files for v in violations(path)]
+    assert not found, "\n".join(found)
+
+
+def test_pmap_lives_in_one_file():
+    users = [
+        path.name
+        for path in (ROOT / "jaxadv").rglob("*.py")
+        if "pmap(" in path.read_text() and path.name != "parallel.py"
+    ]
+    assert not users
+
+
+def test_no_tensorflow_or_torch_is_imported():
+    for path in [*(ROOT / "jaxadv").rglob("*.py"), ROOT / "train.py", ROOT / "eval.py"]:
+        for node in ast.walk(ast.parse(path.read_text())):
+            names = []
+            if isinstance(node, ast.Import):
+                names = [alias.name for alias in node.names]
+            elif isinstance(node, ast.ImportFrom):
+                names = [node.module or ""]
+            roots = {name.split(".")[0] for name in names}
+            assert not roots & {"tensorflow", "torch"}, path
