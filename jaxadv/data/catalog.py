@@ -1,0 +1,83 @@
+"""The data sets by name, and where their prepared files lie."""
+
+import dataclasses
+import os
+import re
+from pathlib import Path
+
+from jaxadv import specs
+
+
+@dataclasses.dataclass(frozen=True)
+class Entry:
+    """What is known of a data set before any of its files are read.
+
+    Attributes:
+      version: the version that is written; public sets are read in any version.
+      own: made here without a network, so `load` prepares it by itself.
+      files: what `--from` reads: "idx", "cifar", "imagenet", or None.
+      download: tensorflow-datasets can download it and, with TensorFlow
+        installed for that one step, prepare it.
+      default_config: the configuration that the plain name stands for.
+      configs: the names that may follow a slash.
+    """
+
+    version: str
+    own: bool = False
+    files: str | None = None
+    download: bool = False
+    default_config: str | None = None
+    configs: tuple[str, ...] = ()
+
+
+DATASETS = {
+    "mnist5k": Entry("1.0.0", own=True),
+    "shapes": Entry("1.0.0", own=True, default_config="32", configs=("32", "64")),
+    "mnist": Entry("3.0.1", files="idx", download=True),
+    "fashion_mnist": Entry("3.0.1", files="idx", download=True),
+    "cifar10": Entry("3.0.2", files="cifar", download=True),
+    "cifar100": Entry("3.0.2", files="cifar", download=True),
+    "stl10": Entry("1.0.0", download=True),
+    "tf_flowers": Entry("3.0.1", download=True),
+    "imagenet100": Entry("1.0.0", files="imagenet"),
+}
+
+
+def entry(name: str) -> tuple[str, str | None, Entry]:
+    """The plain name, the configuration and the entry of `name`.
+
+    Raises:
+      specs.UsageError: there is no such data set or configuration.
+    """
+    known = {}
+    for plain, one in DATASETS.items():
+        known[plain] = lambda p=plain, e=one: (p, e.default_config, e)
+        for config in one.configs:
+            key = f"{plain}/{config}"
+            known[key] = lambda p=plain, c=config, e=one: (p, c, e)
+    return specs.lookup(name, known, "dataset")()
+
+
+def root(data_dir: str | os.PathLike | None = None) -> Path:
+    """`data_dir`, else the environment's JAXADV_DATA_DIR, else ./data."""
+    return Path(data_dir or os.environ.get("JAXADV_DATA_DIR") or "data")
+
+
+def find(name: str, data_dir: str | os.PathLike | None = None) -> Path | None:
+    """The folder with the prepared files of `name`, or None.
+
+    Sets made here are found in their current version only; of a public set the
+    highest version present is taken.
+    """
+    plain, config, known = entry(name)
+    folder = root(data_dir) / plain / (config or "")
+    if known.own:
+        versions = [known.version]
+    else:
+        present = [p.name for p in folder.glob("*.*.*")]
+        numbered = [v for v in present if re.fullmatch(r"\d+\.\d+\.\d+", v)]
+        versions = sorted(numbered, key=lambda v: tuple(map(int, v.split("."))))
+    for version in reversed(versions):
+        if (folder / version / "dataset_info.json").is_file():
+            return folder / version
+    return None

@@ -1,0 +1,165 @@
+"""Reads prepared ArrayRecord files, and keeps what it has decoded.
+
+Beside the prepared files of a set lies a folder of plain `.npy` arrays, made at
+the first opening: the labels and, where all images have one size, the images.
+Later openings map it into memory and need no tfds. Images of varying size stay
+encoded and are decoded on demand, by threads.
+"""
+
+import concurrent.futures
+import contextlib
+import dataclasses
+import functools
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from tqdm import tqdm
+
+from jaxadv import specs
+from jaxadv.data import crops
+
+_CHUNK = 256
+_NAMES = "class_names.json"
+_COLUMNS = ("image", "label", "mask")
+
+
+@dataclasses.dataclass(frozen=True)
+class Stored:
+    """An open split; the fields are those of `sources.Source`."""
+
+    class_names: tuple[str, ...]
+    image_shape: tuple[int, int, int]
+    labels: np.ndarray
+    read: Callable[[np.ndarray, tuple[int, ...] | None], dict[str, np.ndarray]]
+
+
+def open_split(folder: Path, split: str, image_size: int) -> Stored:
+    """Opens `split` of the prepared set in `folder`.
+
+    Args:
+      folder: the version folder that tfds wrote.
+      split: a split of the set.
+      image_size: the side of the crops, for images of varying size.
+
+    Raises:
+      specs.UsageError: there is no such split, or its files are damaged.
+    """
+    kept = folder / "decoded" / split
+    try:
+        if kept.is_dir():
+            names, columns = _load(kept)
+        else:
+            names, columns = _decode(folder, split)
+            _keep(kept, names, columns)
+        if "image" in columns:
+            read, shape = functools.partial(_rows, columns), columns["image"].shape[1:]
+        else:
+            records = _records(folder, split)[1]
+            read = functools.partial(_crops, records, columns["label"], image_size)
+            shape = (image_size, image_size, 3)
+    except specs.UsageError:
+        raise
+    except Exception as error:  # tfds and array_record raise what they like
+        reason = str(error).strip().partition("\n")[0]
+        raise specs.UsageError(
+            f"{folder}: the files cannot be read ({type(error).__name__}: {reason}); "
+            "delete the folder and prepare the set again"
+        ) from error
+    return Stored(names, shape, np.array(columns["label"]), read)
+
+
+def _rows(columns, rows, draw):
+    return {key: column[rows] for key, column in columns.items()}
+
+
+def _crops(records, labels, size, rows, draw):
+    """Decoded crops; the randomness of each depends on `draw` and its row only."""
+
+    def crop(row, record):
+        if draw is None:
+            return crops.center(record["image"], size)
+        rng = np.random.default_rng((*draw, int(row)))
+        return crops.randomly(record["image"], size, rng)
+
+    found = records.__getitems__([int(row) for row in rows])
+    images = list(_pool().map(crop, rows, found))
+    stacked = np.stack(images) if images else np.zeros((0, size, size, 3), np.uint8)
+    return {"image": stacked, "label": labels[rows]}
+
+
+@functools.cache
+def _pool() -> concurrent.futures.ThreadPoolExecutor:
+    return concurrent.futures.ThreadPoolExecutor(os.cpu_count())
+
+
+def _records(folder: Path, split: str) -> tuple[Any, Any]:
+    """What tfds knows of the set, and its records, encoded images left encoded."""
+    import tensorflow_datasets as tfds
+
+    # `Any`: tfds hides its types behind decorators.
+    builder: Any = tfds.builder_from_directory(folder)
+    info = builder.info
+    if split not in info.splits:
+        have = ", ".join(map(repr, info.splits))
+        raise specs.UsageError(
+            f"{info.name} has no split {split!r}; it has {have} (a validation split "
+            "can be carved from 'train' with split_train_validation)"
+        )
+    encoded = isinstance(info.features["image"], tfds.features.Image)
+    decoders = {"image": tfds.decode.SkipDecoding()} if encoded else None
+    return info, builder.as_data_source(split, decoders=decoders)
+
+
+def _decode(folder: Path, split: str) -> tuple[tuple[str, ...], dict[str, np.ndarray]]:
+    """Class names, and the columns that are kept of a split."""
+    info, records = _records(folder, split)
+    wanted = [key for key in _COLUMNS if key in info.features]
+    if None in info.features["image"].shape:
+        wanted = ["label"]
+    columns: dict[str, np.ndarray] = {}
+    for key in wanted:
+        kind = np.int32 if key == "label" else np.uint8
+        columns[key] = np.empty((len(records), *info.features[key].shape), kind)
+    # A bar appears on a terminal, and only where the work takes long.
+    bar = tqdm(total=len(records), desc=f"reading {split}", disable=None, delay=2)
+    with bar:
+        for start in range(0, len(records), _CHUNK):
+            rows = range(start, min(start + _CHUNK, len(records)))
+            for row, record in zip(rows, records.__getitems__(list(rows)), strict=True):
+                if isinstance(record["image"], bytes) and "image" in wanted:
+                    shape = columns["image"].shape[1:]
+                    record["image"] = crops.whole(record["image"], shape)
+                for key in wanted:
+                    columns[key][row] = record[key]
+            bar.update(len(rows))
+    return tuple(info.features["label"].names), columns
+
+
+def _keep(kept: Path, names, columns) -> None:
+    """Writes the columns, at once or not at all; a folder may be read-only."""
+    with contextlib.suppress(OSError):
+        kept.parent.mkdir(exist_ok=True)
+        work = Path(tempfile.mkdtemp(dir=kept.parent))
+        try:
+            for key, column in columns.items():
+                np.save(work / f"{key}.npy", column)
+            (work / _NAMES).write_text(json.dumps(names))
+            work.chmod(0o755)
+            work.rename(kept)  # fails where another process was faster
+        finally:
+            shutil.rmtree(work, ignore_errors=True)
+
+
+def _load(kept: Path) -> tuple[tuple[str, ...], dict[str, np.ndarray]]:
+    columns = {}
+    for key in _COLUMNS:
+        file = kept / f"{key}.npy"
+        if file.is_file():
+            columns[key] = np.load(file, mmap_mode="r")
+    return tuple(json.loads((kept / _NAMES).read_text())), columns
