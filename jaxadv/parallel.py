@@ -150,11 +150,14 @@ def gather_rows(rows: Any) -> Any:
     most = int(np.max(counts))
 
     def collect(x):
-        x = np.asarray(x)
-        padded = np.zeros((most,) + x.shape[1:], x.dtype)
-        padded[: len(x)] = x
+        # As bytes: without 64-bit mode jax would turn 64-bit numbers into 32.
+        x = np.ascontiguousarray(x)
+        width = x.dtype.itemsize * int(np.prod(x.shape[1:]))
+        padded = np.zeros((most, width), np.uint8)
+        padded[: len(x)] = np.frombuffer(x.tobytes(), np.uint8).reshape(-1, width)
         every = multihost_utils.process_allgather(padded)
-        return np.concatenate([r[:n] for r, n in zip(every, counts, strict=True)])
+        parts = [r[:n].tobytes() for r, n in zip(every, counts, strict=True)]
+        return np.frombuffer(b"".join(parts), x.dtype).reshape(-1, *x.shape[1:]).copy()
 
     return jax.tree.map(collect, rows)
 

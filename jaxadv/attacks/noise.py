@@ -39,6 +39,7 @@ class UniformNoise:
     steps: int = specs.static(10, minimum=0)
     early_stop: bool = specs.static(True)
     restarts: ClassVar[int] = 1
+    passes: ClassVar[tuple[int, int]] = (1, 0)
 
     __post_init__ = specs.check
 

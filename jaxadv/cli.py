@@ -1,0 +1,223 @@
+"""The command line that train.py and eval.py share: flags to a checked config.
+
+Whatever a user gets wrong ends as one line on stderr and exit status 2, before
+anything is written.
+"""
+
+import difflib
+import importlib.util
+import os
+import re
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import jax
+from absl import flags
+from ml_collections import ConfigDict, config_flags
+
+from jaxadv import parallel, settings
+from jaxadv.specs import UsageError
+
+OVERRIDES = """\
+Every field of the config can be overridden: --config.epochs=3
+--config.attack.threat.eps=0.1 --config.normalize.mean='(0.5,)'. A value has the
+type of the field; a field that is None takes its declared type.
+"""
+
+
+def main(
+    argv: Sequence[str],
+    run: Callable[[ConfigDict, str], Any],
+    check: Callable[[ConfigDict], Any],
+    *,
+    help_text: str,
+    fields: dict[str, str],
+    whole_batch: bool,
+) -> int:
+    """Parses `argv`, checks everything, and calls `run(config, workdir)`.
+
+    Args:
+      argv: the program's name and its arguments.
+      run: does the work.
+      check: raises UsageError for a config that cannot be run; it writes nothing.
+      help_text: printed first by --help.
+      fields: config path -> its meaning, for --help.
+      whole_batch: `config.batch_size` counts the images of all devices together.
+
+    Returns:
+      The exit status.
+    """
+    try:
+        values = _flags()
+        path, rest = _config_path(argv)
+        config = _load(path) if path else None
+        if "--help" in rest or "-h" in rest or "-help" in rest:
+            print(_help(argv[0], help_text, values, config, fields))
+            return 0
+        config = _parse(values, config, rest)
+        check(config)
+        batch = config.batch_size if whole_batch else None
+        _devices(values, batch)
+        run(config, values.workdir)
+    except UsageError as error:
+        print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("interrupted; the same command goes on from here", file=sys.stderr)
+        return 130
+    return 0
+
+
+def _flags() -> flags.FlagValues:
+    values = flags.FlagValues()
+    text = {"flag_values": values}
+    flags.DEFINE_string("workdir", None, "folder of the run's outputs", **text)
+    flags.DEFINE_integer(
+        "cpu_devices",
+        None,
+        "virtual devices where JAX runs on CPU (default: the largest power of two "
+        "that the cores allow and the batch is divisible by)",
+        lower_bound=1,
+        **text,
+    )
+    flags.DEFINE_boolean("distributed", False, "join the run's other processes", **text)
+    flags.DEFINE_string(
+        "coordinator",
+        None,
+        "host:port of process 0; found out by itself on TPU pods, Slurm, Kubernetes",
+        **text,
+    )
+    flags.DEFINE_integer("processes", None, "how many there are; as above", **text)
+    flags.DEFINE_integer("process_id", None, "which one this is; as above", **text)
+    return values
+
+
+def _config_path(argv):
+    """The value of --config, and the arguments without it."""
+    path, rest, arguments = None, [], list(argv)
+    while arguments:
+        argument = arguments.pop(0)
+        if re.fullmatch(r"--?config", argument):
+            if not arguments:
+                raise UsageError("--config: the path of a config file is missing")
+            path = arguments.pop(0)
+        elif match := re.fullmatch(r"--?config=(.*)", argument):
+            path = match[1]
+        else:
+            rest.append(argument)
+    return path, rest
+
+
+def _load(path: str) -> ConfigDict:
+    """`get_config()` of a config file; `file.py:text` is `get_config("text")`."""
+    name, *argument = path.split(":", 1)
+    if not Path(name).is_file():
+        near = difflib.get_close_matches(name, map(str, Path("configs").rglob("*.py")))
+        hint = f" (did you mean {near[0]}?)" if near else ""
+        raise UsageError(f"--config: there is no file {name!r}{hint}")
+    spec = importlib.util.spec_from_file_location("run_config", name)
+    if spec is None or spec.loader is None:
+        raise UsageError(f"--config: {name} is not a Python file")
+    module = importlib.util.module_from_spec(spec)
+    try:
+        spec.loader.exec_module(module)
+        config = module.get_config(*argument)
+    except UsageError:
+        raise
+    except Exception as error:  # whatever the user's file raises
+        raise UsageError(f"--config: {name}: {type(error).__name__}: {error}") from None
+    if not isinstance(config, ConfigDict):
+        raise UsageError(f"--config: get_config() of {name} returned no ConfigDict")
+    return config.lock()
+
+
+def _parse(values, config, argv) -> ConfigDict:
+    if config is None:
+        raise UsageError("--config: give a config file, one of configs/")
+    for argument in argv[1:]:
+        if match := re.match(r"--?(?:no)?config\.([^=]+)", argument):
+            _check_field(config, match[1])
+    # Absl keeps flags in a global unless told otherwise.
+    config_flags.DEFINE_config_dict(
+        "config", config, flag_values=values, sys_argv=list(argv)
+    )
+    try:
+        positional = values(list(argv))[1:]
+    except (flags.Error, ValueError, TypeError, KeyError, AttributeError) as error:
+        raise UsageError(str(error)) from None
+    if positional:
+        raise UsageError(f"{positional[0]!r} is no flag; flags begin with --")
+    if not values.workdir:
+        raise UsageError("--workdir: give the folder of the run's outputs")
+    return values["config"].value
+
+
+def _check_field(config, path):
+    """Raises UsageError unless the dotted `path` is a field of `config`."""
+    node, seen = config, "config"
+    for key in path.split("."):
+        known = list(node.keys()) if isinstance(node, ConfigDict) else []
+        if key not in known:
+            every = settings.flat(settings.plain(config))
+            near = [f"config.{p}" for p in every if p.split(".")[-1] == key]
+            if not near:
+                near = difflib.get_close_matches(key, known, n=1)
+                near = [f"{seen}.{name}" for name in near]
+            hint = f" (did you mean {near[0]}?)" if near else ""
+            allowed = ", ".join(known) or "none, it is a plain value"
+            raise UsageError(
+                f"--config.{path}: {seen} has no field {key!r}{hint}; it has: {allowed}"
+            )
+        node, seen = node[key], f"{seen}.{key}"
+
+
+def _devices(values, batch: int | None) -> None:
+    """Sets the number of CPU devices, joins other processes, checks the batch."""
+    count = values.cpu_devices
+    if count is None:
+        count = 1
+        while 2 * count <= _cores() and (batch is None or batch % (2 * count) == 0):
+            count *= 2
+    try:
+        jax.config.update("jax_num_cpu_devices", count)
+    except RuntimeError:
+        # JAX is already running, as in a notebook or a test, with what it has.
+        if values.cpu_devices not in (None, jax.local_device_count()):
+            raise UsageError(
+                f"--cpu_devices is {count}, but JAX already runs on "
+                f"{jax.local_device_count()} devices"
+            ) from None
+    parallel.initialize(
+        values.distributed, values.coordinator, values.processes, values.process_id
+    )
+    if batch is not None and batch % jax.device_count():
+        raise UsageError(
+            f"config.batch_size is {batch}; it must be divisible by the "
+            f"{jax.device_count()} {jax.default_backend()} devices"
+        )
+
+
+def _cores() -> int:
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def _help(program, text, values, config, fields) -> str:
+    lines = [text.strip(), "", f"usage: {program} --config=FILE --workdir=FOLDER", ""]
+    lines += ["flags:", "  --config: config file, FILE.py or FILE.py:ARGUMENT"]
+    for flag in sorted(f.name for f in values.get_flags_for_module(__name__)):
+        lines.append(f"  --{flag}: {values[flag].help}")
+    lines += ["", OVERRIDES]
+    if config is None:
+        return "\n".join([*lines, "Give --config too, to see its fields."])
+    lines.append("fields of this config, with their values:")
+    told = set()
+    for path, value in settings.flat(settings.plain(config)).items():
+        key = path if path in fields else path.split(".")[0]
+        note = "" if key in told else fields.get(key, "")
+        told.add(key)
+        lines.append(f"  --config.{path}={value!r}" + (f"  {note}" if note else ""))
+    return "\n".join(lines)

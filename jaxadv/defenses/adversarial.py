@@ -1,0 +1,121 @@
+"""Adversarial training against one or several attacks."""
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from flax import struct
+
+from jaxadv import specs
+from jaxadv.craft import craft
+from jaxadv.defenses import base
+
+
+@struct.dataclass
+class Adversarial:
+    """`alpha` times the clean loss plus `beta` times the loss of attacked images.
+
+    With one attack this is the training of Madry et al., "Towards deep learning
+    models resistant to adversarial attacks", 2018, eq. 2.1; with a one-step attack
+    from a random start, that of Wong, Rice and Kolter, "Fast is better than free:
+    revisiting adversarial training", 2020. Several attacks follow Tramer and
+    Boneh, "Adversarial training and robustness for multiple perturbations", 2019,
+    eqs. 3 and 4, and "random" Laidlaw, Singla and Feizi, "Perceptual adversarial
+    robustness: defense against unseen threat models", 2021.
+
+    All images of a step, clean ones and the copies of every attack, go through
+    ONE forward pass in train mode, so batch normalization sees them together.
+
+    Attributes:
+      attacks: one or more attacks.
+      mode: with several attacks, "random" draws one a step, the same on all
+        devices; "average" takes the mean of their losses; "maximum" takes the
+        largest loss of each example.
+      alpha: weight of the clean loss.
+      beta: weight of the loss of the attacked images.
+      only_attack_correct: leave images clean that are misclassified already.
+    """
+
+    attacks: Any
+    mode: str = specs.static("random", choices=("random", "average", "maximum"))
+    alpha: float = specs.static(0.0, minimum=0.0)
+    beta: float = specs.static(1.0, minimum=0.0)
+    only_attack_correct: bool = specs.static(False)
+
+    def __post_init__(self):
+        specs.check(self)
+        if not self.attacks:
+            raise specs.UsageError("Adversarial needs an attack; set config.attack")
+        if self.alpha + self.beta == 0:
+            raise specs.UsageError("Adversarial: alpha and beta are both 0")
+
+    def init(self, image_shape, examples):
+        return ()
+
+    def loss(self, params, state, batch, key):
+        craft_key, train_key = jax.random.split(key)
+        images, labels = batch["image"], batch["label"]
+        model = state.network.classifier(params, state.batch_stats)
+        copies = [images] if self.alpha else []
+        copies += self._crafted(model, craft_key, batch)
+        logits, batch_stats = state.network.train(
+            params,
+            state.batch_stats,
+            jnp.concatenate(copies),
+            base.local_key(train_key, batch["id"]),
+        )
+        logits = logits.reshape(len(copies), len(labels), -1)
+        values = jax.vmap(base.cross_entropies, (0, None))(logits, labels)
+        hits = jax.vmap(base.correct, (0, None))(logits, labels)
+        loss, metrics = 0.0, {}
+        if self.alpha:
+            loss += self.alpha * jnp.mean(values[0])
+            metrics["clean_accuracy"] = jnp.mean(hits[0])
+            values, hits = values[1:], hits[1:]
+        attacked, metrics["robust_accuracy"] = self._combined(values, hits)
+        loss += self.beta * attacked
+        return loss, base.Output(batch_stats, state.memory, metrics)
+
+    def _crafted(self, model, key, batch):
+        """A list of [b, h, w, c], one for each attack that counts in this step."""
+        images, labels, ids = batch["image"], batch["label"], batch["id"]
+        draw_key, key = jax.random.split(key)
+
+        def attacked(index):
+            own = jax.random.fold_in(key, index)
+            return craft(self.attacks[index], model, own, images, labels, ids=ids).image
+
+        choices = [lambda i=i: attacked(i) for i in range(len(self.attacks))]
+        if self.mode == "random":
+            crafted = [
+                _one_of(choices, jax.random.randint(draw_key, (), 0, len(choices)))
+            ]
+        else:
+            crafted = [choice() for choice in choices]
+        if not self.only_attack_correct:
+            return crafted
+        right = base.correct(jax.vmap(model)(images), labels)[:, None, None, None]
+        return [jnp.where(right, image, images) for image in crafted]
+
+    def _combined(self, values, hits):
+        """The loss and accuracy of [attacks, b] losses and hits."""
+        if self.mode != "maximum":
+            return jnp.mean(values), jnp.mean(hits)
+        hardest = jnp.argmax(values, axis=0)[None]
+        return (
+            jnp.mean(jnp.take_along_axis(values, hardest, 0)),
+            jnp.mean(jnp.take_along_axis(hits, hardest, 0)),
+        )
+
+
+def _one_of(choices: list[Callable[[], jax.Array]], index: jax.Array) -> jax.Array:
+    """`choices[index]()`, without a branch on CPU.
+
+    XLA:CPU runs a convolution inside a branch several times slower than outside.
+    """
+    if len(choices) == 1:
+        return choices[0]()
+    if jax.default_backend() == "cpu":
+        return jnp.stack([choice() for choice in choices])[index]
+    return jax.lax.switch(index, choices)

@@ -1,0 +1,112 @@
+"""What the defenses share: the network being trained, and what a loss returns."""
+
+import dataclasses
+import functools
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from flax import linen as nn
+from flax import struct
+
+from jaxadv.classifier import Classifier
+from jaxadv.objectives import cross_entropy, margin
+
+
+@dataclasses.dataclass(frozen=True)
+class Network:
+    """A linen module with its preprocessing; static, so it holds no weights.
+
+    Attributes:
+      module: called as `module(images [n, h, w, c], train=…)`. One that is random
+        in evaluation mode too names its random streams in `eval_rngs`.
+      mean: [c] subtracted from the image, in [0, 1] units.
+      std: [c] divides the centered image, in [0, 1] units.
+    """
+
+    module: nn.Module
+    mean: tuple[float, ...] = (0.0,)
+    std: tuple[float, ...] = (1.0,)
+
+    @property
+    def rngs(self) -> tuple[str, ...]:
+        return tuple(getattr(self.module, "eval_rngs", ()))
+
+    def init(self, key: jax.Array, image_shape: tuple[int, ...]) -> tuple[Any, Any]:
+        """Fresh (params, batch_stats) for images of shape [h, w, c]."""
+        names = ("params", "dropout", *self.rngs)
+        rngs = {name: jax.random.fold_in(key, i) for i, name in enumerate(names)}
+        variables = _init(self.module, rngs, jnp.zeros((1, *image_shape)))
+        return variables["params"], variables.get("batch_stats", {})
+
+    def classifier(self, params: Any, batch_stats: Any) -> Classifier:
+        """The network in evaluation mode, through which no gradient reaches params."""
+        variables = jax.lax.stop_gradient(_variables(params, batch_stats))
+        return Classifier.from_linen(
+            self.module, variables, self.mean, self.std, self.rngs
+        )
+
+    def train(
+        self, params: Any, batch_stats: Any, images: jax.Array, key: jax.Array
+    ) -> tuple[jax.Array, Any]:
+        """Logits [n, classes] in train mode, and the moved running statistics.
+
+        Batch normalization uses the statistics of these n images alone.
+
+        Args:
+          params: of the module.
+          batch_stats: its running statistics, {} where it has none.
+          images: [n, h, w, c] in [0, 1].
+          key: of dropout and other noise; the key is consumed.
+        """
+        mean, std = jnp.asarray(self.mean), jnp.asarray(self.std)
+        names = ("dropout", *self.rngs)
+        logits, moved = self.module.apply(
+            _variables(params, batch_stats),
+            (images - mean) / std,
+            train=True,
+            mutable=["batch_stats"],
+            rngs={name: jax.random.fold_in(key, i) for i, name in enumerate(names)},
+        )
+        return logits.astype(jnp.float32), moved.get("batch_stats", {})
+
+
+@struct.dataclass
+class Output:
+    """What a defense's loss returns beside the loss.
+
+    Attributes:
+      batch_stats: the moved running statistics of this device's examples; the
+        training step averages them over the devices.
+      memory: the defense's own memory after the step, equal on all devices: a
+        defense that has one reduces over `parallel.AXIS` itself.
+      metrics: name -> mean over this device's examples.
+    """
+
+    batch_stats: Any
+    memory: Any
+    metrics: dict[str, jax.Array]
+
+
+def cross_entropies(logits: jax.Array, labels: jax.Array) -> jax.Array:
+    """Cross-entropy in nats per example, [n], of logits [n, classes]."""
+    return jax.vmap(cross_entropy)(logits, labels)
+
+
+def correct(logits: jax.Array, labels: jax.Array) -> jax.Array:
+    """Whether the label's logit is strictly the largest, [n] bool."""
+    return jax.vmap(margin)(logits, labels) < 0
+
+
+def local_key(key: jax.Array, ids: jax.Array) -> jax.Array:
+    """A key that differs between devices, because their first examples do."""
+    return jax.random.fold_in(key, ids[0])
+
+
+@functools.partial(jax.jit, static_argnums=0)
+def _init(module, rngs, images):
+    return module.init(rngs, images, train=False)
+
+
+def _variables(params, batch_stats):
+    return {"params": params} | ({"batch_stats": batch_stats} if batch_stats else {})

@@ -1,0 +1,23 @@
+"""Training on unperturbed images."""
+
+import jax.numpy as jnp
+from flax import struct
+
+from jaxadv.defenses import base
+
+
+@struct.dataclass
+class Clean:
+    """Mean cross-entropy of the clean images."""
+
+    def init(self, image_shape, examples):
+        return ()
+
+    def loss(self, params, state, batch, key):
+        key = base.local_key(key, batch["id"])
+        logits, batch_stats = state.network.train(
+            params, state.batch_stats, batch["image"], key
+        )
+        loss = jnp.mean(base.cross_entropies(logits, batch["label"]))
+        metrics = {"clean_accuracy": jnp.mean(base.correct(logits, batch["label"]))}
+        return loss, base.Output(batch_stats, state.memory, metrics)

@@ -1,0 +1,120 @@
+"""TRADES: accuracy traded against the stability of the prediction."""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from flax import struct
+
+from jaxadv import specs
+from jaxadv.craft import craft
+from jaxadv.defenses import base
+from jaxadv.objectives import KL, bind, kl_divergence
+
+
+@struct.dataclass
+class Trades:
+    """CE(f(x), y) + beta KL(f(x) || f(x')), x' maximizing the same divergence.
+
+    Source: Zhang, Yu, Jiao, Xing, El Ghaoui and Jordan, "Theoretically principled
+    trade-off between robustness and accuracy", 2019, eq. 5 and algorithm 1. The
+    gradient flows through both arguments of the divergence. Two forward passes in
+    train mode, clean and then attacked, are each normalized by their own batch's
+    statistics and move the running ones in turn; the authors' code runs the clean
+    pass twice, which changes nothing but the running statistics.
+
+    Attributes:
+      attacks: a tuple of one attack; its objective is replaced by the divergence.
+      beta: weight of the divergence.
+      start: standard deviation, in the threat's own units, of the Gaussian that
+        the attack starts from; None for the attack's own start. The divergence
+        has no gradient at the image itself.
+    """
+
+    attacks: Any
+    beta: float = specs.static(6.0, minimum=0.0)
+    start: float | None = specs.static(0.001, minimum=0.0)
+
+    def __post_init__(self):
+        specs.check(self)
+        if len(self.attacks) != 1:
+            raise specs.UsageError(
+                f"Trades needs exactly one attack, not {len(self.attacks)}; "
+                "set config.attack"
+            )
+        if not hasattr(self.attacks[0], "objective"):
+            name = type(self.attacks[0]).__name__
+            raise specs.UsageError(f"Trades: the attack {name} has no objective")
+
+    def init(self, image_shape, examples):
+        return ()
+
+    def loss(self, params, state, batch, key):
+        craft_key, train_key = jax.random.split(key)
+        images, labels, ids = batch["image"], batch["label"], batch["id"]
+        model = state.network.classifier(params, state.batch_stats)
+        attacked = craft(self._inner(), model, craft_key, images, labels, ids=ids)
+        keys = jax.random.split(base.local_key(train_key, ids))
+        network = state.network
+        clean, batch_stats = network.train(params, state.batch_stats, images, keys[0])
+        moved, batch_stats = network.train(params, batch_stats, attacked.image, keys[1])
+        natural = jnp.mean(base.cross_entropies(clean, labels))
+        divergence = jnp.mean(jax.vmap(kl_divergence)(clean, moved))
+        metrics = {
+            "clean_accuracy": jnp.mean(base.correct(clean, labels)),
+            "robust_accuracy": jnp.mean(base.correct(moved, labels)),
+            "divergence": divergence,
+        }
+        loss = natural + self.beta * divergence
+        return loss, base.Output(batch_stats, state.memory, metrics)
+
+    def _inner(self):
+        attack = self.attacks[0].replace(objective=KL())
+        if self.start is None:
+            return attack
+        return attack.replace(threat=GaussianStart(attack.threat, self.start))
+
+
+@struct.dataclass
+class GaussianStart:
+    """A threat that starts from a Gaussian instead of its own random start."""
+
+    threat: Any
+    deviation: float
+
+    @property
+    def eps(self):
+        return self.threat.eps
+
+    @property
+    def budget(self):
+        return self.threat.budget
+
+    def bind(self, model, image, label, key):
+        return self.replace(  # type: ignore[attr-defined]
+            threat=bind(self.threat, model, image, label, key)
+        )
+
+    def init(self, key, image):
+        leaves, treedef = jax.tree.flatten(self.threat.init(key, image))
+        keys = jax.random.split(key, len(leaves))
+        noise = [
+            self.deviation * jax.random.normal(k, leaf.shape, leaf.dtype)
+            for k, leaf in zip(keys, leaves, strict=True)
+        ]
+        return self.project(jax.tree.unflatten(treedef, noise), image)
+
+    def apply(self, params, image):
+        return self.threat.apply(params, image)
+
+    def direction(self, grad, params, image):
+        return self.threat.direction(grad, params, image)
+
+    def maximize(self, grad, image):
+        return self.threat.maximize(grad, image)
+
+    def project(self, params, image):
+        return self.threat.project(params, image)
+
+    def size(self, params, image):
+        return self.threat.size(params, image)

@@ -1,0 +1,112 @@
+"""Evaluation: suites of attacks, the per-example table, metrics, report, plots."""
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from jaxadv import parallel
+from jaxadv.evaluation import (
+    config,
+    inputs,
+    meters,
+    metrics,
+    plots,
+    report,
+    suite,
+    table,
+)
+
+
+def evaluate(
+    model: Any,
+    source: Any,
+    suite_config: Any,
+    workdir: str | Path,
+    *,
+    info: Mapping[str, Any] | None = None,
+    show: Callable[[str], None] = print,
+    progress: Callable[..., meters.Progress] = meters.Progress,
+) -> dict[str, Any]:
+    """Runs a suite and writes table, report and pictures; the same call resumes.
+
+    Args:
+      model: a Classifier.
+      source: the images; see `suite.run`.
+      suite_config: a ConfigDict or mapping; see `jaxadv.evaluation.config`.
+      workdir: gets `table.npz`, `report.json`, `report.md`, `curve_*.png`,
+        `pictures_*.png` and the journal.
+      info: what is known of the model: `name`, `architecture`, `checkpoint` and
+        `training`, its training config; each optional.
+      show: prints the table and where the files lie.
+      progress: makes the progress display of one attack.
+
+    Returns:
+      The report; see `report.build`.
+
+    Raises:
+      UsageError: a bad config, images or labels that do not fit the model, or
+        logits that are not numbers. Nothing but the journal is written then.
+    """
+    info = dict(info or {})
+    plan = config.resolve(suite_config, info.get("training"))
+    workdir = Path(workdir)
+    outcome = suite.run(model, plan, source, workdir, progress=progress)
+    summary = metrics.summarize(outcome.table)
+    content = report.build(summary, outcome, plan, info, inputs.version())
+    if not parallel.is_primary():
+        return content
+    table.save(outcome.table, workdir / "table.npz")
+    names = getattr(source, "class_names", None)
+    files = _draw(outcome, plan, summary, workdir, names)
+    report.write(content, files, workdir)
+    show(report.text(content))
+    files = {"report": "report.md", "data": "report.json", "table": "table.npz"} | files
+    for name, file in files.items():
+        show(f"{name}: {workdir / file}")
+    return content
+
+
+def _draw(outcome, plan, summary, workdir, class_names):
+    """Writes the pictures; name -> file relative to `workdir`."""
+    files = {}
+    for label, points in summary["curves"].items():
+        planned = plan.curve[-1]
+        threat = planned.spec["threat"]["name"]
+        own = [p.eps for p in plan.attacks if _threat(p) == threat]
+        file = f"curve_{label}.png"
+        plots.curve(
+            points,
+            workdir / file,
+            attack=_title(planned),
+            threat=threat,
+            dataset=f"{outcome.table.metadata['dataset']} {plan.split}",
+            classes=outcome.classes,
+            eps=own[0] if own else None,
+        )
+        files[f"accuracy against eps, {label}"] = file
+    for planned in plan.attacks:
+        pictures = outcome.pictures[planned.label]
+        if len(pictures.ids):
+            file = f"pictures_{planned.label}.png"
+            budget = f"{_threat(planned)} eps {planned.eps:.4g}"
+            plots.grid(
+                pictures,
+                workdir / file,
+                attack=planned.label,
+                budget=budget,
+                class_names=class_names,
+            )
+            files[f"images, {planned.label}"] = file
+    return files
+
+
+def _threat(planned):
+    threat = planned.spec["threat"]
+    return threat if isinstance(threat, str) else threat["name"]
+
+
+def _title(planned):
+    """Name, steps and restarts, as people write them: PGD-40 x 3."""
+    attack = planned.attack
+    restarts = f" x {attack.restarts} restarts" if attack.restarts > 1 else ""
+    return f"{planned.spec['name'].upper()}-{attack.steps}{restarts}"

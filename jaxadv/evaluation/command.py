@@ -1,0 +1,103 @@
+"""The command line of eval.py: a checkpoint, a suite, and where to write."""
+
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from jaxadv import checkpoints, cli, evaluation, settings
+from jaxadv.data import sources
+from jaxadv.specs import UsageError
+
+HELP = """\
+Evaluates a checkpoint: eval.py --config=configs/suites/linf.py --checkpoint=runs/a
+
+Prints one table and writes table.npz (every image), report.json, report.md and
+pictures. The same command goes on where a killed one stopped.
+
+  --checkpoint: the --workdir of a training run
+  --which: its "best" (by validation score; the default) or "last" checkpoint
+  --workdir: here optional; default: CHECKPOINT/eval/NAME OF THE SUITE
+"""
+FIELDS = {
+    "name": "of the suite",
+    "attacks": "label -> attack; an eps of None is that of config.eps",
+    "eps": "for the attacks without one; None: the eps of the checkpoint's training",
+    "data": "the data set; None: the checkpoint's",
+    "split": "of the data set",
+    "examples": "how many images, drawn by the seed; 0: all",
+    "seed": "of the draw of the images and of the attacks",
+    "batch_size": "images at a time on each device",
+    "chunk_steps": "at most so many steps between looks for finished images",
+    "unions": "name -> labels to report together; None: all",
+    "seen": "labels that training has seen; None: those of its threats",
+    "curve": "accuracy against eps: `eps` values, or `points` up to `up_to` x eps",
+    "pictures": "images in each picture grid",
+    "about": "for the RobustBench file",
+}
+
+
+def main(argv: Sequence[str]) -> int:
+    """Runs eval.py's command line; the exit status is 2 for a user's mistake."""
+    own, rest = _own_flags(argv)
+    folder = own.get("checkpoint", "")
+    given = any(re.match(r"--?workdir(=|$)", argument) for argument in rest)
+    if not given:
+        rest.append(f"--workdir={Path(folder) / 'eval'}")
+
+    def check(config):
+        if not folder:
+            raise UsageError("--checkpoint: give the --workdir of a training run")
+        if not Path(folder).is_dir():
+            raise UsageError(f"--checkpoint: there is no folder {folder!r}")
+        # With an eps in place of the checkpoint's, which is not read yet.
+        trial = settings.plain(config)
+        eps = trial.get("eps")
+        evaluation.config.resolve(trial | {"eps": 1.0 if eps is None else eps})
+
+    def run(config, workdir):
+        workdir = workdir if given else str(Path(workdir) / config.name)
+        return evaluate(config, folder, own.get("which", "best"), workdir)
+
+    return cli.main(rest, run, check, help_text=HELP, fields=FIELDS, whole_batch=False)
+
+
+def evaluate(config: Any, checkpoint: str, which: str, workdir: str) -> dict[str, Any]:
+    """Evaluates a checkpoint with the suite `config`; see `evaluation.evaluate`."""
+    model, config_then, info = checkpoints.load_classifier(checkpoint, which)
+    suite, training = settings.plain(config), settings.plain(config_then)
+    data = {k: v for k, v in (suite.get("data") or {}).items() if v is not None}
+    then = training["data"]
+    data = {"name": then["name"], "data_dir": then["data_dir"], **data}
+    source = sources.load(data["name"], suite.get("split", "test"), data["data_dir"])
+    return evaluation.evaluate(
+        model,
+        source,
+        suite | {"data": data},
+        workdir,
+        info={
+            "name": Path(checkpoint).name,
+            "checkpoint": str(checkpoint),
+            "which": which,
+            "step": info.get("step"),
+            "score": info.get("score"),
+            "architecture": training["model"]["name"],
+            "defense": training["defense"]["name"],
+            "training": training,
+        },
+    )
+
+
+def _own_flags(argv):
+    """`--checkpoint` and `--which`, and the arguments without them."""
+    found, rest, arguments = {}, [], list(argv)
+    while arguments:
+        argument = arguments.pop(0)
+        match = re.fullmatch(r"--?(checkpoint|which)(?:=(.*))?", argument)
+        if match is None:
+            rest.append(argument)
+        elif match[2] is not None:
+            found[match[1]] = match[2]
+        else:
+            found[match[1]] = arguments.pop(0) if arguments else ""
+    return found, rest

@@ -1,0 +1,327 @@
+"""A suite: which attacks are run on which images; built from a plain config.
+
+The fields of a suite config, all optional but `attacks`:
+
+  name          of the suite, and of its default output folder
+  attacks       label -> attack spec; an eps of None is filled in by `eps`
+  eps           for the specs without one; None takes the eps that the checkpoint was
+                trained with, of the same threat
+  data          {"name", "data_dir"} of the data set; None takes the checkpoint's
+  split         of the data set
+  examples      how many images, drawn by `seed`; 0 or None for the whole split
+  seed          of the draw and of every random choice of the attacks
+  batch_size    images at a time on each device
+  chunk_steps   at most so many attack steps between two looks of the host; changes no
+                result: more compile longer and waste steps on finished images
+  unions        name -> labels whose union is reported; None for all of them
+  seen          labels that training has seen; None takes those whose threat is the
+                one of an attack of the checkpoint's training
+  curve         accuracy against eps: {"attack": spec, "eps": ascending values} or,
+                without eps, `points` values up to `up_to` times the suite's eps; on
+                the first `examples` images of the draw
+  pictures      images in each picture grid; 0 for none
+  about         fields of the RobustBench file that no run can know: link, authors …
+"""
+
+import dataclasses
+import difflib
+import re
+import zlib
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from jaxadv import specs
+from jaxadv.attacks import ATTACKS
+from jaxadv.specs import UsageError
+
+DEFAULTS = {
+    "name": "suite",
+    "eps": None,
+    "data": {"name": None, "data_dir": None},
+    "split": "test",
+    "examples": None,
+    "seed": 0,
+    "batch_size": 128,
+    "chunk_steps": 5,
+    "unions": {"union": None},
+    "seen": None,
+    "curve": None,
+    "pictures": 6,
+    "about": {},
+}
+_CURVE = {
+    "attack": None,
+    "eps": None,
+    "points": 10,
+    "up_to": 2.0,
+    "examples": None,
+}
+_ABOUT = {
+    "link": "",
+    "name": "",
+    "authors": "",
+    "additional_data": False,
+    "venue": "",
+    "reported": "",
+    "footnote": "",
+}
+
+
+@dataclasses.dataclass(frozen=True)
+class Planned:
+    """One attack of a suite.
+
+    Attributes:
+      label: its name in tables and files.
+      spec: the complete plain config it was built from.
+      attack: the attack itself.
+    """
+
+    label: str
+    spec: dict[str, Any]
+    attack: Any
+
+    @property
+    def number(self) -> int:
+        """A stable number of the label, for random keys."""
+        return zlib.crc32(self.label.encode())
+
+    @property
+    def eps(self) -> float:
+        """The budget, in the threat's unit."""
+        return float(self.attack.threat.eps)
+
+
+@dataclasses.dataclass(frozen=True)
+class Suite:
+    """A checked suite; the fields are those of the module's page.
+
+    `curve` is one `Planned` for each eps, ascending, and `curve_label` their name.
+    """
+
+    name: str
+    attacks: tuple[Planned, ...]
+    data: dict[str, Any]
+    split: str
+    examples: int | None
+    seed: int
+    batch_size: int
+    chunk_steps: int
+    unions: dict[str, tuple[str, ...]]
+    seen: tuple[str, ...]
+    curve: tuple[Planned, ...]
+    curve_label: str | None
+    curve_examples: int | None
+    pictures: int
+    about: dict[str, Any]
+
+    def choose(self, size: int, count: int | None) -> np.ndarray:
+        """Ascending positions of `count` examples (0: all) of a split of `size`.
+
+        A smaller choice is part of a larger one.
+
+        Raises:
+          UsageError: the split has fewer.
+        """
+        count = count or size
+        if count > size:
+            raise UsageError(
+                f"config.examples is {count}; the split {self.split!r} has {size}: "
+                f"give --config.examples={size}"
+            )
+        order = np.random.RandomState(self.seed).permutation(size)
+        return np.sort(order[:count])
+
+
+def resolve(config: Any, training: Mapping[str, Any] | None = None) -> Suite:
+    """The suite that a config describes.
+
+    Args:
+      config: an ml_collections ConfigDict or a mapping; see the module.
+      training: the config of the checkpoint's training, which gives the eps and the
+        seen attacks that the suite leaves open.
+
+    Raises:
+      UsageError: an unknown or missing field, a wrong type, a bad value.
+    """
+    given = plain(config)
+    training = plain(training or {})
+    _known(given, {**DEFAULTS, "attacks": None}, "config")
+    full = {**DEFAULTS, **given}
+    if not full.get("attacks"):
+        raise UsageError("config.attacks is empty; give at least one: label -> spec")
+    _check_numbers(full)
+    eps = _Eps(full["eps"], _training_attacks(training))
+    attacks = tuple(
+        _plan(label, spec, eps, f"config.attacks.{label}")
+        for label, spec in full["attacks"].items()
+    )
+    labels = [planned.label for planned in attacks]
+    curve = {**_CURVE, **(full["curve"] or {})}
+    curve_label, points = _curve(curve, full["curve"], eps)
+    return Suite(
+        name=full["name"],
+        attacks=attacks,
+        data={**DEFAULTS["data"], **(full["data"] or {})},
+        split=full["split"],
+        examples=full["examples"],
+        seed=full["seed"],
+        batch_size=full["batch_size"],
+        chunk_steps=full["chunk_steps"],
+        unions=_unions(full["unions"] or {}, labels),
+        seen=_seen(full["seen"], attacks, training),
+        curve=points,
+        curve_label=curve_label,
+        curve_examples=curve["examples"],
+        pictures=full["pictures"],
+        about={**_ABOUT, **_known(full["about"] or {}, _ABOUT, "config.about")},
+    )
+
+
+def plain(config: Any) -> dict[str, Any]:
+    """A config as nested plain dictionaries."""
+    if hasattr(config, "to_dict"):
+        return config.to_dict()
+    return {
+        k: plain(v) if isinstance(v, Mapping) or hasattr(v, "to_dict") else v
+        for k, v in config.items()
+    }
+
+
+@dataclasses.dataclass(frozen=True)
+class _Eps:
+    """Where an eps of None comes from."""
+
+    given: float | None
+    training: list[dict[str, Any]]
+
+    def fill(self, spec, where):
+        """`spec` with every eps that is None filled in."""
+        if isinstance(spec, (list, tuple)):
+            return [self.fill(v, f"{where}[{i}]") for i, v in enumerate(spec)]
+        if not isinstance(spec, dict):
+            return spec
+        full = {k: self.fill(v, f"{where}.{k}") for k, v in spec.items()}
+        if "eps" in full and full["eps"] is None:
+            full["eps"] = self._of(full.get("name"), where)
+        return full
+
+    def _of(self, threat, where):
+        if self.given is not None:
+            return float(self.given)
+        for attack in self.training:
+            trained = attack.get("threat") or {}
+            if trained.get("name") == threat and trained.get("eps") is not None:
+                return float(trained["eps"])
+        raise UsageError(
+            f"{where}.eps is None and the checkpoint was not trained with a "
+            f"{threat!r} threat; give --config.eps=<budget>"
+        )
+
+
+def _training_attacks(training):
+    several = training.get("attacks") or {}
+    return [a for a in (training.get("attack"), *several.values()) if a]
+
+
+def _plan(label, spec, eps, where):
+    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_.+=-]*", label):
+        raise UsageError(
+            f"config.attacks: label {label!r}; allowed: letters, digits and _.+=-"
+        )
+    if isinstance(spec, str):
+        spec = {"name": spec}
+    if not isinstance(spec, dict):
+        raise UsageError(f"{where} is {spec!r}; it must be an attack spec")
+    spec = eps.fill(spec, where)
+    return Planned(label, spec, specs.build(spec, ATTACKS, where))
+
+
+def _curve(curve, given, eps):
+    if not given or curve["attack"] is None:
+        return None, ()
+    _known(given, _CURVE, "config.curve")
+    spec = plain(curve["attack"])
+    values = curve["eps"]
+    if values is None:
+        _check_range(curve)
+        base = _plan("curve", spec, eps, "config.curve.attack").eps
+        steps = np.arange(1, curve["points"] + 1) / curve["points"]
+        # Rounded, so that 0.15 does not become 0.15000000000000002.
+        values = [float(f"{v:.6g}") for v in steps * curve["up_to"] * base]
+    values = [float(v) for v in values]
+    if not values or values != sorted(set(values)) or values[0] <= 0:
+        raise UsageError(
+            f"config.curve.eps is {values}; it must be ascending and above 0"
+        )
+    threat = spec.get("threat")
+    threat = {"name": threat} if isinstance(threat, str) else dict(threat or {})
+    points = tuple(
+        _plan("curve", {**spec, "threat": {**threat, "eps": v}}, eps, "config.curve")
+        for v in values
+    )
+    label = f"{spec.get('name')}_{threat.get('name')}"
+    return label, tuple(dataclasses.replace(p, label=label) for p in points)
+
+
+def _check_range(curve):
+    points, up_to = curve["points"], curve["up_to"]
+    if not isinstance(points, int) or points < 1:
+        raise UsageError(f"config.curve.points is {points!r}; it must be >= 1")
+    if not up_to > 0:
+        raise UsageError(f"config.curve.up_to is {up_to!r}; it must be > 0")
+
+
+def _unions(unions, labels):
+    for name, parts in unions.items():
+        for label in parts or ():
+            if label not in labels:
+                raise UsageError(
+                    f"config.unions.{name} names {label!r}; "
+                    f"attacks: {', '.join(labels)}"
+                )
+    return {name: tuple(parts or labels) for name, parts in unions.items()}
+
+
+def _seen(seen, attacks, training):
+    labels = [planned.label for planned in attacks]
+    if seen is not None:
+        unknown = [label for label in seen if label not in labels]
+        if unknown:
+            raise UsageError(
+                f"config.seen names {unknown[0]!r}; attacks: {', '.join(labels)}"
+            )
+        return tuple(seen)
+    threats = {_threat_name(attack) for attack in _training_attacks(training)} - {None}
+    return tuple(p.label for p in attacks if _threat_name(p.spec) in threats)
+
+
+def _threat_name(spec):
+    threat = spec.get("threat")
+    return threat if isinstance(threat, str) else (threat or {}).get("name")
+
+
+def _check_numbers(full):
+    optional = ("examples",)
+    rules = {"examples": 0, "chunk_steps": 1, "batch_size": 1, "pictures": 0, "seed": 0}
+    for field, least in rules.items():
+        value = full[field]
+        if value is None and field in optional:
+            continue
+        if not isinstance(value, int) or isinstance(value, bool) or value < least:
+            raise UsageError(
+                f"config.{field} is {value!r}; it must be a whole number >= {least}"
+            )
+
+
+def _known(given, allowed, where):
+    for key in given:
+        if key not in allowed:
+            near = difflib.get_close_matches(key, allowed, n=1)
+            hint = f" (did you mean {near[0]!r}?)" if near else ""
+            raise UsageError(
+                f"{where}: unknown field {key!r}{hint}; allowed: {', '.join(allowed)}"
+            )
+    return given

@@ -1,0 +1,121 @@
+"""The images of an evaluation, and the checks that they and the network fit."""
+
+import hashlib
+import importlib.metadata
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax.errors import FlaxError
+
+from jaxadv import parallel
+from jaxadv.specs import UsageError
+
+
+def read(source: Any, ids: np.ndarray) -> dict[str, np.ndarray]:
+    """`id` int32 [n], `label` int32 [n] and `image` float32 [n, h, w, c] in [0, 1]."""
+    rows = source.get(ids)
+    images = np.asarray(rows["image"])
+    if images.dtype == np.uint8:
+        images = images.astype(np.float32) / np.float32(255)
+    return {
+        "id": np.asarray(ids, np.int32),
+        "label": np.asarray(rows["label"]).astype(np.int32),
+        "image": images.astype(np.float32),
+    }
+
+
+def check_fit(model: Any, data: dict[str, np.ndarray]) -> int:
+    """The number of classes of a model that the images fit.
+
+    Raises:
+      UsageError: they do not.
+    """
+    shape = data["image"].shape[1:]
+    if len(shape) != 3:
+        raise UsageError(f"data: images of shape {shape}; it must be [h, w, c]")
+    for field in ("mean", "std"):
+        size = np.size(getattr(model, field, 0.0))
+        if size not in (1, shape[-1]):
+            raise UsageError(
+                f"data: images have {shape[-1]} channels, the checkpoint's "
+                f"normalization has {size}; give the data set it was trained on"
+            )
+    image = jax.ShapeDtypeStruct(shape, jnp.float32)
+    try:
+        logits = jax.eval_shape(lambda x: model(x, jax.random.key(0)), image)
+    except (ValueError, TypeError, FlaxError) as error:
+        reason = str(error).strip().splitlines()[0]
+        raise UsageError(
+            f"data: images of shape {shape} do not fit the checkpoint's model "
+            f"({reason}); give the data set it was trained on"
+        ) from None
+    return logits.shape[-1]
+
+
+def check_values(data: dict[str, np.ndarray], classes: int) -> None:
+    """Raises UsageError for pixels outside [0, 1] and labels outside the classes."""
+    image, label = data["image"], data["label"]
+    outside = ~np.all((image >= 0) & (image <= 1), axis=tuple(range(1, image.ndim)))
+    foreign = (label < 0) | (label >= classes)
+    _refuse(
+        data["id"],
+        outside,
+        "data: {count} images have values outside [0, 1] or NaN ({first}); scale them",
+    )
+    _refuse(
+        data["id"],
+        foreign,
+        f"data: {{count}} labels are outside the model's {classes} classes ({{first}})"
+        "; give the data set it was trained on",
+    )
+
+
+def refuse_nan(ids: np.ndarray, nan: np.ndarray, where: str) -> None:
+    """Raises UsageError where an entry of `nan` [n] is true on any process."""
+    _refuse(
+        ids,
+        nan,
+        f"model: {{count}} {where} give logits that are not numbers ({{first}}); "
+        "nothing is reported",
+    )
+
+
+def _refuse(ids, bad, message):
+    """Raises on every process where an example of any process is bad."""
+    ids, bad = parallel.gather_rows((np.asarray(ids), np.asarray(bad)))
+    if not np.any(bad):
+        return
+    first = ", ".join(map(str, ids[bad][:5]))
+    more = ", …" if np.sum(bad) > 5 else ""
+    count = int(np.sum(bad))
+    raise UsageError(message.format(count=count, first=f"examples {first}{more}"))
+
+
+def fingerprint(model: Any, clean: dict[str, np.ndarray], where: str) -> str:
+    """Names these weights, these images and this software.
+
+    The clean margins stand for the images and for what is not a weight: the network
+    and its preprocessing.
+    """
+    digest = hashlib.sha256()
+    for leaf in jax.tree.leaves(jax.device_get(model)):
+        leaf = np.ascontiguousarray(leaf)
+        digest.update(f"{leaf.dtype}{leaf.shape}".encode())
+        digest.update(leaf.tobytes())
+    for name in ("id", "label", "clean/margin"):
+        digest.update(np.ascontiguousarray(clean[name]).tobytes())
+    device = jax.devices()[0].device_kind
+    precision = jax.config.jax_default_matmul_precision  # type: ignore
+    digest.update(f"{where} {jax.__version__} {device} {precision}".encode())
+    digest.update(version().encode())
+    return digest.hexdigest()[:16]
+
+
+def version() -> str:
+    """The installed version of jaxadv, or "0" in a checkout that is not installed."""
+    try:
+        return importlib.metadata.version("jaxadv")
+    except importlib.metadata.PackageNotFoundError:
+        return "0"

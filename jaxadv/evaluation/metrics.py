@@ -1,0 +1,155 @@
+"""Numbers computed from a per-example table; pure functions of its columns.
+
+An accuracy counts an image only if it is correct without an attack as well.
+"""
+
+import math
+import statistics
+from collections.abc import Collection, Sequence
+from typing import Any
+
+import numpy as np
+
+from jaxadv.evaluation.table import Table
+from jaxadv.specs import UsageError
+
+
+def wilson(correct: int, n: int, confidence: float = 0.95) -> tuple[float, float]:
+    """The Wilson score interval of a proportion, as fractions.
+
+    Source: Wilson, "Probable inference, the law of succession, and statistical
+    inference", 1927. No examples give (0, 1): nothing is known.
+    """
+    if n == 0:
+        return 0.0, 1.0
+    z = statistics.NormalDist().inv_cdf(0.5 + confidence / 2)
+    p, scale = correct / n, 1 + z * z / n
+    center = (p + z * z / (2 * n)) / scale
+    half = z * math.sqrt(p * (1 - p) / n + z * z / (4 * n * n)) / scale
+    low = 0.0 if correct == 0 else center - half
+    high = 1.0 if correct == n else center + half
+    return low, high
+
+
+def clean_correct(table: Table) -> np.ndarray:
+    """[n] whether the unattacked image is classified correctly; a tie is not."""
+    return table.columns["clean/margin"] < 0
+
+
+def robust(table: Table, labels: Collection[str]) -> np.ndarray:
+    """[n] whether an image is correct and no attack in `labels` breaks it.
+
+    Raises:
+      UsageError: an attack is not in the table.
+    """
+    survives = clean_correct(table).copy()
+    for label in labels:
+        survives &= ~table.attack(label, "success")
+    return survives
+
+
+def accuracy(correct: np.ndarray) -> dict[str, Any]:
+    """Accuracy, count and Wilson 95 % interval, as fractions, of a [n] of bools."""
+    n, count = len(correct), int(np.sum(correct))
+    low, high = wilson(count, n)
+    share = count / n if n else math.nan
+    return {"accuracy": share, "n": n, "correct": count, "low": low, "high": high}
+
+
+def unseen_mean(table: Table, seen: Collection[str]) -> float | None:
+    """Mean robust accuracy over the attacks that are not in `seen`.
+
+    None where every attack was seen.
+    """
+    values = _unseen(table, seen)
+    return float(np.mean(values)) if values else None
+
+
+def unseen_mean_as_printed(table: Table, seen: Collection[str]) -> float | None:
+    """The sum over the unseen attacks divided by the number of ALL attacks.
+
+    Tables 2 and 3 of Laidlaw, Singla and Feizi, "Perceptual adversarial robustness:
+    defense against unseen threat models", 2021, print this for the adversarially
+    trained rows, though the text describes `unseen_mean`. For comparison only.
+    """
+    values = _unseen(table, seen)
+    return float(np.sum(values) / len(table.attacks)) if values else None
+
+
+def _unseen(table, seen):
+    labels = [label for label in table.attacks if label not in seen]
+    return [float(np.mean(robust(table, [label]))) for label in labels]
+
+
+def broken_by(table: Table, labels: Sequence[str]) -> dict[str, int]:
+    """How many clean-correct images each exact set of attacks breaks.
+
+    Returns:
+      "a + b" -> number of images that a and b break and no other attack in
+      `labels` does, most frequent first; "none" is the number that survives all.
+    """
+    correct = clean_correct(table)
+    counts: dict[str, int] = {}
+    hits = [table.attack(label, "success")[correct] for label in labels]
+    for row in np.stack(hits, axis=1) if hits else ():
+        name = " + ".join(np.array(labels)[row]) or "none"
+        counts[name] = counts.get(name, 0) + 1
+    return dict(sorted(counts.items(), key=lambda item: (-item[1], item[0])))
+
+
+def curve(table: Table, label: str) -> list[dict[str, Any]]:
+    """Accuracy against eps: one `accuracy` dictionary with "eps" a point.
+
+    The first point is eps 0, the clean accuracy on the curve's examples. An image
+    that is broken at one eps is broken at every larger one, so it never rises.
+
+    Raises:
+      UsageError: the table has no such curve.
+    """
+    curves = table.metadata.get("curves", {})
+    if label not in curves:
+        known = ", ".join(curves) or "none"
+        raise UsageError(f"table: no curve {label!r}; curves: {known}")
+    smallest = table.columns[f"curve/{label}/eps"]
+    smallest = smallest[~np.isnan(smallest)]
+    points = [0.0, *curves[label]["eps"]]
+    # In the precision of the column, or an eps would differ from itself.
+    kind = smallest.dtype.type
+    return [{"eps": eps, **accuracy(smallest > kind(eps))} for eps in points]
+
+
+def summarize(table: Table) -> dict[str, Any]:
+    """All numbers of a table as plain JSON; fractions, not percent."""
+    seen = table.metadata.get("seen", ())
+    attacked = clean_correct(table)
+
+    def one(label):
+        size = table.attack(label, "size")
+        return {
+            **accuracy(robust(table, [label])),
+            "mean_steps": _mean(table.attack(label, "steps")[attacked]),
+            "largest_size": float(np.max(size, initial=0.0)),
+            "feasible": _mean(table.attack(label, "feasible")[attacked]),
+            "attacked": int(np.sum(attacked)),
+            "seen": label in seen,
+            **table.metadata["attacks"][label],
+        }
+
+    unions = table.metadata.get("unions", {})
+    return {
+        "clean": accuracy(attacked),
+        "attacks": {label: one(label) for label in table.attacks},
+        "unions": {
+            name: {**accuracy(robust(table, labels)), "attacks": list(labels)}
+            for name, labels in unions.items()
+        },
+        "unseen_mean": unseen_mean(table, seen),
+        "unseen_mean_as_printed": unseen_mean_as_printed(table, seen),
+        "seen": list(seen),
+        "broken_by": broken_by(table, table.attacks),
+        "curves": {k: curve(table, k) for k in table.metadata.get("curves", {})},
+    }
+
+
+def _mean(values):
+    return float(np.mean(values)) if len(values) else 0.0

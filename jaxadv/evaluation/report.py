@@ -1,0 +1,291 @@
+"""The report of an evaluation: one printed table, JSON for RobustBench, Markdown."""
+
+import importlib.metadata
+import json
+import os
+import platform
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import flax
+import jax
+
+HEADER = (
+    "attack",
+    "accuracy %",
+    "n",
+    "95 % interval",
+    "steps",
+    "seconds",
+    "passes/image",
+    "largest size",
+)
+
+
+def build(
+    summary: Mapping[str, Any],
+    outcome: Any,
+    suite: Any,
+    info: Mapping[str, Any],
+    version: str,
+) -> dict[str, Any]:
+    """Everything that is reported, as plain JSON.
+
+    The first fifteen keys are those of a RobustBench model file, accuracies as
+    percent strings. `autoattack_acc` is filled from a union called "autoattack" and
+    is empty where the suite has none. Everything after them is a fraction.
+
+    Args:
+      summary: `metrics.summarize` of the table.
+      outcome: the `suite.Outcome`.
+      suite: the `config.Suite`.
+      info: what is known of the model: `name`, `architecture`, `checkpoint`,
+        `training`, each optional.
+      version: of jaxadv.
+    """
+    about, metadata = suite.about, outcome.table.metadata
+    autoattack = summary["unions"].get("autoattack")
+    robustbench = {
+        "link": about["link"],
+        "name": about["name"] or info.get("name", ""),
+        "authors": about["authors"],
+        "additional_data": about["additional_data"],
+        "number_forward_passes": "1",
+        "dataset": metadata["dataset"],
+        "venue": about["venue"],
+        "architecture": info.get("architecture", ""),
+        "eps": _eps(suite.attacks[0].eps),
+        "clean_acc": percent(summary["clean"]["accuracy"]),
+        "reported": about["reported"],
+        "autoattack_acc": percent(autoattack["accuracy"]) if autoattack else "",
+        "external": "",
+        "footnote": about["footnote"],
+        "unreliable": False,
+    }
+    timings = {k: _timing(v) for k, v in outcome.timings.items()}
+    attacks = {
+        planned.label: {
+            **summary["attacks"][planned.label],
+            **_passes(planned.attack, summary["attacks"][planned.label]["mean_steps"]),
+            **timings[planned.label],
+            "unconfirmed": outcome.unconfirmed[planned.label],
+        }
+        for planned in suite.attacks
+    }
+    return {
+        **robustbench,
+        "suite": suite.name,
+        "split": metadata["split"],
+        "examples": summary["clean"]["n"],
+        "classes": outcome.classes,
+        "clean": {**summary["clean"], **timings["clean"]},
+        "attacks": attacks,
+        **{
+            key: summary[key]
+            for key in (
+                "unions",
+                "seen",
+                "unseen_mean",
+                "unseen_mean_as_printed",
+                "broken_by",
+                "curves",
+            )
+        },
+        "curve_timing": timings.get("curve"),
+        "seed": suite.seed,
+        "batch_size_per_device": suite.batch_size,
+        "fingerprint": metadata["fingerprint"],
+        "environment": environment(version),
+        "model": dict(info),
+    }
+
+
+def environment(version: str) -> dict[str, Any]:
+    """Versions, devices and precision."""
+    device = jax.devices()[0]
+    precision = jax.config.jax_default_matmul_precision  # type: ignore
+    return {
+        "python": platform.python_version(),
+        "jaxadv": version,
+        "jax": jax.__version__,
+        "jaxlib": importlib.metadata.version("jaxlib"),
+        "flax": flax.__version__,
+        "platform": device.platform,
+        "device": device.device_kind,
+        "devices": jax.device_count(),
+        "processes": jax.process_count(),
+        "attack_matmul_precision": precision or "default",
+        "verification_matmul_precision": "highest",
+    }
+
+
+def percent(fraction: float) -> str:
+    """A fraction as percent with two decimals, without the sign."""
+    return f"{100 * fraction:.2f}"
+
+
+def rows(report: Mapping[str, Any]) -> list[tuple[str, ...]]:
+    """The table's cells, in the order of `HEADER`: clean first, means last."""
+    clean = report["clean"]
+    cells = [("clean", *_share(clean), "-", f"{clean['seconds']:.1f}", "1+0", "-")]
+    for label, found in report["attacks"].items():
+        passes = f"{found['forward_passes']:.1f}+{found['backward_passes']:.1f}"
+        cells.append(
+            (
+                label,
+                *_share(found),
+                f"{found['mean_steps']:.1f}",
+                f"{found['seconds']:.1f}",
+                passes,
+                f"{found['largest_size']:.4g} of {found['eps']:.4g}",
+            )
+        )
+    for name, union in report["unions"].items():
+        title = name if name == "union" else f"union {name}"
+        cells.append((title, *_share(union), "-", "-", "-", "-"))
+    if report["unseen_mean"] is not None:
+        mean = percent(report["unseen_mean"])
+        n = str(report["examples"])
+        cells.append(("unseen mean", mean, n, "-", "-", "-", "-", "-"))
+    return cells
+
+
+def text(report: Mapping[str, Any]) -> str:
+    """The table for a terminal."""
+    lines = [HEADER, *rows(report)]
+    widths = [max(len(line[i]) for line in lines) for i in range(len(HEADER))]
+    out = []
+    for line in lines:
+        first, *others = line
+        cells = [first.ljust(widths[0])]
+        cells += [c.rjust(w) for c, w in zip(others, widths[1:], strict=True)]
+        out.append("  ".join(cells).rstrip())
+    return "\n".join([*out, *notes(report)])
+
+
+def notes(report: Mapping[str, Any]) -> list[str]:
+    """Lines that a reader of the table must know."""
+    found = []
+    for label, attack in report["attacks"].items():
+        if attack["resumed"]:
+            found.append(
+                f"{label}: {attack['resumed']} of {attack['attacked']} images were "
+                "read from the journal; seconds count this run alone"
+            )
+        if attack["feasible"] < 1:
+            share = percent(1 - attack["feasible"])
+            found.append(
+                f"{label}: {share} % of the returned images leave the budget or "
+                "[0, 1] and count as not broken"
+            )
+    return found
+
+
+def markdown(report: Mapping[str, Any], files: Mapping[str, str]) -> str:
+    """The report as a page; `files` names pictures relative to it."""
+    page = [
+        f"# {report['name'] or 'Model'} on {report['dataset']} ({report['split']})",
+        "",
+        f"Suite `{report['suite']}`: {report['examples']} images, "
+        f"seed {report['seed']}, {report['environment']['devices']} x "
+        f"{report['environment']['device']}, jax {report['environment']['jax']}.",
+        "",
+        _line(HEADER),
+        _line(["---"] + ["---:"] * (len(HEADER) - 1)),
+        *map(_line, rows(report)),
+        "",
+        *([*(f"- {note}" for note in notes(report)), ""] if notes(report) else []),
+        "An image counts as correct under an attack if it is correct without one and "
+        "no returned image that is inside the budget and [0, 1], checked again at the "
+        "highest precision, is misclassified. Intervals are Wilson 95 %. Steps and "
+        "passes (forward + backward, verification excluded) are means over the "
+        "attacked images; seconds include compilation.",
+        "",
+        *_unions(report),
+        "## Which attacks break an image",
+        "",
+        _line(["broken by exactly", "images"]),
+        _line(["---", "---:"]),
+        *(_line([name, str(count)]) for name, count in report["broken_by"].items()),
+    ]
+    for label, points in report["curves"].items():
+        page += ["", f"## Accuracy by eps, {label}", "", *_points(points)]
+    for name, file in files.items():
+        if file.endswith(".png"):
+            page += ["", f"## {name}", "", f"![{name}]({file})"]
+    return "\n".join(page) + "\n"
+
+
+def write(
+    report: Mapping[str, Any], files: Mapping[str, str], workdir: str | os.PathLike
+) -> None:
+    """Writes `report.json` and `report.md`, each whole or not at all."""
+    folder = Path(workdir)
+    _replace(folder / "report.json", json.dumps(report, indent=2) + "\n")
+    _replace(folder / "report.md", markdown(report, files))
+
+
+def _replace(path, content):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    temporary.write_text(content, encoding="utf-8")
+    os.replace(temporary, path)
+
+
+def _unions(report):
+    lines = []
+    for name, union in report["unions"].items():
+        title = name if name == "union" else f"union {name}"
+        lines.append(f"`{title}` takes {', '.join(union['attacks'])} together.")
+    seen = ", ".join(report["seen"]) or "none"
+    lines.append(f"Attacks seen in training: {seen}.")
+    if report["unseen_mean_as_printed"] is not None:
+        value = percent(report["unseen_mean_as_printed"])
+        lines.append(
+            "The unseen mean divided by the number of all attacks, as some published "
+            f"tables print it, would be {value} %."
+        )
+    return [" ".join(lines), ""]
+
+
+def _points(points):
+    cells = [(f"{point['eps']:.4g}", *_share(point)) for point in points]
+    head = ["eps", "accuracy %", "n", "95 % interval"]
+    return [_line(head), _line(["---:"] * 4), *map(_line, cells)]
+
+
+def _share(found):
+    interval = f"{percent(found['low'])} - {percent(found['high'])}"
+    return percent(found["accuracy"]), str(found["n"]), interval
+
+
+def _line(cells: Sequence[str]) -> str:
+    return "| " + " | ".join(cells) + " |"
+
+
+def _timing(timing):
+    return {
+        "seconds": timing.seconds,
+        "compile_seconds": timing.compile_seconds,
+        "steady_seconds": timing.seconds - timing.compile_seconds,
+        "programs_compiled": timing.programs,
+        "resumed": timing.resumed,
+    }
+
+
+def _passes(attack, steps):
+    """Forward and backward passes an image; a gradient step is one of each."""
+    forward, backward = getattr(attack, "passes", (1, 1))
+    samples = getattr(getattr(attack, "objective", None), "samples", 1)
+    return {
+        "forward_passes": steps * forward * samples,
+        "backward_passes": steps * backward * samples,
+    }
+
+
+def _eps(eps):
+    levels = eps * 255
+    if 0.5 < levels < 64 and abs(levels - round(levels)) < 1e-4:
+        return f"{round(levels)}/255"
+    return f"{eps:g}"

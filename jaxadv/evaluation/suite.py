@@ -1,0 +1,410 @@
+"""Runs a suite of attacks on a classifier and fills the per-example table.
+
+Every success in the table was confirmed on the returned image by a compiled program
+of its own, at the highest matrix-multiplication precision, and every size of an lp
+perturbation is measured here again in double precision.
+"""
+
+import dataclasses
+import hashlib
+import json
+import math
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jaxadv import objectives, parallel
+from jaxadv.craft import Adversarial, Crafter, craft_batches
+from jaxadv.evaluation import inputs
+from jaxadv.evaluation.config import Planned, Suite
+from jaxadv.evaluation.meters import Progress, Stopwatch
+from jaxadv.evaluation.table import Table
+from jaxadv.journal import Journal
+
+SLACK = 1e-6  # relative excess over the budget that rounding may cause
+_SUCCESS = Adversarial(0, 1, 2, 3, 4).success  # its place among the leaves
+
+
+@dataclasses.dataclass(frozen=True)
+class Timing:
+    """Cost of one attack in this run.
+
+    Attributes:
+      seconds: wall time, compilation and verification included.
+      compile_seconds: the part of it that went into compiling.
+      programs: number of programs compiled.
+      resumed: examples taken from the journal, which cost nothing now.
+    """
+
+    seconds: float
+    compile_seconds: float
+    programs: int
+    resumed: int = 0
+
+
+@dataclasses.dataclass(frozen=True)
+class Pictures:
+    """A few attacked images for the report: arrays [k, …]."""
+
+    ids: np.ndarray
+    labels: np.ndarray
+    images: np.ndarray
+    adversarials: np.ndarray
+    predictions: np.ndarray
+    success: np.ndarray
+    sizes: np.ndarray
+
+
+@dataclasses.dataclass(frozen=True)
+class Outcome:
+    """What `run` returns: the table, and what depends on this run alone."""
+
+    table: Table
+    timings: dict[str, Timing]
+    pictures: dict[str, Pictures]
+    classes: int
+    unconfirmed: dict[str, int]
+
+
+def run(
+    model: Any,
+    suite: Suite,
+    source: Any,
+    workdir: str | Path,
+    *,
+    crafter: Crafter | None = None,
+    progress: Callable[..., Progress] = Progress,
+) -> Outcome:
+    """Evaluates `model` on the suite's images; the same call again resumes.
+
+    Finished examples are journaled under `workdir/journal`, in a folder that belongs
+    to these weights, data, attack and seed alone. On several processes each attacks
+    its own share and all return the whole table.
+
+    Args:
+      model: a Classifier.
+      suite: see `config.resolve`.
+      source: `source.get(positions) -> {"image": uint8 or float32 [b, h, w, c],
+        "label": [b], …}`, with a length and the attribute `name`.
+      workdir: where the journal lies; it is created when there is something in it.
+      crafter: compiled functions to share between runs.
+      progress: makes the progress display of one attack.
+
+    Raises:
+      UsageError: images outside [0, 1] or of the wrong shape, labels outside the
+        classes, or logits that are not numbers.
+    """
+    ids = suite.choose(len(source), suite.examples)
+    data = inputs.read(source, parallel.process_slice(ids))
+    classes = inputs.check_fit(model, data)
+    inputs.check_values(data, classes)
+    bench = _Bench(model, suite, data, crafter or Crafter(), progress)
+    with Stopwatch() as watch:
+        bench.judge_clean()
+    timings = {"clean": _timing(watch)}
+    bench.open_journal(Path(workdir), f"{source.name}/{suite.split}")
+    columns, pictures, unconfirmed = bench.clean_columns(), {}, {}
+    for planned in suite.attacks:
+        with Stopwatch() as watch:
+            found, images = bench.attack(
+                planned, planned.label, bench.correct, len(bench.correct)
+            )
+        timings[planned.label] = _timing(watch, bench.resumed)
+        unconfirmed[planned.label] = int(np.sum(found.pop("unconfirmed")))
+        columns |= {f"attack/{planned.label}/{k}": v for k, v in found.items()}
+        pictures[planned.label] = bench.pictures(found, images)
+    if suite.curve:
+        with Stopwatch() as watch:
+            some = suite.choose(len(source), suite.curve_examples or len(ids))
+            columns[f"curve/{suite.curve_label}/eps"] = bench.curve(some)
+        timings["curve"] = _timing(watch, bench.resumed)
+    table = Table(columns, _metadata(suite, source, bench.fingerprint))
+    return Outcome(table, timings, pictures, classes, unconfirmed)
+
+
+class _Bench:
+    """This process's images, and the compiled functions that attack and judge them.
+
+    `data` has the local rows of id, label and image; columns that methods return are
+    those of all processes.
+    """
+
+    def __init__(self, model, suite, data, crafter, progress):
+        self.model, self.suite, self.data = model, suite, data
+        self.crafter, self.progress = crafter, progress
+        self.resumed = 0
+        self._judge = parallel.mapped_rows(_judge, whole=2)
+        self._key = jax.random.key(suite.seed)
+
+    def judge_clean(self) -> None:
+        key = jax.random.fold_in(self._key, 0)
+        everywhere = np.arange(len(self.data["id"]))
+        self.clean = self._judged(key, self.data["image"], everywhere)
+        inputs.refuse_nan(self.data["id"], self.clean["nan"], "clean images")
+        self.correct = self.clean["margin"] < 0
+
+    def clean_columns(self):
+        return parallel.gather_rows(
+            {
+                "id": self.data["id"],
+                "label": self.data["label"],
+                "clean/prediction": self.clean["prediction"],
+                "clean/margin": self.clean["margin"],
+            }
+        )
+
+    def open_journal(self, workdir: Path, where: str) -> None:
+        self._journals = workdir / "journal"
+        self.fingerprint = inputs.fingerprint(self.model, self.clean_columns(), where)
+
+    def attack(
+        self, planned: Planned, title: str, chosen: np.ndarray, total: int, prefix=""
+    ):
+        """Attacks the local images where `chosen` [n] is true.
+
+        The progress display counts the others of `total` images as broken.
+
+        Returns:
+          The attack's columns of all local and remote images, in which the images
+          that were not chosen count as broken by nothing; and the local adversarial
+          images [n, h, w, c].
+        """
+        rows = np.flatnonzero(chosen)
+        key = jax.random.fold_in(self._key, planned.number)
+        display = self.progress(title, len(rows), total - len(rows))
+        found = self._crafted(planned, key, rows, display, prefix)
+        verdict = self._judged(jax.random.fold_in(key, 1), found.image, rows)
+        ids = self.data["id"]
+        inputs.refuse_nan(ids[rows], verdict["nan"], f"adversarial images of {title!r}")
+        size = measure(planned.attack.threat, self.data["image"][rows], found)
+        inside = np.all(
+            (found.image >= 0) & (found.image <= 1), axis=tuple(range(1, 4))
+        )
+        feasible = inside & (size <= planned.eps * (1 + SLACK))
+        success = feasible & (verdict["margin"] >= 0)
+        columns = {
+            "success": _filled(np.ones(len(ids), bool), rows, success),
+            "prediction": _filled(
+                self.clean["prediction"], rows, verdict["prediction"]
+            ),
+            "margin": _filled(self.clean["margin"], rows, verdict["margin"]),
+            "size": _filled(np.zeros(len(ids), np.float32), rows, size),
+            "steps": _filled(np.zeros(len(ids), np.int32), rows, found.steps_used),
+            "feasible": _filled(np.ones(len(ids), bool), rows, feasible),
+            "unconfirmed": _filled(
+                np.zeros(len(ids), bool), rows, found.success & ~success
+            ),
+        }
+        images = _filled(self.data["image"], rows, found.image)
+        return parallel.gather_rows(columns), images
+
+    def curve(self, some: np.ndarray) -> np.ndarray:
+        """[n of all processes] the smallest eps that breaks each image of `some`."""
+        smallest = np.where(self.correct, np.inf, 0.0).astype(np.float32)
+        looked = np.isin(self.data["id"], some)
+        resumed = 0
+        for planned in self.suite.curve:
+            title = f"curve {planned.label} eps={planned.eps:g}"
+            left = looked & (smallest == np.inf)
+            found, _ = self.attack(planned, title, left, int(looked.sum()), "curve-")
+            broken = self._local(found["success"])
+            smallest[left & broken] = planned.eps
+            resumed += self.resumed
+        self.resumed = resumed
+        return parallel.gather_rows(np.where(looked, smallest, np.float32(np.nan)))
+
+    def pictures(self, found, images) -> Pictures:
+        """Up to `suite.pictures` local images, broken ones and new classes first."""
+        found = {k: self._local(v) for k, v in found.items()}
+        rows = np.flatnonzero(self.correct)
+        holds, labels = ~found["success"][rows], self.data["label"][rows]
+        turn = np.zeros(len(rows), int)
+        for kind in {*zip(holds, labels, strict=True)}:
+            same = (holds == kind[0]) & (labels == kind[1])
+            turn[same] = np.arange(np.sum(same))
+        rows = rows[np.lexsort((labels, turn, holds))][: self.suite.pictures]
+        return Pictures(
+            ids=self.data["id"][rows],
+            labels=self.data["label"][rows],
+            images=self.data["image"][rows],
+            adversarials=images[rows],
+            predictions=found["prediction"][rows],
+            success=found["success"][rows],
+            sizes=found["size"][rows],
+        )
+
+    def _local(self, column):
+        """This process's rows of a gathered column."""
+        return parallel.process_slice(column)
+
+    def _crafted(self, planned, key, rows, display, prefix):
+        watched = _Watched(self._folder(planned, prefix), display)
+        try:
+            found = craft_batches(
+                planned.attack,
+                self.model,
+                key,
+                self.data["image"][rows],
+                self.data["label"][rows],
+                ids=self.data["id"][rows],
+                batch_size=self.suite.batch_size,
+                chunk_steps=chunk(planned.attack.steps, self.suite.chunk_steps),
+                journal=watched,
+                crafter=self.crafter,
+            )
+        finally:
+            watched.close()
+        self.resumed = watched.resumed
+        return found
+
+    def _folder(self, planned, prefix):
+        """Where this attack on these images is journaled, and nothing else is."""
+        identity = {
+            "attack": planned.spec,
+            "label": planned.label,
+            "seed": self.suite.seed,
+            "batch_size": self.suite.batch_size,
+            "run": self.fingerprint,
+        }
+        text = json.dumps(identity, sort_keys=True)
+        code = hashlib.sha256(text.encode()).hexdigest()[:16]
+        return self._journals / f"{prefix}{planned.label}" / code
+
+    def _judged(self, key, images, rows):
+        """Prediction, margin and NaN flag of local images, block by block.
+
+        As in `craft_batches`, an image sits at position id modulo batch size.
+        """
+        ids = self.data["id"][rows].astype(np.int32)
+        labels = self.data["label"][rows]
+        judged = {
+            "prediction": np.zeros(len(rows), np.int32),
+            "margin": np.zeros(len(rows), np.float32),
+            "nan": np.zeros(len(rows), bool),
+        }
+        model, key = parallel.replicate((self.model, jax.random.key_data(key)))
+        for picked, lanes in _blocks(ids, self.suite.batch_size):
+            index = np.zeros(self.suite.batch_size * jax.local_device_count(), int)
+            index[:] = picked[0]
+            index[lanes] = picked
+            arrays = parallel.shard((images[index], labels[index], ids[index]))
+            got = parallel.unshard(self._judge(model, key, *arrays))
+            for name, column in judged.items():
+                column[picked] = got[name][lanes]
+        return judged
+
+
+def _blocks(ids, batch_size):
+    """Yields (rows, lanes): which rows of `ids` run together, and at which lanes."""
+    slots = ids % batch_size
+    order = np.argsort(slots, kind="stable")
+    first = np.searchsorted(slots[order], slots[order])
+    rank = np.empty(len(ids), int)
+    rank[order] = np.arange(len(ids)) - first
+    block, device = np.divmod(rank, jax.local_device_count())
+    for number in range(block.max(initial=-1) + 1):
+        rows = np.flatnonzero(block == number)
+        yield rows, device[rows] * batch_size + slots[rows]
+
+
+def chunk(steps: int, most: int) -> int:
+    """The largest divisor of `steps` up to `most`: no step of a chunk is idle."""
+    return next((k for k in range(most, 1, -1) if steps % k == 0), 1)
+
+
+def _judge(model, key, images, labels, ids):
+    def one(image, label, example):
+        with jax.default_matmul_precision("highest"):
+            logits = model(image, jax.random.fold_in(key, example))
+        margin = objectives.margin(logits, label)
+        return {
+            "prediction": jnp.argmax(logits).astype(jnp.int32),
+            "margin": margin,
+            "nan": jnp.any(jnp.isnan(logits)) | jnp.isnan(margin),
+        }
+
+    return jax.vmap(one)(images, labels, ids)
+
+
+class _Watched(Journal):
+    """A journal whose readings and writings move a progress display."""
+
+    def __init__(self, folder, progress):
+        super().__init__(folder)
+        self._progress = progress
+        self.resumed = 0
+
+    def load(self, ids):
+        known = super().load(ids)
+        self.resumed = len(known)
+        if known:
+            broken = sum(bool(row[_SUCCESS]) for row in known.values())
+            self._progress.update(len(known), broken)
+        return known
+
+    def write(self, ids, rows):
+        super().write(ids, rows)
+        self._progress.update(len(ids), int(np.sum(rows.success)))
+
+    def close(self):
+        """Also after an interruption: what is finished reaches the disk."""
+        self.flush()
+        self._progress.close()
+
+
+def measure(threat: Any, images: np.ndarray, found: Adversarial) -> np.ndarray:
+    """Sizes [n] of the perturbations, in double precision for lp threats.
+
+    They are measured on the two images alone. A threat without a `norm` is measured
+    by its own `size`, as the attack's last pass reported it.
+    """
+    norm = getattr(threat, "norm", None)
+    if norm is None:
+        return np.asarray(found.size, np.float64)
+    sizes = np.zeros(len(images))
+    for i, (image, adversarial) in enumerate(zip(images, found.image, strict=True)):
+        change = np.abs(adversarial.astype(np.float64) - image.astype(np.float64))
+        if norm == "linf":
+            sizes[i] = np.max(change)
+        elif norm == "l2":
+            sizes[i] = math.sqrt(np.sum(change**2))
+        elif norm == "l1":
+            sizes[i] = np.sum(change)
+        elif getattr(threat, "pixels", False):
+            sizes[i] = np.sum(np.any(change > 0, axis=-1))
+        else:
+            sizes[i] = np.sum(change > 0)
+    return sizes
+
+
+def _filled(default, rows, values):
+    column = np.array(default)
+    column[rows] = values
+    return column
+
+
+def _timing(watch, resumed=0):
+    return Timing(watch.seconds, watch.compile_seconds, watch.programs, resumed)
+
+
+def _metadata(suite, source, fingerprint):
+    curves = {}
+    if suite.curve:
+        eps = [planned.eps for planned in suite.curve]
+        curves[suite.curve_label] = {"eps": eps, "spec": suite.curve[-1].spec}
+    return {
+        "suite": suite.name,
+        "attacks": {p.label: {"spec": p.spec, "eps": p.eps} for p in suite.attacks},
+        "curves": curves,
+        "unions": {name: list(labels) for name, labels in suite.unions.items()},
+        "seen": list(suite.seen),
+        "dataset": source.name,
+        "split": suite.split,
+        "seed": suite.seed,
+        "batch_size": suite.batch_size,
+        "fingerprint": fingerprint,
+    }

@@ -1,0 +1,148 @@
+"""What a run tells: metrics.jsonl, TensorBoard, and lines or a bar on the terminal."""
+
+import json
+import os
+import sys
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from tqdm import tqdm
+
+FILE = "metrics.jsonl"
+
+
+class Writer:
+    """Appends metrics to `metrics.jsonl`, one JSON object a line, and TensorBoard.
+
+    On opening, lines of steps after `resumed` are dropped, so that a run that was
+    killed and resumed leaves the lines of an uninterrupted one.
+
+    Attributes:
+      folder: the run's folder; it exists.
+      resumed: the last step that is kept.
+    """
+
+    def __init__(self, folder: str | os.PathLike, resumed: int = 0):
+        path = Path(folder) / FILE
+        _truncate(path, resumed)
+        self._file = open(path, "a", encoding="utf-8")
+        self._board = _tensorboard(Path(folder) / "tensorboard", resumed)
+
+    def write(self, step: int, kind: str, values: Mapping[str, Any]) -> None:
+        """Adds one line `{"step": …, "kind": …, **values}`, on disk on return."""
+        self._file.write(json.dumps({"step": step, "kind": kind, **values}) + "\n")
+        self._file.flush()
+        if self._board is not None:
+            for name, value in values.items():
+                if isinstance(value, (int, float)):
+                    self._board.add_scalar(f"{kind}/{name}", value, step)
+
+    def close(self) -> None:
+        """Closes the files."""
+        self._file.close()
+        if self._board is not None:
+            self._board.close()
+
+
+def read(folder: str | os.PathLike) -> list[dict[str, Any]]:
+    """The lines of a run's `metrics.jsonl`, without an unfinished last one."""
+    path = Path(folder) / FILE
+    rows = []
+    for line in path.read_text("utf-8").splitlines() if path.exists() else []:
+        try:
+            rows.append(json.loads(line))
+        except json.JSONDecodeError:
+            break
+    return rows
+
+
+def _truncate(path, resumed):
+    if not path.exists():
+        return
+    rows = [row for row in read(path.parent) if row["step"] <= resumed]
+    temporary = path.with_suffix(".tmp")
+    temporary.write_text("".join(json.dumps(row) + "\n" for row in rows), "utf-8")
+    temporary.replace(path)
+
+
+def _tensorboard(folder, resumed):
+    try:
+        from tensorboardX import SummaryWriter
+    except ImportError:
+        return None
+    return SummaryWriter(str(folder), purge_step=resumed + 1, flush_secs=10)
+
+
+class Progress:
+    """The pace of a run: a bar on a terminal, else a line now and then.
+
+    Attributes:
+      total: steps of the whole run.
+      done: steps before this start.
+      images: images of a step.
+      enabled: whether this process talks.
+    """
+
+    def __init__(self, total: int, done: int, images: int, enabled: bool = True):
+        self._total, self._first, self._done = total, done, done
+        self._images, self._enabled = images, enabled
+        self._start = self._said = time.monotonic()
+        self._paused, self._compiled = 0.0, False
+        self._bar = None
+        if enabled and sys.stderr.isatty():
+            self._bar = tqdm(total=total, initial=done, unit="step", leave=False)
+
+    def advance(self, values: Mapping[str, float] | None = None) -> None:
+        """One step is done; `values` are the latest known metrics."""
+        self._done += 1
+        if not self._compiled:
+            # The first step is mostly compilation.
+            self._compiled, self._first = True, self._done
+            self._start = time.monotonic()
+        if self._bar is not None:
+            self._bar.update(1)
+            if values:
+                self._bar.set_postfix({k: f"{v:.3f}" for k, v in values.items()})
+        elif self._enabled and time.monotonic() - self._said > 30:
+            self._said = time.monotonic()
+            shown = " ".join(f"{k} {v:.3f}" for k, v in (values or {}).items())
+            rate = f"{self.images_per_second:.0f} images/s"
+            line = f"step {self._done}/{self._total}  {shown}  {rate}"
+            print(f"{line}  eta {clock(self.seconds_left)}", flush=True)
+
+    def pause(self, seconds: float) -> None:
+        """Leaves `seconds`, as of a validation, out of the pace."""
+        self._paused += seconds
+
+    @property
+    def images_per_second(self) -> float:
+        """Training images a second since this start, compilation left out."""
+        seconds = time.monotonic() - self._start - self._paused
+        return (self._done - self._first) * self._images / max(seconds, 1e-9)
+
+    @property
+    def seconds_left(self) -> float:
+        """At the pace so far, validations included."""
+        seconds = time.monotonic() - self._start
+        pace = seconds / max(self._done - self._first, 1)
+        return (self._total - self._done) * pace
+
+    def say(self, line: str) -> None:
+        """Prints a line above the bar."""
+        if self._enabled:
+            tqdm.write(line, file=sys.stdout)
+            sys.stdout.flush()
+
+    def close(self) -> None:
+        """Removes the bar."""
+        if self._bar is not None:
+            self._bar.close()
+
+
+def clock(seconds: float) -> str:
+    """`seconds` as h:mm:ss, or m:ss below an hour."""
+    minutes, seconds = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{seconds:02}" if hours else f"{minutes}:{seconds:02}"

@@ -1,0 +1,128 @@
+"""The state of a training run, and one step of it."""
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from flax import struct
+from flax.training import train_state
+
+from jaxadv import parallel
+from jaxadv.data import batches
+from jaxadv.defenses.base import Network
+
+_STREAM = 0x7E41  # keeps the steps' keys apart from those of the augmentation
+
+
+class TrainState(train_state.TrainState):
+    """All that a step changes, equal on every device; `apply_fn` is unused.
+
+    Attributes:
+      batch_stats: running statistics of batch normalization, {} for none.
+      memory: the defense's own memory, () for none.
+      ema: exponentially averaged params, or None.
+      network: the module and its preprocessing; static.
+    """
+
+    batch_stats: Any
+    memory: Any
+    ema: Any
+    network: Network = struct.field(pytree_node=False)
+
+    @property
+    def evaluated(self) -> tuple[Any, Any]:
+        """(params, batch_stats) to judge: the averaged params if there are any."""
+        return (self.params if self.ema is None else self.ema), self.batch_stats
+
+
+def create_state(
+    network: Network,
+    defense: Any,
+    optimizer: optax.GradientTransformation,
+    *,
+    seed: int,
+    image_shape: tuple[int, ...],
+    examples: int,
+    averaged: bool = False,
+) -> TrainState:
+    """The state before the first step, on the host.
+
+    Args:
+      network: what to train.
+      defense: whose memory is part of the state.
+      optimizer: see `optim.Optimizer.make`.
+      seed: of the initial weights.
+      image_shape: [h, w, c].
+      examples: one more than the largest example id.
+      averaged: keep exponentially averaged params.
+    """
+    params, batch_stats = network.init(jax.random.key(seed), image_shape)
+    state = TrainState(
+        step=np.int32(0),
+        apply_fn=None,
+        params=params,
+        tx=optimizer,
+        opt_state=optimizer.init(params),
+        batch_stats=batch_stats,
+        memory=defense.init(image_shape, examples),
+        ema=params if averaged else None,
+        network=network,
+    )
+    # Copies: the same buffer in two places cannot be donated.
+    return jax.tree.map(np.array, jax.device_get(state))
+
+
+def make_step(
+    defense: Any,
+    seed: int,
+    *,
+    augment: Callable = lambda step, ids, images: images,
+    ema_decay: float | None = None,
+) -> Callable:
+    """`step(state, batch) -> (state, metrics)`, for `parallel.mapped`.
+
+    The batch has `image` [b, h, w, c], uint8 or in [0, 1], `label` [b] and `id`
+    [b]. The devices only share one mean. The metrics are the defense's with `loss`
+    and `gradient_norm`, the norm before clipping.
+
+    Args:
+      defense: see `jaxadv.defenses`.
+      seed: of the attacks and of dropout; the step and the example ids, not the
+        devices, make their keys.
+      augment: (step, ids, images) -> images, all traced.
+      ema_decay: of the averaged params, if the state has them.
+    """
+
+    def step(state, batch):
+        key = jax.random.fold_in(jax.random.key(seed), _STREAM)
+        key = jax.random.fold_in(key, state.step)
+        images = batches.to_float(batch["image"])
+        batch = {**batch, "image": augment(state.step, batch["id"], images)}
+
+        def loss_of(params):
+            return defense.loss(params, state, batch, key)
+
+        (loss, out), grads = jax.value_and_grad(loss_of, has_aux=True)(state.params)
+        values = {**out.metrics, "loss": loss}
+        grads, batch_stats, values = jax.lax.pmean(
+            (grads, out.batch_stats, values), parallel.AXIS
+        )
+        values["gradient_norm"] = _norm(grads)
+        state = state.apply_gradients(
+            grads=grads, batch_stats=batch_stats, memory=out.memory
+        )
+        if ema_decay is not None:
+            ema = optax.incremental_update(state.params, state.ema, 1 - ema_decay)
+            state = state.replace(ema=ema)
+        return state, values
+
+    return step
+
+
+def _norm(tree):
+    """The l2 norm of all leaves as one vector."""
+    squares = [jnp.sum(jnp.square(leaf)) for leaf in jax.tree.leaves(tree)]
+    return jnp.sqrt(jnp.sum(jnp.stack(squares)))

@@ -1,0 +1,171 @@
+"""eval.py from its flags to its files, and one line for each mistake."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import jax
+import numpy as np
+import pytest
+
+from jaxadv import settings
+from jaxadv.checkpoints import Checkpoints
+from jaxadv.data import sources
+from jaxadv.evaluation import command, table
+from tests import nets
+
+ROOT = Path(__file__).parents[1]
+SUITE = """
+from ml_collections import ConfigDict
+from ml_collections.config_dict import placeholder
+
+def get_config():
+    linf = lambda: {"name": "linf", "eps": placeholder(float)}
+    return ConfigDict({
+        "name": "tiny",
+        "examples": 20,
+        "batch_size": 2,
+        "eps": placeholder(float),
+        "attacks": {
+            "fgsm": {"name": "fgsm", "threat": linf()},
+            "noise": {"name": "uniform_noise", "threat": linf(), "steps": 2},
+        },
+        "pictures": 0,
+    })
+"""
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """A run with a best and a last checkpoint, and a suite."""
+    root = tmp_path_factory.mktemp("cli")
+    (root / "suite.py").write_text(SUITE)
+    config = settings.default_config()
+    config.model = {"name": "mlp"}
+    config.attack = {"name": "fgsm", "threat": {"name": "linf", "eps": 0.1}}
+    config.defense = {"name": "adversarial"}
+    config = settings.complete(config)
+    module = settings.network(config, nets.CLASSES)
+    params = module.init(jax.random.key(0), np.zeros((1, *nets.SHAPE)))["params"]
+    meta = {
+        "config": settings.plain(config),
+        "num_classes": nets.CLASSES,
+        "image_shape": nets.SHAPE,
+        "score": 0.5,
+    }
+    store = Checkpoints(root / "run")
+    store.save_best(3, {"params": params}, meta)
+    last = {"params": jax.tree.map(lambda x: x * 2.0, params)}
+    store.save(5, {"model": last, "training": {"step": np.array(5)}}, meta)
+    store.close()
+    return root
+
+
+@pytest.fixture(autouse=True)
+def digits(monkeypatch):
+    """The data set that the checkpoint names, without preparing it."""
+    images, labels = nets.batch(24)
+    asked = []
+
+    def load(name, split, data_dir=None):
+        asked.append((name, split))
+        return sources.from_arrays(images, labels, class_names="abcd", name=name)
+
+    monkeypatch.setattr(sources, "load", load)
+    return asked
+
+
+def call(folder, *flags, checkpoint="run"):
+    own = [f"--config={folder / 'suite.py'}", f"--checkpoint={folder / checkpoint}"]
+    return command.main(["eval.py", *own, *flags])
+
+
+def test_evaluates_into_the_checkpoint_by_default(folder, digits, capsys):
+    assert call(folder) == 0
+    out = capsys.readouterr().out
+    assert out.startswith("attack") and "report: " in out
+    written = folder / "run" / "eval" / "tiny"
+    report = json.loads((written / "report.json").read_text())
+    assert digits == [("mnist5k", "test")]
+    assert report["architecture"] == "mlp" and report["name"] == "run"
+    assert report["attacks"]["fgsm"]["eps"] == 0.1  # the training's
+    assert report["seen"] == ["fgsm", "noise"] and report["examples"] == 20
+    assert report["model"]["step"] == 3
+    assert len(table.load(written / "table.npz")) == 20
+
+
+def test_overrides_and_the_last_checkpoint(folder, tmp_path):
+    flags = ["--which", "last", f"--workdir={tmp_path / 'o'}", "--config.eps=0.3"]
+    assert call(folder, *flags, "--config.examples=0") == 0
+    report = json.loads((tmp_path / "o" / "report.json").read_text())
+    assert report["model"]["step"] == 5 and report["model"]["which"] == "last"
+    assert report["attacks"]["noise"]["eps"] == 0.3 and report["examples"] == 24
+
+
+@pytest.mark.parametrize(
+    "flags, words",
+    [
+        (["--config.exmples=3"], ["config.exmples", "examples"]),
+        (["--config.examples=many"], ["examples", "many"]),
+        (["--config.examples=99"], ["config.examples is 99", "24"]),
+        (["--config.attacks.noise.steps=-1"], ["steps is -1", "noise"]),
+        (["--which=newest"], ["newest", "best", "last"]),
+        (["--checkpoit=x"], ["checkpoit"]),
+        (["--checkpoint=/nowhere"], ["--checkpoint", "/nowhere"]),
+        (["--checkpoint"], ["--checkpoint", "training run"]),
+        (["--config=nothing.py"], ["--config", "nothing.py"]),
+    ],
+)
+def test_mistakes_are_one_line_and_write_nothing(
+    folder, tmp_path, capsys, flags, words
+):
+    assert call(folder, f"--workdir={tmp_path / 'out'}", *flags) == 2
+    captured = capsys.readouterr()
+    assert captured.out == "" and len(captured.err.splitlines()) == 1
+    assert captured.err.startswith("error: ")
+    for word in words:
+        assert word in captured.err
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_folder_without_a_checkpoint_is_told(folder, tmp_path, capsys):
+    (folder / "empty").mkdir(exist_ok=True)
+    assert call(folder, f"--workdir={tmp_path / 'o'}", checkpoint="empty") == 2
+    assert "no checkpoint here" in capsys.readouterr().err
+    assert not (tmp_path / "o").exists()
+
+
+@pytest.mark.parametrize("name", ["linf", "quick"])
+def test_the_suites_of_the_project_are_complete(name, folder, monkeypatch):
+    asked = []
+    monkeypatch.setattr(command, "evaluate", lambda *args: asked.append(args))
+    suite = f"--config={ROOT / 'configs' / 'suites' / name}.py"
+    assert call(folder, suite, "--config.attacks.pgd_linf.threat.eps=0.2") == 0
+    ((config, checkpoint, which, workdir),) = asked
+    assert which == "best" and Path(workdir) == Path(checkpoint) / "eval" / name
+    plan = command.evaluation.config.resolve(
+        settings.plain(config), {"attack": {"threat": {"name": "linf", "eps": 0.1}}}
+    )
+    eps = {planned.label: planned.eps for planned in plan.attacks}
+    assert eps["pgd_linf"] == 0.2  # one override does not spread to the others
+    assert eps["fgsm_linf"] == eps["noise_linf"] == 0.1
+
+
+def test_help_explains_every_flag():
+    """In a process of its own, which also proves that eval.py starts."""
+    config = "--config=configs/suites/linf.py"
+    done = subprocess.run(
+        [sys.executable, "eval.py", "--help", config],
+        cwd=ROOT,
+        env={**os.environ, "JAX_PLATFORMS": "cpu"},
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    assert done.returncode == 0, done.stderr
+    for flag in ("--checkpoint", "--which", "--workdir", "--config", "--cpu_devices"):
+        assert f"  {flag}: " in done.stdout
+    for field in command.FIELDS:
+        assert f"--config.{field}" in done.stdout

@@ -1,0 +1,121 @@
+"""The pictures of a report are there, legible in size, and show what they say."""
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from jaxadv.evaluation import plots
+from jaxadv.evaluation.suite import Pictures
+
+POINTS = [
+    {"eps": e, "accuracy": a, "low": a - 0.05, "high": a + 0.05, "n": 100}
+    for e, a in ((0.0, 0.9), (0.1, 0.6), (0.2, 0.2))
+]
+
+
+def pictures(count=3, channels=1, change=0.1):
+    rng = np.random.default_rng(0)
+    images = rng.uniform(0.2, 0.8, (count, 8, 8, channels)).astype(np.float32)
+    moves = change * rng.choice([-1.0, 1.0], images.shape)
+    return Pictures(
+        ids=np.arange(count),
+        labels=np.arange(count),
+        images=images,
+        adversarials=(images + moves).astype(np.float32),
+        predictions=np.arange(count)[::-1],
+        success=np.arange(count) != 1,
+        sizes=np.full(count, change),
+    )
+
+
+def decoded(path):
+    with Image.open(path) as image:
+        return np.asarray(image.convert("RGB")).astype(int)
+
+
+def draw(path, points=POINTS, **fields):
+    given = {"attack": "PGD-20", "threat": "linf", "dataset": "digits", "classes": 4}
+    plots.curve(points, path, **{**given, **fields})
+    return decoded(path)
+
+
+def test_curve_is_a_picture_that_follows_its_points(tmp_path):
+    image = draw(tmp_path / "new" / "a.png", eps=0.1)
+    assert image.shape[0] > 500 and image.shape[1] > 800
+    assert image.std() > 10
+    lower = [dict(p, accuracy=p["accuracy"] / 2) for p in POINTS]
+    assert np.any(draw(tmp_path / "b.png", lower, eps=0.1) != image)
+
+
+@pytest.mark.parametrize("change", ["band", "chance", "eps", "threat"])
+def test_curve_shows_band_chance_budget_and_unit(tmp_path, change):
+    image = draw(tmp_path / "a.png")
+    points, fields = POINTS, {}
+    if change == "band":
+        points = [dict(p, low=p["low"] - 0.1) for p in POINTS]
+    elif change == "chance":
+        fields = {"classes": 10}
+    elif change == "eps":
+        fields = {"eps": 0.1}
+    else:
+        fields = {"threat": "l2"}
+    assert np.any(draw(tmp_path / "b.png", points, **fields) != image)
+
+
+@pytest.fixture
+def cells(monkeypatch):
+    """The axes that `plots.grid` fills, row by row."""
+    filled, original = [], plots._image
+
+    def recording(axes, image):
+        filled.append(axes)
+        original(axes, image)
+
+    monkeypatch.setattr(plots, "_image", recording)
+    return filled
+
+
+def panel(image, axes, pixels=8):
+    """What the picture shows at the centers of the 8 x 8 pixels of one cell."""
+    height, width = image.shape[:2]
+    box = axes.get_position()
+    steps = (np.arange(pixels) + 0.5) / pixels
+    rows = height * (1 - (box.y1 - steps * box.height))
+    columns = width * (box.x0 + steps * box.width)
+    return image[np.ix_(rows.astype(int), columns.astype(int))] / 255
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_grid_shows_original_adversarial_and_difference(tmp_path, cells, channels):
+    shown = pictures(channels=channels)
+    plots.grid(shown, tmp_path / "g.png", attack="pgd", budget="linf eps 0.1")
+    image = decoded(tmp_path / "g.png")
+    assert len(cells) == 9
+    assert plots.magnification(shown.adversarials - shown.images) == 5
+    rows = (
+        shown.images,
+        shown.adversarials,
+        0.5 + 5 * (shown.adversarials - shown.images),
+    )
+    for r, expected in enumerate(rows):
+        for k in range(3):
+            seen = panel(image, cells[3 * r + k])
+            full = np.broadcast_to(expected[k].clip(0, 1), (8, 8, 3))
+            assert np.abs(seen - full).max() < 0.01
+
+
+def test_grid_captions_use_class_names(tmp_path):
+    shown = pictures(1)
+    plots.grid(shown, tmp_path / "a.png", attack="pgd", budget="b")
+    plots.grid(
+        shown, tmp_path / "b.png", attack="pgd", budget="b", class_names=["triangle"]
+    )
+    a, b = decoded(tmp_path / "a.png"), decoded(tmp_path / "b.png")
+    assert a.shape == b.shape and np.any(a != b)
+
+
+@pytest.mark.parametrize(
+    "largest, factor", [(0.5, 1), (0.3, 1.5), (8 / 255, 15), (0.15, 3), (0.0, 1)]
+)
+def test_magnification_is_the_largest_that_does_not_clip(largest, factor):
+    assert plots.magnification(np.array([-largest, largest / 2])) == factor

@@ -1,0 +1,20 @@
+"""Trains a classifier: `train.py --config=configs/mnist5k_pgd_at.py --workdir=runs/a`.
+
+The same command goes on where a killed run stopped.
+"""
+
+import sys
+
+from jaxadv import cli, settings, training
+
+if __name__ == "__main__":
+    sys.exit(
+        cli.main(
+            sys.argv,
+            training.run,
+            settings.plan,
+            help_text=__doc__ or "",
+            fields=settings.HELP,
+            whole_batch=True,
+        )
+    )
