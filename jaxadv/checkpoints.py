@@ -91,7 +91,7 @@ class Checkpoints:
 
 def load_classifier(
     path: str | os.PathLike, which: str = "best"
-) -> tuple[Classifier, ConfigDict, dict[str, Any]]:
+) -> tuple[Classifier, settings.Config, dict[str, Any]]:
     """The classifier that a training run has made.
 
     Args:
@@ -184,7 +184,9 @@ def _warn(path, problem):
 def _save(manager, step, trees, meta):
     trees = {name: _portable(name, tree) for name, tree in trees.items()}
     sums = {name: _checksum(tree) for name, tree in trees.items()}
-    items = {name: ocp.args.StandardSave(tree) for name, tree in trees.items()}
+    items: dict[str, Any] = {
+        name: ocp.args.StandardSave(tree) for name, tree in trees.items()
+    }
     items["meta"] = ocp.args.JsonSave({**meta, "step": step, "checksums": sums})
     if step in manager.all_steps():
         manager.delete(step)
@@ -193,7 +195,7 @@ def _save(manager, step, trees, meta):
 
 def _restore(manager, step, names):
     """((trees by name, meta), "") or (None, what is wrong)."""
-    items = {name: ocp.args.StandardRestore() for name in names}
+    items: dict[str, Any] = {name: ocp.args.StandardRestore() for name in names}
     items["meta"] = ocp.args.JsonRestore()
     try:
         found = manager.restore(step, args=ocp.args.Composite(**items))
@@ -232,23 +234,18 @@ def _checksum(tree) -> int:
     for path, leaf in jax.tree_util.tree_leaves_with_path(tree):
         header = f"{jax.tree_util.keystr(path)} {leaf.dtype} {leaf.shape}"
         total = zlib.crc32(header.encode(), total)
-        total = zlib.crc32(np.ascontiguousarray(leaf), total)
+        total = zlib.crc32(leaf.tobytes(), total)
     return total
 
 
 def _classifier(trees, meta):
-    config = ConfigDict(settings.plain(meta["config"]))
-    model = trees["model"]
-    variables = {"params": model.get("ema", model["params"])}
-    if "batch_stats" in model:
-        variables["batch_stats"] = model["batch_stats"]
-    made = Network(
+    config: settings.Config = ConfigDict(settings.plain(meta["config"]))
+    network = Network(
         module=settings.network(config, meta["num_classes"]),
         mean=tuple(config.normalize.mean),
         std=tuple(config.normalize.std),
     )
-    classifier = Classifier.from_linen(
-        made.module, variables, made.mean, made.std, made.rngs
-    )
+    model = trees["model"]
+    params = model.get("ema", model["params"])
     info = {**meta, "image_shape": tuple(meta["image_shape"])}
-    return classifier, config, info
+    return network.classifier(params, model.get("batch_stats", {})), config, info

@@ -32,7 +32,7 @@ class Classifier:
 
     @classmethod
     def from_linen(
-        cls, module: nn.Module, variables: Any, mean=0.0, std=1.0, rngs=()
+        cls, module: nn.Module, variables: Any, mean: Any = 0.0, std: Any = 1.0, rngs=()
     ) -> "Classifier":
         """A classifier from a linen module in evaluation mode.
 
@@ -48,7 +48,11 @@ class Classifier:
 
     @classmethod
     def from_function(
-        cls, function: Callable[..., Any], variables: Any, mean=0.0, std=1.0
+        cls,
+        function: Callable[..., Any],
+        variables: Any,
+        mean: Any = 0.0,
+        std: Any = 1.0,
     ) -> "Classifier":
         """A classifier from any pure `function(variables, image, key) -> logits`.
 
@@ -89,7 +93,8 @@ class _Linen:
         logits, sown = self.module.apply(
             variables, image[None], train=False, rngs=rngs, mutable=["features"]
         )
-        taps = sown.get("features", {}).get("taps", ())
+        collected: Any = sown
+        taps = collected.get("features", {}).get("taps", ())
         return logits[0].astype(jnp.float32), tuple(tap[0] for tap in taps)
 
 

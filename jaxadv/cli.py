@@ -58,8 +58,7 @@ def main(
             return 0
         config = _parse(values, config, rest)
         check(config)
-        batch = config.batch_size if whole_batch else None
-        _devices(values, batch)
+        _devices(values, config["batch_size"] if whole_batch else None)
         run(config, values.workdir)
     except UsageError as error:
         print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
@@ -72,7 +71,7 @@ def main(
 
 def _flags() -> flags.FlagValues:
     values = flags.FlagValues()
-    text = {"flag_values": values}
+    text: dict[str, Any] = {"flag_values": values}
     flags.DEFINE_string("workdir", None, "folder of the run's outputs", **text)
     flags.DEFINE_integer(
         "cpu_devices",
@@ -156,7 +155,8 @@ def _parse(values, config, argv) -> ConfigDict:
 
 def _check_field(config, path):
     """Raises UsageError unless the dotted `path` is a field of `config`."""
-    node, seen = config, "config"
+    node: Any = config
+    seen = "config"
     for key in path.split("."):
         known = list(node.keys()) if isinstance(node, ConfigDict) else []
         if key not in known:
@@ -173,7 +173,7 @@ def _check_field(config, path):
         node, seen = node[key], f"{seen}.{key}"
 
 
-def _devices(values, batch: int | None) -> None:
+def _devices(values, batch) -> None:
     """Sets the number of CPU devices, joins other processes, checks the batch."""
     count = values.cpu_devices
     if count is None:

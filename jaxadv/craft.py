@@ -75,7 +75,7 @@ def craft(
     def one(image, label, example, fields):
         own = _bound(_with_fields(attack, fields), model, image, label)
         own_key = jax.random.fold_in(_raw(key), example)
-        found = None
+        found: Any = None
         for restart in range(attack.restarts):
             state = own.init(jax.random.fold_in(own_key, restart), model, image, label)
             state = repeat(attack.steps, _step(own, model, image, label), state)

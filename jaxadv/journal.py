@@ -56,7 +56,9 @@ class Journal:
         self.folder.mkdir(parents=True, exist_ok=True)
         ids = np.concatenate([ids for ids, _ in self._pending])
         columns = zip(*(leaves for _, leaves in self._pending), strict=True)
-        arrays = {f"leaf{i}": np.concatenate(c) for i, c in enumerate(columns)}
+        arrays: dict[str, Any] = {
+            f"leaf{i}": np.concatenate(c) for i, c in enumerate(columns)
+        }
         name = f"{jax.process_index():03d}-{time.time_ns()}"
         temporary = self.folder / f"{name}.tmp"
         with open(temporary, "wb") as file:

@@ -11,16 +11,17 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 from flax import struct
+from jax.typing import ArrayLike
 
 from jaxadv import specs
 
 
-def cross_entropy(logits: jax.Array, label: jax.Array) -> jax.Array:
+def cross_entropy(logits: jax.Array, label: ArrayLike) -> jax.Array:
     """-log softmax(logits [classes])[label], in nats."""
     return jax.nn.logsumexp(logits) - logits[label]
 
 
-def margin(logits: jax.Array, label: jax.Array) -> jax.Array:
+def margin(logits: jax.Array, label: ArrayLike) -> jax.Array:
     """Largest other logit minus the label's: positive where misclassified.
 
     A tie goes to the attacker: an image counts as correctly classified only where
@@ -36,7 +37,7 @@ def kl_divergence(reference: jax.Array, logits: jax.Array) -> jax.Array:
     return jnp.sum(jnp.exp(log_p) * (log_p - log_q))
 
 
-def dlr(logits: jax.Array, label: jax.Array) -> jax.Array:
+def dlr(logits: jax.Array, label: ArrayLike) -> jax.Array:
     """Difference-of-logits ratio, invariant to shift and scale of the logits.
 
     With two classes the ratio is constant, so the plain margin is returned.
@@ -49,7 +50,7 @@ def dlr(logits: jax.Array, label: jax.Array) -> jax.Array:
     return margin(logits, label) / _positive(top[0] - top[2])
 
 
-def targeted_dlr(logits: jax.Array, label: jax.Array, target: jax.Array) -> jax.Array:
+def targeted_dlr(logits: jax.Array, label: ArrayLike, target: ArrayLike) -> jax.Array:
     """DLR towards `target`: larger as the target's logit passes the label's.
 
     The third and fourth largest logits make the scale; with three classes the

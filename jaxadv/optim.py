@@ -40,7 +40,9 @@ class Schedule:
     def __post_init__(self):
         specs.check(self)
         if self.kind == "steps" and not self.drop_epochs:
-            raise specs.UsageError("Schedule: its name is 'steps' but drop_epochs is empty")
+            raise specs.UsageError(
+                "Schedule: its name is 'steps' but drop_epochs is empty"
+            )
 
     def make(self, rate: float, epochs: int, steps_per_epoch: int) -> Callable:
         """`step -> learning rate`, traced or not, with the maximum `rate`."""

@@ -15,6 +15,9 @@ from jaxadv.data.augment import AUGMENTATIONS
 from jaxadv.defenses import DEFENSES
 from jaxadv.models import MODELS
 
+# A ConfigDict, whose fields type checkers cannot know.
+Config = Any
+
 HELP = {
     "seed": "of the initial weights, the order of the data and the attacks",
     "epochs": "passes over the training data",
@@ -64,7 +67,7 @@ class Plan:
     augmentations: tuple[Any, ...]
 
 
-def default_config() -> ConfigDict:
+def default_config() -> Config:
     """Every field of a training config; clean training of a small network.
 
     Assign to its fields, whole specs to `attack`, `attacks`, `defense` and
@@ -101,7 +104,7 @@ def default_config() -> ConfigDict:
     return config.lock()
 
 
-def complete(config: ConfigDict) -> ConfigDict:
+def complete(config: Config) -> Config:
     """`config` with every unnamed field of its specs filled in by its default.
 
     So all of them are seen by `--help`, can be overridden, and have a type.
@@ -123,7 +126,7 @@ def complete(config: ConfigDict) -> ConfigDict:
     return config.lock()
 
 
-def plan(config: ConfigDict) -> Plan:
+def plan(config: Config) -> Plan:
     """Builds and checks everything that needs neither data nor devices.
 
     Raises:
@@ -148,7 +151,7 @@ def plan(config: ConfigDict) -> Plan:
     )
 
 
-def network(config: ConfigDict, classes: int) -> Any:
+def network(config: Config, classes: int) -> Any:
     """The linen module that `config.model` describes, with `classes` outputs.
 
     Raises:
@@ -182,7 +185,7 @@ def flat(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
 def _of_kind(config, field, make, kinds):
     fields, where = plain(config[field]), f"config.{field}"
     kind = fields.pop("name")
-    specs.lookup(kind, dict.fromkeys(kinds, make), where)
+    specs.lookup(kind, {name: make for name in kinds}, where)
     return specs.construct(make, fields | {"kind": kind}, where)
 
 
@@ -250,21 +253,17 @@ def _validation(config, attacks) -> tuple[Any, ...]:
     return tuple(_stronger(attack, config.validation.steps) for attack in attacks)
 
 
-def _stronger(attack, steps):
+def _stronger(attack: Any, steps: int) -> Any:
     """PGD in the same threat, with more steps that together cross it 2.5 times.
 
     The factor is Madry et al.'s, "Towards deep learning models resistant to
     adversarial attacks", 2018, section 5 and appendix.
     """
-    if not isinstance(attack, Ascent):
-        return Ascent(attack.threat, steps=steps, rel_step_size=2.5 / steps)
-    return attack.replace(
-        steps=steps,
-        step_size=None,
-        rel_step_size=2.5 / steps,
-        keep="best",
-        random_start=True,
-    )
+    size = {"steps": steps, "step_size": None, "rel_step_size": 2.5 / steps}
+    ascent: Any = Ascent  # a type checker sees no fields in a flax dataclass
+    if type(attack) is not ascent:
+        return ascent(attack.threat, **size)
+    return attack.replace(**size, keep="best", random_start=True)
 
 
 _NOT_CONFIGURED = ("attacks", "kind", "name", "num_classes", "parent")

@@ -14,6 +14,7 @@ from typing import Any
 import jax
 import numpy as np
 from flax import struct
+from jax.core import Tracer
 
 Registry = Mapping[str, Callable[..., Any]]
 
@@ -64,10 +65,8 @@ def check(obj: Any) -> None:
             raise UsageError(f"{name}.{field.name} is {value!r}; allowed: {allowed}")
         if not isinstance(value, (numbers.Real, np.ndarray, jax.Array)):
             continue
-        if isinstance(value, jax.core.Tracer) or np.size(value) == 0:
-            continue
         low, high = rule.get("minimum"), rule.get("maximum")
-        if low is None and high is None:
+        if isinstance(value, Tracer) or (low is None and high is None):
             continue
         value = np.asarray(value)
         if np.any(np.isnan(value)) or (low is not None and np.any(value < low)):
@@ -111,7 +110,8 @@ def build(spec: Mapping[str, Any], registry: Registry, where: str) -> Any:
 
 def construct(make: Callable[..., Any], fields: Mapping[str, Any], where: str) -> Any:
     """Calls `make(**fields)` after checking names and types; see `build`."""
-    declared = {f.name: f for f in dataclasses.fields(make) if f.init}
+    fields_of: Any = dataclasses.fields
+    declared = {f.name: f for f in fields_of(make) if f.init}
     declared = {k: f for k, f in declared.items() if k not in ("parent", "name")}
     for key in fields:
         if key not in declared:
@@ -156,7 +156,7 @@ def _typed(value, field, where):
     if "float" in kinds and is_number:
         return float(value)
     if "int" in kinds and is_number and float(value).is_integer():
-        return int(value)
+        return int(float(value))
     simple = any(kind in kinds for kind in ("float", "int", "bool", "str"))
     optional = value is None and "None" in kinds
     fits = (

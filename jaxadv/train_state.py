@@ -60,7 +60,8 @@ def create_state(
       averaged: keep exponentially averaged params.
     """
     params, batch_stats = network.init(jax.random.key(seed), image_shape)
-    state = TrainState(
+    make: Any = TrainState  # flax annotates its fields more narrowly than it uses them
+    state = make(
         step=np.int32(0),
         apply_fn=None,
         params=params,

@@ -15,7 +15,6 @@ import flax
 import jax
 import numpy as np
 import optax
-from ml_collections import ConfigDict
 
 from jaxadv import checkpoints, metrics, parallel, settings
 from jaxadv.data import augment, batches, sources
@@ -42,7 +41,7 @@ class Data:
 
     train: Source
     held_out: Source | None
-    config: ConfigDict
+    config: settings.Config
 
     @property
     def steps_per_epoch(self) -> int:
@@ -60,7 +59,7 @@ class Data:
         )
 
 
-def load_data(config: ConfigDict) -> Data:
+def load_data(config: settings.Config) -> Data:
     """Opens the training split and holds a part of it out.
 
     Raises:
@@ -122,7 +121,7 @@ def collapsed(notes: Notes, scores: dict[str, float], points: float = 0.1) -> bo
     return lost and clean >= notes.last_clean - points
 
 
-def run(config: ConfigDict, folder: str | os.PathLike) -> Notes:
+def run(config: settings.Config, folder: str | os.PathLike) -> Notes:
     """Trains what `config` describes, or goes on where the run in `folder` stopped.
 
     A run that was killed ends, when started again, with the same weights bit for

@@ -25,7 +25,7 @@ class Masked:
       foreground: the lp threat where `mask` is 1.
       background: the lp threat where `mask` is 0.
       mask: [h, w, 1], or anything that broadcasts to the image, of 0 and 1; one a
-        image through `attack_axes`. Default: the central half of each side.
+        image through `per_image`. Default: the central half of each side.
     """
 
     foreground: Any = specs.part(lambda: _BALLS)
