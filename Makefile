@@ -16,7 +16,7 @@ demo: $(VENV)/installed
 	$(BIN)/python eval.py --config=configs/suites/linf.py --checkpoint=$(RUN)
 
 test: $(VENV)/installed
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n 2 --dist loadfile
 
 lint: $(VENV)/installed
 	$(BIN)/ruff check .

@@ -1,11 +1,15 @@
-"""PGD-10 beside torchattacks' PGD: same weights, images, steps and threads.
+"""PGD-10 beside torchattacks' PGD: same weights, images, steps and cores.
 
 python -m benchmarks.peers [--batch=128] [--rounds=10]
+
+Ours runs as an evaluation does, on one virtual device per core; torch has as many
+threads.
 
 Needs torch and torchattacks (`make bench` installs them).
 """
 
 import argparse
+import functools
 
 import jax
 import numpy as np
@@ -16,7 +20,7 @@ from torch import nn
 from benchmarks.networks import build
 from benchmarks.timing import alternate, ratio, table
 from jaxadv.attacks import Ascent
-from jaxadv.craft import craft
+from jaxadv.craft import Crafter, craft_batches
 from jaxadv.threats import Linf
 
 EPS, STEP, STEPS = 8 / 255, 2 / 255, 10
@@ -118,15 +122,16 @@ def measure(name, batch, rounds):
     theirs = torch.tensor(images.transpose(0, 3, 1, 2).copy())
     targets = torch.tensor(labels, dtype=torch.long)
     with torch.no_grad():
-        ours = np.asarray(jax.jit(jax.vmap(model))(images))
-        np.testing.assert_allclose(module(theirs).numpy(), ours, atol=2e-3)
+        logits = np.asarray(jax.jit(jax.vmap(model))(images))
+        np.testing.assert_allclose(module(theirs).numpy(), logits, atol=2e-3)
     last = carry_over(model.variables, PEERS[name]())
     last = last.to(memory_format=torch.channels_last)
     channels_last = theirs.contiguous(memory_format=torch.channels_last)
     attack = Ascent(Linf(EPS), steps=STEPS, step_size=STEP, keep="last")
-    jitted = jax.jit(craft)
-    model, images, targets_ours = jax.device_put((model, images, labels))
-    arguments = attack, model, jax.random.key(0), images, targets_ours
+    ours = functools.partial(
+        craft_batches, attack, model, jax.random.key(0), images, labels,
+        batch_size=batch // jax.local_device_count(), crafter=Crafter(),
+    )  # fmt: skip
 
     def torch_pgd(module, images):
         pgd = torchattacks.PGD(module, eps=EPS, alpha=STEP, steps=STEPS)
@@ -134,7 +139,7 @@ def measure(name, batch, rounds):
 
     seconds = alternate(
         {
-            "ours": lambda: jax.block_until_ready(jitted(*arguments)),
+            "ours": ours,
             "default": torch_pgd(module, theirs),
             "last": torch_pgd(last, channels_last),
         },
@@ -154,6 +159,7 @@ def main():
     parser.add_argument("--rounds", type=int, default=10, help="timed repetitions")
     args = parser.parse_args()
     torch.set_flush_denormal(True)
+    jax.config.update("jax_num_cpu_devices", torch.get_num_threads())
     print(f"PGD-{STEPS}, batch {args.batch}: our speed / torchattacks' "
           f"(torch {torch.__version__}, {torch.get_num_threads()} threads, "
           f"jax {jax.__version__}): median (quartiles)")  # fmt: skip
