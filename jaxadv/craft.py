@@ -175,8 +175,6 @@ def craft_batches(
             _store(found, index, row)
         todo = [i for i in todo if i not in known]
         progress(len(known))
-    if attack.steps < 1:
-        chunk_steps = 1
     run = _Run(attack, model, key, rows, found, batch_size, chunk_steps, crafter)
     for finished in run(todo):
         if journal is not None:
@@ -185,6 +183,11 @@ def craft_batches(
     if journal is not None:
         journal.flush()
     return found
+
+
+def whole_chunk(steps: int, most: int = 10) -> int:
+    """The largest divisor of `steps` up to `most`: no step of a chunk is idle."""
+    return next((k for k in range(most, 1, -1) if steps % k == 0), 1)
 
 
 class Crafter:
@@ -225,7 +228,7 @@ class _Run:
         self.key = parallel.replicate(_raw(key))
         self.batch_size = batch_size
         self.lanes_count = batch_size * jax.local_device_count()
-        chunk = chunk or _divisor(attack.steps)
+        chunk = chunk or whole_chunk(attack.steps)
         self.start, self.advance, self.harvest = crafter.functions(chunk)
 
     def __call__(self, todo):
@@ -392,10 +395,6 @@ def _raw(key):
     if jnp.issubdtype(key.dtype, jax.dtypes.prng_key):
         return jax.random.key_data(key)
     return key
-
-
-def _divisor(steps: int, most: int = 10) -> int:
-    return next(k for k in range(min(most, max(steps, 1)), 0, -1) if steps % k == 0)
 
 
 def _empty(images):

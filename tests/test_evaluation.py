@@ -509,7 +509,7 @@ def test_progress_shows_a_bound_that_only_falls(capsys):
 
 
 def test_chunks_divide_the_steps():
-    assert [suite.chunk(n, 5) for n in (0, 1, 4, 7, 12, 20)] == [5, 1, 4, 1, 4, 5]
+    assert [suite.whole_chunk(n, 5) for n in (0, 1, 4, 7, 12, 20)] == [5, 1, 4, 1, 4, 5]
 
 
 def test_fingerprint_tells_weights_and_margins_apart():

@@ -18,7 +18,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxadv import objectives, parallel
-from jaxadv.craft import Adversarial, Crafter, craft_batches
+from jaxadv.craft import Adversarial, Crafter, craft_batches, whole_chunk
 from jaxadv.evaluation import inputs
 from jaxadv.evaluation.config import Planned, Suite
 from jaxadv.evaluation.meters import Progress, Stopwatch
@@ -252,7 +252,7 @@ class _Bench:
                 self.data["label"][rows],
                 ids=self.data["id"][rows],
                 batch_size=self.suite.batch_size,
-                chunk_steps=chunk(planned.attack.steps, self.suite.chunk_steps),
+                chunk_steps=whole_chunk(planned.attack.steps, self.suite.chunk_steps),
                 journal=watched,
                 crafter=self.crafter,
             )
@@ -309,11 +309,6 @@ def _blocks(ids, batch_size):
     for number in range(block.max(initial=-1) + 1):
         rows = np.flatnonzero(block == number)
         yield rows, device[rows] * batch_size + slots[rows]
-
-
-def chunk(steps: int, most: int) -> int:
-    """The largest divisor of `steps` up to `most`: no step of a chunk is idle."""
-    return next((k for k in range(most, 1, -1) if steps % k == 0), 1)
 
 
 def _judge(model, key, images, labels, ids):

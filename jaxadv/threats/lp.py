@@ -28,6 +28,20 @@ def _blocked(grad, delta, image):
     return ((grad > 0) & (delta >= 1 - image)) | ((grad < 0) & (delta <= -image))
 
 
+def _init(self, key, image):
+    """A uniform point of the ball, projected onto the box as well."""
+    start = numerics.uniform_in_ball(key, image.shape, self.norm, self.eps)
+    return self.project(start, image)
+
+
+def _apply(self, params, image):
+    return apply(params, image)
+
+
+def _eps(self):
+    return self.eps
+
+
 @struct.dataclass
 class Linf:
     """Every channel of every pixel moves by at most `eps` (in [0, 1] units)."""
@@ -37,15 +51,7 @@ class Linf:
     __post_init__ = specs.check
     norm: ClassVar[str] = "linf"
 
-    @property
-    def budget(self):
-        return self.eps
-
-    def init(self, key, image):
-        return self.project(_uniform(self, key, image), image)
-
-    def apply(self, params, image):
-        return apply(params, image)
+    init, apply, budget = _init, _apply, property(_eps)
 
     def direction(self, grad, params, image):
         return numerics.steepest(grad, "linf")
@@ -69,15 +75,7 @@ class L2:
     __post_init__ = specs.check
     norm: ClassVar[str] = "l2"
 
-    @property
-    def budget(self):
-        return self.eps
-
-    def init(self, key, image):
-        return self.project(_uniform(self, key, image), image)
-
-    def apply(self, params, image):
-        return apply(params, image)
+    init, apply, budget = _init, _apply, property(_eps)
 
     def direction(self, grad, params, image):
         return numerics.steepest(grad, "l2")
@@ -111,15 +109,7 @@ class L1:
     __post_init__ = specs.check
     norm: ClassVar[str] = "l1"
 
-    @property
-    def budget(self):
-        return self.eps
-
-    def init(self, key, image):
-        return self.project(_uniform(self, key, image), image)
-
-    def apply(self, params, image):
-        return apply(params, image)
+    init, apply, budget = _init, _apply, property(_eps)
 
     def direction(self, grad, params, image):
         grad = numerics.finite_or_zero(grad)
@@ -163,15 +153,7 @@ class L0:
     __post_init__ = specs.check
     norm: ClassVar[str] = "l0"
 
-    @property
-    def budget(self):
-        return 1.0
-
-    def init(self, key, image):
-        return self.project(_uniform(self, key, image), image)
-
-    def apply(self, params, image):
-        return apply(params, image)
+    init, apply, budget = _init, _apply, 1.0
 
     def direction(self, grad, params, image):
         grad = jnp.where(jnp.isfinite(grad), grad, 0.0)
@@ -193,7 +175,3 @@ class L0:
         if self.pixels:
             changed = jnp.any(changed, axis=-1)
         return jnp.sum(changed).astype(jnp.float32)
-
-
-def _uniform(threat, key, image):
-    return numerics.uniform_in_ball(key, image.shape, threat.norm, threat.eps)
