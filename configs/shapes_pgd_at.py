@@ -3,7 +3,7 @@
     python train.py --config=configs/shapes_pgd_at.py --workdir=runs/shapes_pgd_at
 
 Measured with seed 0 on two cores that were also busy with other work: 100 to 200 images a
-second, so 4 to 7 minutes; of the 500 held-out images 68.0 % correct and 51.8 % under PGD-10.
+second, in runs that were interrupted and resumed; of the 500 held-out images 68.0 % correct and 51.8 % under PGD-10.
 It has not converged by then; give it more epochs where there is a GPU.
 """
 
