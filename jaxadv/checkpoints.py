@@ -20,9 +20,9 @@ import numpy as np
 import orbax.checkpoint as ocp
 from ml_collections import ConfigDict
 
-from jaxadv import settings
+from jaxadv import specs
 from jaxadv.classifier import Classifier
-from jaxadv.defenses.base import Network
+from jaxadv.models import MODELS
 from jaxadv.specs import UsageError
 
 LAST, BEST, CONFIG = "checkpoints", "best", "config.json"
@@ -91,7 +91,7 @@ class Checkpoints:
 
 def load_classifier(
     path: str | os.PathLike, which: str = "best"
-) -> tuple[Classifier, settings.Config, dict[str, Any]]:
+) -> tuple[Classifier, ConfigDict, dict[str, Any]]:
     """The classifier that a training run has made.
 
     Args:
@@ -151,10 +151,10 @@ def check_config(folder: Path, config: Mapping[str, Any]) -> bool:
     if not path.exists():
         return False
     try:
-        old = settings.flat(json.loads(path.read_text("utf-8")))
+        old = specs.flat(json.loads(path.read_text("utf-8")))
     except (json.JSONDecodeError, AttributeError):
         raise UsageError(f"{path} is damaged; give another --workdir") from None
-    new = settings.flat(json.loads(json.dumps(config)))
+    new = specs.flat(json.loads(json.dumps(config)))
     for field in sorted(old.keys() | new.keys()):
         if old.get(field, "absent") != new.get(field, "absent"):
             raise UsageError(
@@ -239,13 +239,20 @@ def _checksum(tree) -> int:
 
 
 def _classifier(trees, meta):
-    config: settings.Config = ConfigDict(settings.plain(meta["config"]))
-    network = Network(
-        module=settings.network(config, meta["num_classes"]),
-        mean=tuple(config.normalize.mean),
-        std=tuple(config.normalize.std),
+    config = specs.plain(meta["config"])
+    module = specs.build(
+        config["model"] | {"num_classes": meta["num_classes"]}, MODELS, "config.model"
     )
     model = trees["model"]
-    params = model.get("ema", model["params"])
+    variables = {"params": model.get("ema", model["params"])}
+    if "batch_stats" in model:
+        variables["batch_stats"] = model["batch_stats"]
+    classifier = Classifier.from_linen(
+        module,
+        variables,
+        config["normalize"]["mean"],
+        config["normalize"]["std"],
+        rngs=getattr(module, "eval_rngs", ()),
+    )
     info = {**meta, "image_shape": tuple(meta["image_shape"])}
-    return network.classifier(params, model.get("batch_stats", {})), config, info
+    return classifier, ConfigDict(config), info

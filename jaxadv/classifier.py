@@ -53,15 +53,19 @@ class Classifier:
         variables: Any,
         mean: Any = 0.0,
         std: Any = 1.0,
+        features: Callable[..., Any] | None = None,
     ) -> "Classifier":
         """A classifier from any pure `function(variables, image, key) -> logits`.
+
+        `features(variables, image, key)` returns its feature taps, a tuple of
+        [h, w, c]; only perceptual distances need it.
 
         An nnx model is `from_function(lambda s, x, key: nnx.merge(graph, s)(x),
         state)` with `graph, state = nnx.split(model)`; an equinox model is
         `from_function(lambda m, x, key: m(x), model)`. Keep one function object:
         another one is another program and compiles again.
         """
-        return cls(variables, _row(mean), _row(std), _Function(function))
+        return cls(variables, _row(mean), _row(std), _Function(function, features))
 
     def __call__(self, image: jax.Array, key: jax.Array | None = None) -> jax.Array:
         """Logits [classes], float32, of one image [h, w, c] in [0, 1]."""
@@ -70,6 +74,14 @@ class Classifier:
     def features(self, image: jax.Array, key: jax.Array | None = None) -> tuple:
         """The feature taps of one image, a tuple of [h, w, c], first layer first."""
         return self.apply(self.variables, self._normalize(image), key)[1]
+
+    def full_precision(self) -> "Classifier":
+        """The same network computing in float32, if it has a `compute_dtype`."""
+        if not isinstance(self.apply, _Linen):
+            return self
+        return self.replace(  # type: ignore[attr-defined]
+            apply=self.apply.full_precision()
+        )
 
     def _normalize(self, image):
         return (image - self.mean) / self.std
@@ -86,6 +98,13 @@ class _Linen:
     module: nn.Module
     rngs: tuple[str, ...]
 
+    def full_precision(self):
+        module: Any = self.module
+        dtype = jnp.dtype(getattr(module, "compute_dtype", jnp.float32))
+        if dtype == jnp.float32:
+            return self
+        return _Linen(module.clone(compute_dtype=jnp.float32), self.rngs)
+
     def __call__(self, variables, image, key):
         rngs = None
         if self.rngs and key is not None:
@@ -101,6 +120,9 @@ class _Linen:
 @dataclasses.dataclass(frozen=True)
 class _Function:
     function: Callable[..., Any]
+    features: Callable[..., Any] | None = None
 
     def __call__(self, variables, image, key):
-        return self.function(variables, image, key).astype(jnp.float32), ()
+        logits = self.function(variables, image, key).astype(jnp.float32)
+        taps = () if self.features is None else self.features(variables, image, key)
+        return logits, tuple(taps)

@@ -19,9 +19,8 @@ from flax import struct
 from jaxadv import parallel
 from jaxadv.attacks.base import select
 from jaxadv.journal import Journal
+from jaxadv.numerics import repeat
 from jaxadv.objectives import bind
-
-UNROLL_ON_CPU = True
 
 
 @struct.dataclass
@@ -107,18 +106,6 @@ def worst(a: Adversarial, b: Adversarial) -> Adversarial:
 
     merged = jax.tree.map(pick, a, b)
     return merged.replace(steps_used=a.steps_used + b.steps_used)
-
-
-def repeat(count: int, body: Callable[[Any], Any], carry: Any) -> Any:
-    """Applies `body` `count` times: a loop on GPU and TPU, unrolled on CPU.
-
-    XLA:CPU runs a convolution inside a loop several times slower than outside.
-    """
-    if jax.default_backend() == "cpu" and UNROLL_ON_CPU:
-        for _ in range(count):
-            carry = body(carry)
-        return carry
-    return jax.lax.fori_loop(0, count, lambda _, c: body(c), carry)
 
 
 def craft_batches(

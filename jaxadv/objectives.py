@@ -115,7 +115,7 @@ class KL:
       reference: [classes] logits of the clean image; set by `bind`.
     """
 
-    reference: Any = None
+    reference: Any = specs.bound()
 
     goal = staticmethod(margin)
 

@@ -84,15 +84,17 @@ def unshard(rows: Any) -> Any:
 
 
 def mapped(step: Callable[..., Any], donate: bool = True) -> "Mapped":
-    """`step(state, batch) -> (state, metrics)` over all devices of all processes.
+    """`step(state, batch, …) -> (state, metrics)` over all devices of all processes.
 
-    The state and the metrics are whole on every device, the batch is sharded; the
-    step averages over `AXIS` itself. Make it once, before the loop.
+    The state, the metrics and what follows the batch are whole on every device, the
+    batch is sharded; the step averages over `AXIS` itself. Make it once, before the
+    loop.
     """
+    more = len(inspect.signature(step).parameters) - 2
     run = jax.pmap(
         step,
         axis_name=AXIS,
-        in_axes=(None, 0),
+        in_axes=(None, 0) + (None,) * more,
         out_axes=None,
         donate_argnums=(0,) if donate else (),
     )

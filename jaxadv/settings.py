@@ -2,7 +2,6 @@
 
 import dataclasses
 import math
-from collections.abc import Mapping
 from typing import Any
 
 from ml_collections import ConfigDict, config_dict
@@ -14,6 +13,7 @@ from jaxadv.data import catalog
 from jaxadv.data.augment import AUGMENTATIONS
 from jaxadv.defenses import DEFENSES
 from jaxadv.models import MODELS
+from jaxadv.specs import flat, plain
 
 # A ConfigDict, whose fields type checkers cannot know.
 Config = Any
@@ -161,27 +161,6 @@ def network(config: Config, classes: int) -> Any:
     return specs.build(spec, MODELS, "config.model")
 
 
-def plain(config: Any) -> Any:
-    """Dictionaries, tuples and numbers in place of ConfigDicts and lists."""
-    if isinstance(config, ConfigDict):
-        config = config.to_dict()
-    if isinstance(config, Mapping):
-        return {key: plain(value) for key, value in config.items()}
-    if isinstance(config, (tuple, list)):
-        return tuple(plain(value) for value in config)
-    return config
-
-
-def flat(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Dotted path -> value of every field."""
-    rows = {}
-    for key, value in tree.items():
-        path = f"{prefix}{key}"
-        nested = isinstance(value, Mapping) and value
-        rows.update(flat(value, f"{path}.") if nested else {path: value})
-    return rows
-
-
 def _of_kind(config, field, make, kinds):
     fields, where = plain(config[field]), f"config.{field}"
     kind = fields.pop("name")
@@ -266,7 +245,7 @@ def _stronger(attack: Any, steps: int) -> Any:
     return attack.replace(**size, keep="best", random_start=True)
 
 
-_NOT_CONFIGURED = ("attacks", "kind", "name", "num_classes", "parent")
+_NOT_CONFIGURED = ("attacks", "kind", "num_classes")
 
 
 def _filled(spec, registry, where):
@@ -282,8 +261,8 @@ def _defaults(make, given=None, where="", keep="best") -> dict[str, Any]:
     """The fields of dataclass `make`, those of `given` first, as config values."""
     given = dict(given or {})
     filled = dict(given)
-    for field in dataclasses.fields(make):
-        if not field.init or field.name in _NOT_CONFIGURED:
+    for field in specs.configurable(make):
+        if field.name in _NOT_CONFIGURED:
             continue
         value = given.get(field.name, _default(field))
         if value is dataclasses.MISSING:

@@ -7,6 +7,7 @@ from a config by registry name, and the help text.
 
 import dataclasses
 import difflib
+import inspect
 import numbers
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -33,6 +34,11 @@ def static(
 ):
     """A count or a choice: part of the compiled program, not of its inputs."""
     return _field(default, False, minimum=minimum, maximum=maximum, choices=choices)
+
+
+def bound():
+    """A field that `bind` fills in; no config sets it."""
+    return struct.field(default=None, metadata={"bound": True})
 
 
 def part(registry: Callable[[], Registry], default: Any = dataclasses.MISSING):
@@ -75,6 +81,27 @@ def check(obj: Any) -> None:
             raise UsageError(f"{name}.{field.name} is {value}; it must be <= {high}")
 
 
+def plain(config: Any) -> Any:
+    """Dictionaries, tuples and numbers in place of ConfigDicts and lists."""
+    if hasattr(config, "to_dict"):
+        config = config.to_dict()
+    if isinstance(config, Mapping):
+        return {key: plain(value) for key, value in config.items()}
+    if isinstance(config, (tuple, list)):
+        return tuple(plain(value) for value in config)
+    return config
+
+
+def flat(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Dotted path -> value of every field."""
+    rows = {}
+    for key, value in tree.items():
+        path = f"{prefix}{key}"
+        nested = isinstance(value, Mapping) and value
+        rows.update(flat(value, f"{path}.") if nested else {path: value})
+    return rows
+
+
 def lookup(name: Any, registry: Registry, where: str) -> Callable[..., Any]:
     """The registered constructor called `name`.
 
@@ -110,9 +137,7 @@ def build(spec: Mapping[str, Any], registry: Registry, where: str) -> Any:
 
 def construct(make: Callable[..., Any], fields: Mapping[str, Any], where: str) -> Any:
     """Calls `make(**fields)` after checking names and types; see `build`."""
-    fields_of: Any = dataclasses.fields
-    declared = {f.name: f for f in fields_of(make) if f.init}
-    declared = {k: f for k, f in declared.items() if k not in ("parent", "name")}
+    declared = {f.name: f for f in configurable(make)}
     for key in fields:
         if key not in declared:
             near = difflib.get_close_matches(key, declared, n=1)
@@ -133,6 +158,28 @@ def construct(make: Callable[..., Any], fields: Mapping[str, Any], where: str) -
         raise UsageError(f"{where}: {error}") from None
     except TypeError as error:
         raise UsageError(f"{where}: {error}") from None
+
+
+def configurable(make: Callable[..., Any]) -> list[dataclasses.Field]:
+    """The fields of a dataclass, or keyword arguments of a function, to configure."""
+    if not dataclasses.is_dataclass(make):
+        return [_argument(p) for p in inspect.signature(make).parameters.values()]
+    known: Any = dataclasses.fields(make)
+    hidden = ("parent", "name")
+    return [
+        field
+        for field in known
+        if field.init and field.name not in hidden and "bound" not in field.metadata
+    ]
+
+
+def _argument(parameter):
+    given = parameter.default is not inspect.Parameter.empty
+    field: Any = dataclasses.field(
+        default=parameter.default if given else dataclasses.MISSING
+    )
+    field.name, field.type = parameter.name, parameter.annotation
+    return field
 
 
 def _build_part(value, registry, where, key):

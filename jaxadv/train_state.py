@@ -77,27 +77,26 @@ def create_state(
 
 
 def make_step(
-    defense: Any,
     seed: int,
     *,
     augment: Callable = lambda step, ids, images: images,
     ema_decay: float | None = None,
 ) -> Callable:
-    """`step(state, batch) -> (state, metrics)`, for `parallel.mapped`.
+    """`step(state, batch, defense) -> (state, metrics)`, for `parallel.mapped`.
 
-    The batch has `image` [b, h, w, c], uint8 or in [0, 1], `label` [b] and `id`
-    [b]. The devices only share one mean. The metrics are the defense's with `loss`
-    and `gradient_norm`, the norm before clipping.
+    The defense (see `jaxadv.defenses`) is an argument, because its attacks may hold
+    whole networks. The batch has `image` [b, h, w, c], uint8 or in [0, 1], `label`
+    [b] and `id` [b]. The devices only share one mean. The metrics are the defense's
+    with `loss` and `gradient_norm`, the norm before clipping.
 
     Args:
-      defense: see `jaxadv.defenses`.
       seed: of the attacks and of dropout; the step and the example ids, not the
         devices, make their keys.
       augment: (step, ids, images) -> images, all traced.
       ema_decay: of the averaged params, if the state has them.
     """
 
-    def step(state, batch):
+    def step(state, batch, defense):
         key = jax.random.fold_in(jax.random.key(seed), _STREAM)
         key = jax.random.fold_in(key, state.step)
         images = batches.to_float(batch["image"])

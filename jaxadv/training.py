@@ -181,9 +181,7 @@ class _Loop:
             examples=len(self.data.train),
             averaged=config.ema_decay is not None,
         )
-        self.train_step, self.clean_step = (
-            parallel.mapped(self._step(defense)) for defense in (plan.defense, Clean())
-        )
+        self.train_step = parallel.mapped(self._step())
         self.validate = Validator(
             network,
             plan.validation,
@@ -195,11 +193,10 @@ class _Loop:
         self.writer: Any = None
         self.progress: Any = None
 
-    def _step(self, defense):
+    def _step(self):
         config, per_epoch = self.config, self.data.steps_per_epoch
         change = augment.chain(self.plan.augmentations)
         return make_step(
-            defense,
             config.seed,
             augment=lambda s, ids, x: change(config.seed, s // per_epoch, ids, x),
             ema_decay=config.ema_decay,
@@ -234,6 +231,7 @@ class _Loop:
             self.writer = metrics.Writer(self.folder, self.step)
         self.progress = metrics.Progress(self.total, self.step, batch, primary)
         self.state = parallel.replicate(self.state)
+        self.defense, self.clean = parallel.replicate((self.plan.defense, Clean()))
         self.batches = self.data.batches(self.step)
         self.saved_at = time.monotonic()
 
@@ -242,10 +240,12 @@ class _Loop:
         per_epoch = self.data.steps_per_epoch
         epoch = self.step // per_epoch
         clean = epoch < self.config.clean_epochs
-        step = self.clean_step if clean else self.train_step
+        defense = self.clean if clean else self.defense
         while True:
             batch = {k: v for k, v in next(self.batches).items() if k in INPUTS}
-            self.state, values = step(self.state, parallel.shard(batch))
+            self.state, values = self.train_step(
+                self.state, parallel.shard(batch), defense
+            )
             self.step += 1
             self.pending.append((self.step, batch["id"], values))
             self._drain(0 if jax.default_backend() == "cpu" else IN_FLIGHT)

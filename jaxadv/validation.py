@@ -33,14 +33,18 @@ class Validator:
         self._total = 0 if source is None else len(source)
         every = processes * jax.local_device_count()
         self._batch = -(-min(batch_size, max(self._total, 1)) // every) * every
-        count = _counter(network, attacks, seed)
+        count = _counter(network, seed)
         self._count = parallel.mapped(count, donate=False)
+        # An argument of the compiled function: attacks may hold whole networks.
+        self._attacks = parallel.replicate(tuple(attacks))
 
     def __call__(self, params: Any, batch_stats: Any) -> dict[str, float]:
         """Accuracies `clean` and, with attacks, `robust`; {} without images."""
         totals: dict[str, int] = {"seen": 0}
         for batch in self._batches():
-            counts = self._count((params, batch_stats), parallel.shard(batch))
+            counts = self._count(
+                (params, batch_stats), parallel.shard(batch), self._attacks
+            )
             for name, value in jax.device_get(counts).items():
                 totals[name] = totals.get(name, 0) + int(value)
         seen = totals.pop("seen")
@@ -62,8 +66,8 @@ class Validator:
             yield {name: batch[name] for name in ("image", "label", "id", "valid")}
 
 
-def _counter(network, attacks, seed):
-    def count(weights, batch):
+def _counter(network, seed):
+    def count(weights, batch, attacks):
         model = network.classifier(*weights)
         images, labels = batches.to_float(batch["image"]), batch["label"]
         valid = batch["valid"]

@@ -19,10 +19,32 @@ _THREATS = {
     },
 }
 _ATTACKS = {
-    "pgd": {"steps": 4, "rel_step_size": 0.5},
+    "fast_lpa": {"steps": 4, "project": True},
     "fgsm": {},
+    "grid": {"points": (3, 2, 1)},
+    "lpa": {"rounds": 2, "round_steps": 3},
+    "pgd": {"steps": 4, "rel_step_size": 0.5},
+    "ppgd": {"steps": 4},
     "uniform_noise": {"steps": 4},
 }
+
+
+_SEARCHES = {
+    "fast_lpa": "lpips",
+    "grid": "rotation_translation",
+    "lpa": "lpips",
+    "ppgd": "lpips",
+}
+
+
+def fits(attack_name, threat_name):
+    """Whether the attack searches the threat; most search all of them."""
+    return _SEARCHES.get(attack_name, threat_name) == threat_name
+
+
+def threat_for(attack_name, otherwise="linf"):
+    """The name of a threat that the attack searches."""
+    return _SEARCHES.get(attack_name, otherwise)
 
 
 def threat(name):

@@ -15,13 +15,19 @@ def _linear(variables, image, key):
     return variables["w"] @ image.reshape(-1) + variables["b"]
 
 
+def _taps(variables, image, key):
+    """Two taps, one of them dead where the image is black."""
+    return jnp.concatenate([image, 1 - image], axis=-1), image
+
+
 def linear(shape=SHAPE, classes=CLASSES, seed=0) -> Classifier:
     """logits = w x + b with Gaussian weights."""
     rng = np.random.default_rng(seed)
     size = int(np.prod(shape))
     w = rng.normal(size=(classes, size)).astype(np.float32)
     b = rng.normal(size=classes).astype(np.float32)
-    return Classifier.from_function(_linear, {"w": jnp.array(w), "b": jnp.array(b)})
+    variables = {"w": jnp.array(w), "b": jnp.array(b)}
+    return Classifier.from_function(_linear, variables, features=_taps)
 
 
 class ConvNet(nn.Module):
@@ -63,7 +69,7 @@ def _sick(variables, image, key):
 def sick(kind: str) -> Classifier:
     """Networks on which attacks must stay feasible; one program for all kinds."""
     variables = {**linear().variables, "kind": jnp.array(SICK.index(kind))}
-    return Classifier.from_function(_sick, variables)
+    return Classifier.from_function(_sick, variables, features=_taps)
 
 
 def _noisy(variables, image, key):
@@ -73,7 +79,7 @@ def _noisy(variables, image, key):
 
 def noisy(seed=0) -> Classifier:
     """A linear network with Gaussian noise on its logits."""
-    return Classifier.from_function(_noisy, linear(seed=seed).variables)
+    return Classifier.from_function(_noisy, linear(seed=seed).variables, features=_taps)
 
 
 def batch(count, shape=SHAPE, classes=CLASSES, seed=0):

@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 from flax import struct
 
-from jaxadv import craft as drivers
 from jaxadv.attacks import ATTACKS, Ascent, Fgsm, UniformNoise
 from jaxadv.attacks.ascent import SCHEDULES
 from jaxadv.craft import craft
 from jaxadv.objectives import CrossEntropy, Expectation, Margin, TargetedMargin, margin
+from jaxadv.specs import UsageError
 from jaxadv.threats import L0, L1, L2, THREATS, Linf
 from tests import examples, nets
 from tests.oracles.linear import worst_margin
@@ -19,12 +19,7 @@ COUNT = 12
 SMALL = (4, 4, 1)  # the exact reference for l0 tries every subset
 BALLS = {"l0": L0(3.0), "l1": L1(1.5, fraction=0.1), "l2": L2(0.5), "linf": Linf(0.1)}
 run = jax.jit(craft)
-
-
-@pytest.fixture(autouse=True)
-def loops(monkeypatch):
-    """Loops instead of unrolled steps: these networks are tiny, compiling is not."""
-    monkeypatch.setattr(drivers, "UNROLL_ON_CPU", False)
+pytestmark = pytest.mark.usefixtures("loops")
 
 
 def closed_form(model, images, labels, threat):
@@ -102,8 +97,10 @@ def test_several_classes_reach_the_closed_form_target_by_target():
     assert np.allclose(best, want, atol=1e-4)
 
 
-@pytest.mark.parametrize("attack_name", ATTACKS)
-@pytest.mark.parametrize("threat_name", THREATS)
+PAIRS = [(a, t) for a in ATTACKS for t in THREATS if examples.fits(a, t)]
+
+
+@pytest.mark.parametrize("attack_name,threat_name", PAIRS)
 @pytest.mark.parametrize("kind", nets.SICK)
 def test_every_attack_stays_feasible(attack_name, threat_name, kind):
     model = nets.sick(kind)
@@ -136,13 +133,21 @@ def test_odd_shapes_and_traced_budgets(threat_name, shape):
 @pytest.mark.parametrize("attack_name", ATTACKS)
 def test_success_is_what_the_returned_image_does(attack_name):
     model, (images, labels) = nets.conv(), nets.batch(32)
-    attack = examples.attack(attack_name, Linf(0.2))
+    threat = examples.threat(examples.threat_for(attack_name))
+    attack = examples.attack(attack_name, threat)
     got = run(attack, model, jax.random.key(0), images, labels)
     predicted = nets.predicted(model, got.image)
     assert np.array_equal(np.asarray(got.success), predicted != labels)
     assert np.array_equal(got.success, got.margin >= 0)
-    measured = np.abs(np.asarray(got.image) - images).max((1, 2, 3))
-    assert np.array_equal(got.size, measured)
+    if isinstance(threat, Linf):
+        measured = np.abs(np.asarray(got.image) - images).max((1, 2, 3))
+        assert np.array_equal(got.size, measured)
+
+
+@pytest.mark.parametrize("attack_name", ["fast_lpa", "grid", "lpa", "ppgd"])
+def test_an_attack_names_the_threat_it_needs(attack_name):
+    with pytest.raises(UsageError, match="threat is a Linf"):
+        examples.attack(attack_name, Linf(0.1))
 
 
 def broken_by(attack, model, images, labels):

@@ -5,8 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxadv import craft as drivers
-from jaxadv import parallel
+from jaxadv import numerics, parallel
 from jaxadv.attacks import Ascent
 from jaxadv.craft import Adversarial, Crafter, craft, craft_batches, worst
 from jaxadv.journal import Journal
@@ -190,7 +189,7 @@ def test_the_forward_pass_of_the_goal_is_free():
 
 def test_the_loop_of_accelerators_gives_the_same(monkeypatch):
     unrolled = jitted(PGD, MODEL, KEY, IMAGES[:8], LABELS[:8])
-    monkeypatch.setattr(drivers, "UNROLL_ON_CPU", False)
+    monkeypatch.setattr(numerics, "UNROLL_ON_CPU", False)
     looped = jax.jit(lambda *a: craft(*a))(PGD, MODEL, KEY, IMAGES[:8], LABELS[:8])
     assert np.array_equal(unrolled.success, looped.success)
     assert np.allclose(unrolled.image, looped.image, atol=1e-5)

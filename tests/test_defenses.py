@@ -10,11 +10,16 @@ from flax import linen as nn
 
 from jaxadv.attacks.ascent import Ascent
 from jaxadv.attacks.fgsm import Fgsm
+from jaxadv.attacks.lagrange import FastLpa
+from jaxadv.craft import craft
 from jaxadv.defenses import DEFENSES, Adversarial, Clean, Trades
 from jaxadv.defenses.base import Network, local_key
 from jaxadv.defenses.trades import GaussianStart
+from jaxadv.objectives import cross_entropy
 from jaxadv.specs import UsageError
 from jaxadv.threats.lp import L2, Linf
+from jaxadv.threats.lpips import LpipsBall
+from tests import nets
 
 SHAPE, CLASSES, BATCH, EPS = (3, 3, 1), 3, 8, 0.1
 
@@ -314,3 +319,74 @@ def test_wrong_attacks_are_told():
         Adversarial((attack,), mode="mean")
     with pytest.raises(UsageError, match="both 0"):
         Adversarial((attack,), alpha=0.0, beta=0.0)
+
+
+# Perceptual adversarial training ----------------------------------------------------
+
+
+def fast_lpa(network=None):
+    threat = LpipsBall(0.3, network)
+    return FastLpa(threat, steps=2)
+
+
+def compiled(defense, state):
+    return jax.jit(
+        lambda params, batch, key: defense.loss(params, state, batch, key)[0]
+    )
+
+
+@pytest.mark.parametrize("bounded", ["self", "external"])
+def test_pat_trains_on_what_fast_lpa_returns(bounded, loops):
+    """And differs from training on clean images by exactly that."""
+    external = nets.conv(SHAPE) if bounded == "external" else None
+    params, state, batch = setup(nets.ConvNet(CLASSES))
+    defense = Adversarial((fast_lpa(external),))
+    key = jax.random.key(0)
+    loss = compiled(defense, state)(params, batch, key)
+    model = state.network.classifier(params, state.batch_stats)
+    draw_key, craft_key = jax.random.split(jax.random.split(key)[0])
+    del draw_key
+    own = jax.random.fold_in(craft_key, 0)
+    images = jax.jit(craft)(
+        defense.attacks[0], model, own, batch["image"], batch["label"], ids=batch["id"]
+    ).image
+    assert np.max(np.abs(images - batch["image"])) > 0.01
+    logits, _ = state.network.train(params, state.batch_stats, images, key)
+    want = np.mean(
+        [cross_entropy(z, y) for z, y in zip(logits, batch["label"], strict=True)]
+    )
+    assert np.isclose(loss, want, rtol=1e-3)
+
+
+def test_pat_can_leave_wrong_images_clean(loops):
+    """Where every image is wrong, it is clean training."""
+    params, state, batch = setup(nets.ConvNet(CLASSES))
+    model = state.network.classifier(params, state.batch_stats)
+    right = nets.predicted(model, batch["image"])
+    batch["label"] = (right + 1) % CLASSES
+    defense = Adversarial((fast_lpa(),), only_attack_correct=True)
+    key = jax.random.key(0)
+    loss = compiled(defense, state)(params, batch, key)
+    clean = compiled(Clean(), state)(params, batch, key)
+    assert np.isclose(loss, clean, rtol=1e-5)
+
+
+def test_the_external_network_is_an_argument_and_gets_no_gradient(loops):
+    """Other weights of it change the loss without another compilation."""
+    params, state, batch = setup(nets.ConvNet(CLASSES))
+    traced = []
+
+    @jax.jit
+    def loss(params, defense, batch):
+        traced.append(1)
+        return defense.loss(params, state, batch, jax.random.key(0))[0]
+
+    values = [
+        loss(params, Adversarial((fast_lpa(nets.conv(SHAPE, seed=seed)),)), batch)
+        for seed in (0, 1)
+    ]
+    assert len(traced) == 1 and values[0] != values[1]
+    defense = Adversarial((fast_lpa(nets.conv(SHAPE)),))
+    grads = jax.grad(loss, argnums=1, allow_int=True)(params, defense, batch)
+    floats = [g for g in jax.tree.leaves(grads) if jnp.issubdtype(g.dtype, np.floating)]
+    assert floats and all(np.all(g == 0) for g in floats)

@@ -17,7 +17,7 @@ from jaxadv.classifier import Classifier
 from jaxadv.craft import Adversarial, Crafter
 from jaxadv.data import sources
 from jaxadv.evaluation import config as configs
-from jaxadv.evaluation import inputs, meters, metrics, report, suite, table
+from jaxadv.evaluation import inputs, judge, meters, metrics, report, suite, table
 from jaxadv.specs import UsageError
 from jaxadv.threats import L0, L1, L2, Linf
 from tests import nets
@@ -335,11 +335,9 @@ def test_sizes_are_measured_on_the_images(threat, expected):
     images = np.full((1, 2, 2, 2), 0.25, np.float32)
     image = images.copy()
     image[0, 0, 0, 0], image[0, 0, 0, 1], image[0, 1, 1, 0] = 0.75, 0.0, 0.75
-    zero = np.zeros(1)
-    assert suite.measure(threat, images, Adversarial(image, *[zero] * 4)) == expected
+    assert judge.measure(threat, images, image) == expected
     if isinstance(threat, L0):
-        pixels = threat.replace(pixels=True)
-        assert suite.measure(pixels, images, Adversarial(image, *[zero] * 4)) == 2
+        assert judge.measure(threat.replace(pixels=True), images, image) == 2
 
 
 @pytest.mark.parametrize(

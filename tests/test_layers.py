@@ -6,18 +6,22 @@ from pathlib import Path
 ROOT = Path(__file__).parents[1]
 # Lowest first. A file may import what stands before it.
 ORDER = (
-    "specs numerics projections data models weights classifier perceptual objectives "
-    "threats attacks parallel journal craft defenses metrics optim train_state "
-    "validation settings checkpoints training cli evaluation"
+    "specs numerics projections data models weights classifier checkpoints perceptual "
+    "objectives threats attacks parallel journal craft defenses metrics optim "
+    "train_state validation settings training cli evaluation"
 ).split()
 # Within a folder, what its other files may import; each imports only from before it.
 SHARED = {
-    "attacks": ["base"],
+    "attacks": ["base", "ascent"],
     "data": "catalog rendering crops disk records prepare sources".split(),
     "defenses": ["base"],
-    "evaluation": "table metrics config inputs meters suite report plots".split(),
-    "models": ["layers", "resnet"],
+    "evaluation": (
+        "table metrics config inputs judge meters suite report plots charts".split()
+    ),
+    "models": ["layers", "resnet", "alexnet"],
+    "perceptual": ["networks", "lpips", "jacobian", "projection"],
     "threats": ["lp"],
+    "weights": ["torch_files", "layouts", "files"],
 }
 
 

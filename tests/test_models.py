@@ -214,7 +214,7 @@ def reference(name, variables, image):
     return small_reference(name, variables, image)
 
 
-@pytest.mark.parametrize("name", MODELS)
+@pytest.mark.parametrize("name", TINY)
 def test_logits_and_taps_equal_the_numpy_reference(name):
     module = build(name, num_classes=3, **TINY[name])
     shape = (2, 16, 16, 1) if name in ("mlp", "lenet", "lenet_v2") else (2, 8, 8, 3)

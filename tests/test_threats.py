@@ -10,11 +10,12 @@ from jaxadv.threats import L0, L1, L2, THREATS, Linf, Masked
 from tests import examples, nets
 
 SHAPES = [(8, 8, 1), (1, 1, 1), (5, 3, 3)]
+pytestmark = pytest.mark.usefixtures("loops")
 every_threat = pytest.mark.parametrize("name", THREATS)
 
 
 def bound(name, image):
-    return bind(examples.threat(name), nets.linear(), image, 0, None)
+    return bind(examples.threat(name), nets.linear(image.shape), image, 0, None)
 
 
 def points(name, shape, count=40, scale=1.0):

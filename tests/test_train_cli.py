@@ -15,6 +15,8 @@ import pytest
 
 from jaxadv import cli, metrics, settings
 from jaxadv.checkpoints import Checkpoints
+from jaxadv.perceptual import NETWORKS
+from tests import nets
 
 ROOT = Path(__file__).parents[1]
 CONFIG = "configs/mnist5k_pgd_at.py"
@@ -195,7 +197,9 @@ def test_help_names_every_flag_and_field(call):
     assert "Give --config too" in call("--help")[1]
 
 
-def test_every_training_config_is_complete_and_sound(call):
+def test_every_training_config_is_complete_and_sound(call, monkeypatch):
+    for name in NETWORKS:  # whose weights are not here
+        monkeypatch.setitem(NETWORKS, name, lambda path=None: nets.conv())
     paths = sorted((ROOT / "configs").glob("*.py"))
     checked = 0
     for path in paths:

@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from flax import linen as nn
+from flax import struct
 from jax.experimental.compilation_cache import compilation_cache
 
 from jaxadv import (
@@ -76,14 +77,14 @@ def on_devices(step, count):
     run = jax.pmap(
         step,
         axis_name=parallel.AXIS,
-        in_axes=(None, 0),
+        in_axes=(None, 0, None),
         out_axes=None,
         devices=jax.devices()[:count],
     )
 
-    def call(state, batch):
+    def call(state, batch, defense):
         batch = {k: v.reshape(count, -1, *v.shape[1:]) for k, v in batch.items()}
-        return jax.device_get(run(state, batch))
+        return jax.device_get(run(state, batch, defense))
 
     return call
 
@@ -208,12 +209,13 @@ def test_step_compiles_once_and_replicas_stay_equal():
         )
     )
     state = parallel.replicate(make_state(Small(norm=True, dropout=0.5), noise()))
-    step = parallel.mapped(train_state.make_step(noise(), seed=0))
+    step = parallel.mapped(train_state.make_step(seed=0))
+    defense = parallel.replicate(noise())
     counts = []
     for i in range(3):
         batch = parallel.shard(make_batch(seed=i))
         before = len(compiled)
-        state, values = step(state, batch)
+        state, values = step(state, batch, defense)
         counts.append(len(compiled) - before)
     assert counts == [1, 0, 0]
     parallel.assert_replicated((state, values))
@@ -234,7 +236,7 @@ def test_averaged_gradient_is_that_of_the_whole_batch():
         return -jnp.mean(log_p[jnp.arange(16), batch["label"]])
 
     loss, grads = jax.value_and_grad(whole)(state.params)
-    after, values = on_devices(train_state.make_step(Clean(), 0), 8)(state, batch)
+    after, values = on_devices(train_state.make_step(0), 8)(state, batch, Clean())
     close(after.params, jax.tree.map(np.subtract, state.params, grads), 1e-5)
     np.testing.assert_allclose(values["loss"], loss, rtol=1e-5)
     norm = np.sqrt(sum(np.sum(np.square(g)) for g in jax.tree.leaves(grads)))
@@ -246,9 +248,9 @@ def test_one_and_two_devices_train_alike():
     ends = []
     for count in (1, 2):
         state = make_state(defense=noise())
-        step = on_devices(train_state.make_step(noise(), seed=3), count)
+        step = on_devices(train_state.make_step(seed=3), count)
         for i in range(3):
-            state, _ = step(state, make_batch(seed=i))
+            state, _ = step(state, make_batch(seed=i), noise())
         ends.append(state)
     close(ends[0].params, ends[1].params, 1e-5)
     close(ends[0].opt_state, ends[1].opt_state, 1e-5)
@@ -261,22 +263,22 @@ def test_dropout_differs_between_devices_and_steps():
     batch["id"] = np.array([3, 4], np.int32)
     state = make_state(Small(dropout=0.5))
 
-    def losses(state, batch):
+    def losses(state, batch, defense):
         key = jax.random.fold_in(jax.random.key(0), state.step)
         image = batch["image"].astype(jnp.float32)
-        loss = Clean().loss(state.params, state, {**batch, "image": image}, key)[0]
+        loss = defense.loss(state.params, state, {**batch, "image": image}, key)[0]
         return state, jax.lax.all_gather(loss, parallel.AXIS)
 
-    first = on_devices(losses, 2)(state, batch)[1]
+    first = on_devices(losses, 2)(state, batch, Clean())[1]
     assert first[0] != first[1]
-    second = on_devices(losses, 2)(state.replace(step=np.int32(1)), batch)[1]
+    second = on_devices(losses, 2)(state.replace(step=np.int32(1)), batch, Clean())[1]
     assert second[0] != first[0]
 
 
 def test_average_of_the_weights():
     state = make_state(averaged=True)
-    step = on_devices(train_state.make_step(Clean(), 0, ema_decay=0.75), 2)
-    after, _ = step(state, make_batch())
+    step = on_devices(train_state.make_step(0, ema_decay=0.75), 2)
+    after, _ = step(state, make_batch(), Clean())
     expected = jax.tree.map(
         lambda old, new: 0.75 * old + 0.25 * new, state.params, after.params
     )
@@ -288,6 +290,7 @@ def test_augmentation_sees_the_step_and_the_ids():
     def augment(step, ids, images):
         return images * 0 + (ids[:, None, None, None] + step) / 200
 
+    @struct.dataclass
     class Seen:
         def loss(self, params, state, batch, key):
             value = jnp.mean(batch["image"])
@@ -295,8 +298,8 @@ def test_augmentation_sees_the_step_and_the_ids():
             return out.replace() and value, out
 
     state, batch = make_state().replace(step=np.int32(7)), make_batch()
-    step = on_devices(train_state.make_step(Seen(), 0, augment=augment), 2)
-    values = step(state, batch)[1]
+    step = on_devices(train_state.make_step(0, augment=augment), 2)
+    values = step(state, batch, Seen())[1]
     np.testing.assert_allclose(values["loss"], (batch["id"].mean() + 7) / 200, 1e-5)
 
 

@@ -51,6 +51,8 @@ def get_config() -> ConfigDict:
         "up_to": 2.0,
         "examples": 256,
     }
+    config.distances = {}
+    config.overlap = placeholder(tuple)
     config.pictures = 6
     config.about = {
         "link": "",

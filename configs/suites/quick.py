@@ -34,5 +34,7 @@ def get_config() -> ConfigDict:
             "early_stop": True,
         },
     }
+    config.distances = {}
+    config.overlap = placeholder(tuple)
     config.pictures = 6
     return config

@@ -14,10 +14,17 @@ the drivers in `jaxadv.craft` loop, restart, verify and merge.
 
 from jaxadv.attacks.ascent import Ascent
 from jaxadv.attacks.fgsm import Fgsm
+from jaxadv.attacks.grid import Grid
+from jaxadv.attacks.lagrange import FastLpa, Lpa
 from jaxadv.attacks.noise import UniformNoise
+from jaxadv.attacks.ppgd import Ppgd
 
 ATTACKS = {
+    "fast_lpa": FastLpa,
     "fgsm": Fgsm,
+    "grid": Grid,
+    "lpa": Lpa,
     "pgd": Ascent,
+    "ppgd": Ppgd,
     "uniform_noise": UniformNoise,
 }

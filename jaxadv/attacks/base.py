@@ -1,12 +1,13 @@
 """What attacks share: the state's common fields and the best point so far."""
 
+import dataclasses
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 from flax import struct
 
-from jaxadv import numerics
+from jaxadv import numerics, specs
 
 
 @struct.dataclass
@@ -58,3 +59,13 @@ def goal_at(objective, model, image, label, key):
     is not run again: the compiler merges the two equal forward passes.
     """
     return objective.goal(model(image, key), label)
+
+
+def check_threat(attack: Any, kind: type) -> None:
+    """Raises UsageError unless the attack's threat is of the kind it searches."""
+    threat = attack.threat
+    if dataclasses.is_dataclass(threat) and not isinstance(threat, kind):
+        raise specs.UsageError(
+            f"{type(attack).__name__}.threat is a {type(threat).__name__}; "
+            f"this attack searches a {kind.__name__}"
+        )

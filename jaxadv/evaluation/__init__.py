@@ -6,6 +6,7 @@ from typing import Any
 
 from jaxadv import parallel
 from jaxadv.evaluation import (
+    charts,
     config,
     inputs,
     meters,
@@ -34,7 +35,7 @@ def evaluate(
       source: the images; see `suite.run`.
       suite_config: a ConfigDict or mapping; see `jaxadv.evaluation.config`.
       workdir: gets `table.npz`, `report.json`, `report.md`, `curve_*.png`,
-        `pictures_*.png` and the journal.
+        `distances.png`, `overlap.png`, `pictures_*.png` and the journal.
       info: what is known of the model: `name`, `architecture`, `checkpoint` and
         `training`, its training config; each optional.
       show: prints the table and where the files lie.
@@ -84,6 +85,7 @@ def _draw(outcome, plan, summary, workdir, class_names):
             eps=own[0] if own else None,
         )
         files[f"accuracy against eps, {label}"] = file
+    files |= _compare(outcome.table, plan, workdir)
     for planned in plan.attacks:
         pictures = outcome.pictures[planned.label]
         if len(pictures.ids):
@@ -97,6 +99,27 @@ def _draw(outcome, plan, summary, workdir, class_names):
                 class_names=class_names,
             )
             files[f"images, {planned.label}"] = file
+    return files
+
+
+def _compare(found, plan, workdir):
+    """Writes the pictures that set attacks side by side; name -> file."""
+    files = {}
+    where = f"{found.metadata['dataset']} {plan.split}"
+    if plan.distances:
+        moved = {label: metrics.distances(found, label) for label in found.attacks}
+        values = {
+            name: {label: moved[label][name] for label in moved}
+            for name in plan.distances
+        }
+        title = f"Distances of the broken images of {where}"
+        charts.violins(values, workdir / "distances.png", title=title)
+        files["distances of the broken images"] = "distances.png"
+    counts = metrics.broken_by(found, plan.overlap)
+    if len(plan.overlap) > 1 and counts:
+        title = f"Broken by exactly these attacks: correct images of {where}"
+        charts.overlap(counts, plan.overlap, workdir / "overlap.png", title=title)
+        files["sets of broken images"] = "overlap.png"
     return files
 
 

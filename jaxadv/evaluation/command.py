@@ -32,6 +32,8 @@ FIELDS = {
     "unions": "name -> labels to report together; None: all",
     "seen": "labels that training has seen; None: those of its threats",
     "curve": "accuracy against eps: `eps` values, or `points` up to `up_to` x eps",
+    "distances": "name -> distance, measured for every returned image",
+    "overlap": "labels whose broken images are compared; None: the first three",
     "pictures": "images in each picture grid",
     "about": "for the RobustBench file",
 }

@@ -19,6 +19,10 @@ The fields of a suite config, all optional but `attacks`:
   curve         accuracy against eps: {"attack": spec, "eps": ascending values} or,
                 without eps, `points` values up to `up_to` times the suite's eps; on
                 the first `examples` images of the draw
+  distances     name -> distance (see `jaxadv.perceptual`), each measured between every
+                image and what an attack returned for it
+  overlap       labels of attacks whose sets of broken images are drawn side by side;
+                None takes the first three, () draws nothing
   pictures      images in each picture grid; 0 for none
   about         fields of the RobustBench file that no run can know: link, authors …
 """
@@ -34,6 +38,7 @@ import numpy as np
 
 from jaxadv import specs
 from jaxadv.attacks import ATTACKS
+from jaxadv.perceptual import DISTANCES
 from jaxadv.specs import UsageError
 
 DEFAULTS = {
@@ -48,6 +53,8 @@ DEFAULTS = {
     "unions": {"union": None},
     "seen": None,
     "curve": None,
+    "distances": {},
+    "overlap": None,
     "pictures": 6,
     "about": {},
 }
@@ -98,7 +105,8 @@ class Planned:
 class Suite:
     """A checked suite; the fields are those of the module's page.
 
-    `curve` is one `Planned` for each eps, ascending, and `curve_label` their name.
+    `curve` is one `Planned` for each eps, ascending, and `curve_label` their name;
+    `distances` are built and `distance_specs` what they were built from.
     """
 
     name: str
@@ -114,6 +122,9 @@ class Suite:
     curve: tuple[Planned, ...]
     curve_label: str | None
     curve_examples: int | None
+    distances: dict[str, Any]
+    distance_specs: dict[str, dict[str, Any]]
+    overlap: tuple[str, ...]
     pictures: int
     about: dict[str, Any]
 
@@ -161,6 +172,7 @@ def resolve(config: Any, training: Mapping[str, Any] | None = None) -> Suite:
     labels = [planned.label for planned in attacks]
     curve = {**_CURVE, **(full["curve"] or {})}
     curve_label, points = _curve(curve, full["curve"], eps)
+    distances = _distance_specs(full["distances"] or {})
     return Suite(
         name=full["name"],
         attacks=attacks,
@@ -175,6 +187,12 @@ def resolve(config: Any, training: Mapping[str, Any] | None = None) -> Suite:
         curve=points,
         curve_label=curve_label,
         curve_examples=curve["examples"],
+        distances={
+            name: specs.build(spec, DISTANCES, f"config.distances.{name}")
+            for name, spec in distances.items()
+        },
+        distance_specs=distances,
+        overlap=_overlap(full["overlap"], labels),
         pictures=full["pictures"],
         about={**_ABOUT, **_known(full["about"] or {}, _ABOUT, "config.about")},
     )
@@ -226,15 +244,32 @@ def _training_attacks(training):
     return [a for a in (training.get("attack"), *several.values()) if a]
 
 
-def _plan(label, spec, eps, where):
+def _check_label(label, where):
     if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_.+=-]*", label):
-        raise UsageError(
-            f"config.attacks: label {label!r}; allowed: letters, digits and _.+=-"
-        )
+        raise UsageError(f"{where}: label {label!r}; allowed: letters, digits, _.+=-")
+
+
+def _as_spec(spec, kind, where):
+    """`spec` as a dictionary; a name alone is one too."""
     if isinstance(spec, str):
         spec = {"name": spec}
     if not isinstance(spec, dict):
-        raise UsageError(f"{where} is {spec!r}; it must be an attack spec")
+        raise UsageError(f"{where} is {spec!r}; it must be {kind} spec")
+    return spec
+
+
+def _distance_specs(given):
+    for name in given:
+        _check_label(name, "config.distances")
+    return {
+        name: _as_spec(spec, "a distance", f"config.distances.{name}")
+        for name, spec in given.items()
+    }
+
+
+def _plan(label, spec, eps, where):
+    _check_label(label, "config.attacks")
+    spec = _as_spec(spec, "an attack", where)
     spec = eps.fill(spec, where)
     return Planned(label, spec, specs.build(spec, ATTACKS, where))
 
@@ -275,25 +310,28 @@ def _check_range(curve):
 
 
 def _unions(unions, labels):
-    for name, parts in unions.items():
-        for label in parts or ():
-            if label not in labels:
-                raise UsageError(
-                    f"config.unions.{name} names {label!r}; "
-                    f"attacks: {', '.join(labels)}"
-                )
-    return {name: tuple(parts or labels) for name, parts in unions.items()}
+    return {
+        name: _checked(parts or labels, labels, f"config.unions.{name}")
+        for name, parts in unions.items()
+    }
+
+
+def _overlap(overlap, labels):
+    if overlap is None:
+        return tuple(labels[:3])
+    return _checked(overlap, labels, "config.overlap")
+
+
+def _checked(given, labels, where):
+    for label in given:
+        if label not in labels:
+            raise UsageError(f"{where} names {label!r}; attacks: {', '.join(labels)}")
+    return tuple(given)
 
 
 def _seen(seen, attacks, training):
-    labels = [planned.label for planned in attacks]
     if seen is not None:
-        unknown = [label for label in seen if label not in labels]
-        if unknown:
-            raise UsageError(
-                f"config.seen names {unknown[0]!r}; attacks: {', '.join(labels)}"
-            )
-        return tuple(seen)
+        return _checked(seen, [planned.label for planned in attacks], "config.seen")
     threats = {_threat_name(attack) for attack in _training_attacks(training)} - {None}
     return tuple(p.label for p in attacks if _threat_name(p.spec) in threats)
 

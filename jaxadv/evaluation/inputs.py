@@ -99,18 +99,24 @@ def fingerprint(model: Any, clean: dict[str, np.ndarray], where: str) -> str:
     The clean margins stand for the images and for what is not a weight: the network
     and its preprocessing.
     """
-    digest = hashlib.sha256()
-    for leaf in jax.tree.leaves(jax.device_get(model)):
-        leaf = np.ascontiguousarray(leaf)
-        digest.update(f"{leaf.dtype}{leaf.shape}".encode())
-        digest.update(leaf.tobytes())
+    code = digest(model)
     for name in ("id", "label", "clean/margin"):
-        digest.update(np.ascontiguousarray(clean[name]).tobytes())
+        code.update(np.ascontiguousarray(clean[name]).tobytes())
     device = jax.devices()[0].device_kind
     precision = jax.config.jax_default_matmul_precision  # type: ignore
-    digest.update(f"{where} {jax.__version__} {device} {precision}".encode())
-    digest.update(version().encode())
-    return digest.hexdigest()[:16]
+    code.update(f"{where} {jax.__version__} {device} {precision}".encode())
+    code.update(version().encode())
+    return code.hexdigest()[:16]
+
+
+def digest(tree: Any) -> Any:
+    """A hash of the leaves of a pytree; more may be added to it."""
+    code = hashlib.sha256()
+    for leaf in jax.tree.leaves(jax.device_get(tree)):
+        leaf = np.ascontiguousarray(leaf)
+        code.update(f"{leaf.dtype}{leaf.shape}".encode())
+        code.update(leaf.tobytes())
+    return code
 
 
 def version() -> str:

@@ -65,6 +65,11 @@ def unseen_mean(table: Table, seen: Collection[str]) -> float | None:
     return float(np.mean(values)) if values else None
 
 
+def seen_mean(table: Table, seen: Collection[str]) -> float | None:
+    """Mean robust accuracy over the attacks in `seen`; None where there are none."""
+    return unseen_mean(table, set(table.attacks) - set(seen))
+
+
 def unseen_mean_as_printed(table: Table, seen: Collection[str]) -> float | None:
     """The sum over the unseen attacks divided by the number of ALL attacks.
 
@@ -79,6 +84,17 @@ def unseen_mean_as_printed(table: Table, seen: Collection[str]) -> float | None:
 def _unseen(table, seen):
     labels = [label for label in table.attacks if label not in seen]
     return [float(np.mean(robust(table, [label]))) for label in labels]
+
+
+def broken(table: Table, label: str) -> np.ndarray:
+    """[n] whether an image is correct without the attack and wrong with it."""
+    return clean_correct(table) & table.attack(label, "success")
+
+
+def distances(table: Table, label: str) -> dict[str, np.ndarray]:
+    """Name -> distances [k] of the images that the attack breaks."""
+    chosen = broken(table, label)
+    return {name: column[chosen] for name, column in table.distances(label).items()}
 
 
 def broken_by(table: Table, labels: Sequence[str]) -> dict[str, int]:
@@ -131,6 +147,8 @@ def summarize(table: Table) -> dict[str, Any]:
             "largest_size": float(np.max(size, initial=0.0)),
             "feasible": _mean(table.attack(label, "feasible")[attacked]),
             "attacked": int(np.sum(attacked)),
+            "broken": int(np.sum(broken(table, label))),
+            "distances": {k: _middle(v) for k, v in distances(table, label).items()},
             "seen": label in seen,
             **table.metadata["attacks"][label],
         }
@@ -143,6 +161,7 @@ def summarize(table: Table) -> dict[str, Any]:
             name: {**accuracy(robust(table, labels)), "attacks": list(labels)}
             for name, labels in unions.items()
         },
+        "seen_mean": seen_mean(table, seen),
         "unseen_mean": unseen_mean(table, seen),
         "unseen_mean_as_printed": unseen_mean_as_printed(table, seen),
         "seen": list(seen),
@@ -153,3 +172,10 @@ def summarize(table: Table) -> dict[str, Any]:
 
 def _mean(values):
     return float(np.mean(values)) if len(values) else 0.0
+
+
+def _middle(values):
+    """Mean and median, None where there is nothing."""
+    if not len(values):
+        return {"mean": None, "median": None}
+    return {"mean": float(np.mean(values)), "median": float(np.median(values))}

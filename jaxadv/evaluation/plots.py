@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-_BLUE, _ORANGE, _GRAY = "#0072B2", "#D55E00", "#555555"  # told apart by everyone
+BLUE, ORANGE, GRAY = "#0072B2", "#D55E00", "#555555"  # told apart by everyone
 _NORMS = {
     "linf": r"$\ell_\infty$",
     "l2": r"$\ell_2$",
@@ -40,27 +40,27 @@ def curve(
       classes: chance level is 1 / classes.
       eps: the suite's own budget, marked by a vertical line.
     """
-    plt = _pyplot()
+    plt = pyplot()
     x = np.array([p["eps"] for p in points])
     y, low, high = (
         100 * np.array([p[k] for p in points]) for k in ("accuracy", "low", "high")
     )
     figure, axes = plt.subplots(figsize=(6.4, 4.2), layout="constrained")
     axes.fill_between(
-        x, low, high, color=_BLUE, alpha=0.2, lw=0, label="Wilson 95 % interval"
+        x, low, high, color=BLUE, alpha=0.2, lw=0, label="Wilson 95 % interval"
     )
-    axes.plot(x, y, "o-", color=_BLUE, ms=5, label="accuracy under attack")
+    axes.plot(x, y, "o-", color=BLUE, ms=5, label="accuracy under attack")
     clean = f"clean accuracy, {y[0]:.1f} %"
     axes.plot(
-        x[:1], y[:1], "D", color=_ORANGE, ms=8, label=clean, zorder=3, clip_on=False
+        x[:1], y[:1], "D", color=ORANGE, ms=8, label=clean, zorder=3, clip_on=False
     )
     chance = 100 / classes
     axes.axhline(
-        chance, color=_GRAY, ls="--", lw=1.2, label=f"chance level, {chance:.3g} %"
+        chance, color=GRAY, ls="--", lw=1.2, label=f"chance level, {chance:.3g} %"
     )
     if eps is not None and 0 < eps <= x[-1]:
         axes.axvline(
-            eps, color=_GRAY, ls=":", lw=1.2, label=f"eps of the suite, {eps:g}"
+            eps, color=GRAY, ls=":", lw=1.2, label=f"eps of the suite, {eps:g}"
         )
     axes.set_xlim(0, x[-1] * 1.02)
     axes.set_ylim(0, 102)
@@ -69,7 +69,7 @@ def curve(
     axes.set_title(f"{attack} on {dataset}, {points[0]['n']} images", fontsize=11)
     axes.grid(alpha=0.3)
     axes.legend(fontsize=9, framealpha=0.9)
-    _write(figure, path)
+    write(figure, path)
 
 
 def _unit(threat):
@@ -97,7 +97,7 @@ def grid(
       budget: the budget in words, for the title.
       class_names: names in place of the numbers of the classes.
     """
-    plt = _pyplot()
+    plt = pyplot()
     change = pictures.adversarials - pictures.images
     factor = magnification(change)
     shown = np.clip(0.5 + factor * change, 0, 1)
@@ -125,7 +125,7 @@ def grid(
     figure.suptitle(
         f"{attack}, {budget}: {broken} of these {count} images broken", fontsize=11
     )
-    _write(figure, path)
+    write(figure, path)
 
 
 def magnification(change: np.ndarray) -> float:
@@ -172,7 +172,8 @@ def _image(axes, image):
     axes.set_yticks([])
 
 
-def _pyplot():
+def pyplot() -> Any:
+    """matplotlib's pyplot, drawing to files."""
     # Imported here: it takes a second and chooses a display.
     import matplotlib
 
@@ -182,8 +183,9 @@ def _pyplot():
     return plt
 
 
-def _write(figure, path):
+def write(figure: Any, path: str | os.PathLike) -> None:
+    """Saves a figure as a PNG and closes it."""
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(path, dpi=150)
-    _pyplot().close(figure)
+    pyplot().close(figure)

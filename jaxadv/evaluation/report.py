@@ -22,6 +22,16 @@ HEADER = (
     "largest size",
 )
 
+_SUMMARY = (
+    "unions",
+    "seen",
+    "seen_mean",
+    "unseen_mean",
+    "unseen_mean_as_printed",
+    "broken_by",
+    "curves",
+)
+
 
 def build(
     summary: Mapping[str, Any],
@@ -44,25 +54,6 @@ def build(
         `training`, each optional.
       version: of jaxadv.
     """
-    about, metadata = suite.about, outcome.table.metadata
-    autoattack = summary["unions"].get("autoattack")
-    robustbench = {
-        "link": about["link"],
-        "name": about["name"] or info.get("name", ""),
-        "authors": about["authors"],
-        "additional_data": about["additional_data"],
-        "number_forward_passes": "1",
-        "dataset": metadata["dataset"],
-        "venue": about["venue"],
-        "architecture": info.get("architecture", ""),
-        "eps": _eps(suite.attacks[0].eps),
-        "clean_acc": percent(summary["clean"]["accuracy"]),
-        "reported": about["reported"],
-        "autoattack_acc": percent(autoattack["accuracy"]) if autoattack else "",
-        "external": "",
-        "footnote": about["footnote"],
-        "unreliable": False,
-    }
     timings = {k: _timing(v) for k, v in outcome.timings.items()}
     attacks = {
         planned.label: {
@@ -73,31 +64,44 @@ def build(
         }
         for planned in suite.attacks
     }
+    metadata = outcome.table.metadata
     return {
-        **robustbench,
+        **_robustbench(summary, metadata["dataset"], suite, info),
         "suite": suite.name,
         "split": metadata["split"],
         "examples": summary["clean"]["n"],
         "classes": outcome.classes,
         "clean": {**summary["clean"], **timings["clean"]},
         "attacks": attacks,
-        **{
-            key: summary[key]
-            for key in (
-                "unions",
-                "seen",
-                "unseen_mean",
-                "unseen_mean_as_printed",
-                "broken_by",
-                "curves",
-            )
-        },
+        **{key: summary[key] for key in _SUMMARY},
         "curve_timing": timings.get("curve"),
         "seed": suite.seed,
         "batch_size_per_device": suite.batch_size,
         "fingerprint": metadata["fingerprint"],
         "environment": environment(version),
         "model": dict(info),
+    }
+
+
+def _robustbench(summary, dataset, suite, info):
+    about = suite.about
+    autoattack = summary["unions"].get("autoattack")
+    return {
+        "link": about["link"],
+        "name": about["name"] or info.get("name", ""),
+        "authors": about["authors"],
+        "additional_data": about["additional_data"],
+        "number_forward_passes": "1",
+        "dataset": dataset,
+        "venue": about["venue"],
+        "architecture": info.get("architecture", ""),
+        "eps": _eps(suite.attacks[0].eps),
+        "clean_acc": percent(summary["clean"]["accuracy"]),
+        "reported": about["reported"],
+        "autoattack_acc": percent(autoattack["accuracy"]) if autoattack else "",
+        "external": "",
+        "footnote": about["footnote"],
+        "unreliable": False,
     }
 
 
@@ -151,17 +155,40 @@ def rows(report: Mapping[str, Any]) -> list[tuple[str, ...]]:
     return cells
 
 
+def distance_rows(report: Mapping[str, Any]) -> list[tuple[str, ...]]:
+    """Mean and median distance of the images that each attack breaks; header first.
+
+    Empty where the suite measured no distances.
+    """
+    attacks = report["attacks"]
+    names = list(dict.fromkeys(n for a in attacks.values() for n in a["distances"]))
+    if not names:
+        return []
+    cells = [("distance: mean / median", "broken", *names)]
+    for label, found in attacks.items():
+        middles = [_middle(found["distances"].get(name)) for name in names]
+        cells.append((label, str(found["broken"]), *middles))
+    return cells
+
+
 def text(report: Mapping[str, Any]) -> str:
-    """The table for a terminal."""
-    lines = [HEADER, *rows(report)]
-    widths = [max(len(line[i]) for line in lines) for i in range(len(HEADER))]
-    out = []
-    for line in lines:
-        first, *others = line
+    """The tables for a terminal."""
+    lines = aligned([HEADER, *rows(report)])
+    distances = distance_rows(report)
+    if distances:
+        lines += ["", *aligned(distances)]
+    return "\n".join([*lines, *notes(report)])
+
+
+def aligned(table: Sequence[Sequence[str]]) -> list[str]:
+    """Lines of a table of cells, the first column to the left."""
+    widths = [max(map(len, column)) for column in zip(*table, strict=True)]
+    lines = []
+    for first, *others in table:
         cells = [first.ljust(widths[0])]
         cells += [c.rjust(w) for c, w in zip(others, widths[1:], strict=True)]
-        out.append("  ".join(cells).rstrip())
-    return "\n".join([*out, *notes(report)])
+        lines.append("  ".join(cells).rstrip())
+    return lines
 
 
 def notes(report: Mapping[str, Any]) -> list[str]:
@@ -191,9 +218,7 @@ def markdown(report: Mapping[str, Any], files: Mapping[str, str]) -> str:
         f"seed {report['seed']}, {report['environment']['devices']} x "
         f"{report['environment']['device']}, jax {report['environment']['jax']}.",
         "",
-        _line(HEADER),
-        _line(["---"] + ["---:"] * (len(HEADER) - 1)),
-        *map(_line, rows(report)),
+        *page_table(HEADER, rows(report)),
         "",
         *([*(f"- {note}" for note in notes(report)), ""] if notes(report) else []),
         "An image counts as correct under an attack if it is correct without one and "
@@ -203,11 +228,13 @@ def markdown(report: Mapping[str, Any], files: Mapping[str, str]) -> str:
         "attacked images; seconds include compilation.",
         "",
         *_unions(report),
+        *_distances(report),
         "## Which attacks break an image",
         "",
-        _line(["broken by exactly", "images"]),
-        _line(["---", "---:"]),
-        *(_line([name, str(count)]) for name, count in report["broken_by"].items()),
+        *page_table(
+            ("broken by exactly", "images"),
+            [(name, str(count)) for name, count in report["broken_by"].items()],
+        ),
     ]
     for label, points in report["curves"].items():
         page += ["", f"## Accuracy by eps, {label}", "", *_points(points)]
@@ -249,15 +276,45 @@ def _unions(report):
     return [" ".join(lines), ""]
 
 
+def _distances(report):
+    table = distance_rows(report)
+    if not table:
+        return []
+    head, *cells = table
+    return [
+        "## How far the broken images moved",
+        "",
+        *page_table(head, cells),
+        "",
+        "Distances of the returned images from their originals, over the images that "
+        "are correct without the attack and broken by it.",
+        "",
+    ]
+
+
+def _middle(found):
+    if not found or found["mean"] is None:
+        return "-"
+    return f"{found['mean']:.4g} / {found['median']:.4g}"
+
+
 def _points(points):
     cells = [(f"{point['eps']:.4g}", *_share(point)) for point in points]
     head = ["eps", "accuracy %", "n", "95 % interval"]
-    return [_line(head), _line(["---:"] * 4), *map(_line, cells)]
+    return page_table(head, cells, first="---:")
 
 
 def _share(found):
     interval = f"{percent(found['low'])} - {percent(found['high'])}"
     return percent(found["accuracy"]), str(found["n"]), interval
+
+
+def page_table(
+    head: Sequence[str], cells: Sequence[Sequence[str]], first: str = "---"
+) -> list[str]:
+    """Lines of a Markdown table, all columns but the first to the right."""
+    rule = [first] + ["---:"] * (len(head) - 1)
+    return [_line(head), _line(rule), *map(_line, cells)]
 
 
 def _line(cells: Sequence[str]) -> str:

@@ -1,31 +1,28 @@
 """Runs a suite of attacks on a classifier and fills the per-example table.
 
-Every success in the table was confirmed on the returned image by a compiled program
-of its own, at the highest matrix-multiplication precision, and every size of an lp
-perturbation is measured here again in double precision.
+Every success and every size in the table was found by `judge` on the returned image,
+not by the attack.
 """
 
 import dataclasses
 import hashlib
 import json
-import math
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
-from jaxadv import objectives, parallel
+from jaxadv import parallel
 from jaxadv.craft import Adversarial, Crafter, craft_batches, whole_chunk
 from jaxadv.evaluation import inputs
 from jaxadv.evaluation.config import Planned, Suite
+from jaxadv.evaluation.judge import Judge
 from jaxadv.evaluation.meters import Progress, Stopwatch
 from jaxadv.evaluation.table import Table
 from jaxadv.journal import Journal
 
-SLACK = 1e-6  # relative excess over the budget that rounding may cause
 _SUCCESS = Adversarial(0, 1, 2, 3, 4).success  # its place among the leaves
 
 
@@ -115,6 +112,7 @@ def run(
             )
         timings[planned.label] = _timing(watch, bench.resumed)
         unconfirmed[planned.label] = int(np.sum(found.pop("unconfirmed")))
+        found |= bench.distances(images)
         columns |= {f"attack/{planned.label}/{k}": v for k, v in found.items()}
         pictures[planned.label] = bench.pictures(found, images)
     if suite.curve:
@@ -137,13 +135,13 @@ class _Bench:
         self.model, self.suite, self.data = model, suite, data
         self.crafter, self.progress = crafter, progress
         self.resumed = 0
-        self._judge = parallel.mapped_rows(_judge, whole=2)
+        self._judge = Judge(model, suite.batch_size)
         self._key = jax.random.key(suite.seed)
 
     def judge_clean(self) -> None:
         key = jax.random.fold_in(self._key, 0)
-        everywhere = np.arange(len(self.data["id"]))
-        self.clean = self._judged(key, self.data["image"], everywhere)
+        rows = (self.data[name] for name in ("image", "label", "id"))
+        self.clean = self._judge.verdict(key, *rows)
         inputs.refuse_nan(self.data["id"], self.clean["nan"], "clean images")
         self.correct = self.clean["margin"] < 0
 
@@ -177,14 +175,18 @@ class _Bench:
         key = jax.random.fold_in(self._key, planned.number)
         display = self.progress(title, len(rows), total - len(rows))
         found = self._crafted(planned, key, rows, display, prefix)
-        verdict = self._judged(jax.random.fold_in(key, 1), found.image, rows)
         ids = self.data["id"]
+        whose = self.data["label"][rows], ids[rows]
+        key = jax.random.fold_in(key, 1)
+        verdict = self._judge.verdict(key, found.image, *whose)
         inputs.refuse_nan(ids[rows], verdict["nan"], f"adversarial images of {title!r}")
-        size = measure(planned.attack.threat, self.data["image"][rows], found)
+        size, slack = self._judge.size(
+            planned.attack.threat, self.data["image"][rows], found, *whose
+        )
         inside = np.all(
             (found.image >= 0) & (found.image <= 1), axis=tuple(range(1, 4))
         )
-        feasible = inside & (size <= planned.eps * (1 + SLACK))
+        feasible = inside & (size <= planned.eps * (1 + slack))
         success = feasible & (verdict["margin"] >= 0)
         columns = {
             "success": _filled(np.ones(len(ids), bool), rows, success),
@@ -201,6 +203,24 @@ class _Bench:
         }
         images = _filled(self.data["image"], rows, found.image)
         return parallel.gather_rows(columns), images
+
+    def distances(self, images):
+        """`distance/<name>` [n of all processes] of local images from their originals.
+
+        0 for the images that are wrong without an attack.
+        """
+        if not self.suite.distances:
+            return {}
+        rows = np.flatnonzero(self.correct)
+        names = ("image", "label", "id")
+        originals, labels, ids = (self.data[name][rows] for name in names)
+        got = self._judge.distances(
+            self.suite.distances, originals, images[rows], labels, ids
+        )
+        zero = np.zeros(len(images), np.float32)
+        return parallel.gather_rows(
+            {f"distance/{k}": _filled(zero, rows, v) for k, v in got.items()}
+        )
 
     def curve(self, some: np.ndarray) -> np.ndarray:
         """[n of all processes] the smallest eps that breaks each image of `some`."""
@@ -265,6 +285,8 @@ class _Bench:
         """Where this attack on these images is journaled, and nothing else is."""
         identity = {
             "attack": planned.spec,
+            # A network inside the threat: the spec has its path, not its weights.
+            "leaves": inputs.digest(planned.attack).hexdigest(),
             "label": planned.label,
             "seed": self.suite.seed,
             "batch_size": self.suite.batch_size,
@@ -273,56 +295,6 @@ class _Bench:
         text = json.dumps(identity, sort_keys=True)
         code = hashlib.sha256(text.encode()).hexdigest()[:16]
         return self._journals / f"{prefix}{planned.label}" / code
-
-    def _judged(self, key, images, rows):
-        """Prediction, margin and NaN flag of local images, block by block.
-
-        As in `craft_batches`, an image sits at position id modulo batch size.
-        """
-        ids = self.data["id"][rows].astype(np.int32)
-        labels = self.data["label"][rows]
-        judged = {
-            "prediction": np.zeros(len(rows), np.int32),
-            "margin": np.zeros(len(rows), np.float32),
-            "nan": np.zeros(len(rows), bool),
-        }
-        model, key = parallel.replicate((self.model, jax.random.key_data(key)))
-        for picked, lanes in _blocks(ids, self.suite.batch_size):
-            index = np.zeros(self.suite.batch_size * jax.local_device_count(), int)
-            index[:] = picked[0]
-            index[lanes] = picked
-            arrays = parallel.shard((images[index], labels[index], ids[index]))
-            got = parallel.unshard(self._judge(model, key, *arrays))
-            for name, column in judged.items():
-                column[picked] = got[name][lanes]
-        return judged
-
-
-def _blocks(ids, batch_size):
-    """Yields (rows, lanes): which rows of `ids` run together, and at which lanes."""
-    slots = ids % batch_size
-    order = np.argsort(slots, kind="stable")
-    first = np.searchsorted(slots[order], slots[order])
-    rank = np.empty(len(ids), int)
-    rank[order] = np.arange(len(ids)) - first
-    block, device = np.divmod(rank, jax.local_device_count())
-    for number in range(block.max(initial=-1) + 1):
-        rows = np.flatnonzero(block == number)
-        yield rows, device[rows] * batch_size + slots[rows]
-
-
-def _judge(model, key, images, labels, ids):
-    def one(image, label, example):
-        with jax.default_matmul_precision("highest"):
-            logits = model(image, jax.random.fold_in(key, example))
-        margin = objectives.margin(logits, label)
-        return {
-            "prediction": jnp.argmax(logits).astype(jnp.int32),
-            "margin": margin,
-            "nan": jnp.any(jnp.isnan(logits)) | jnp.isnan(margin),
-        }
-
-    return jax.vmap(one)(images, labels, ids)
 
 
 class _Watched(Journal):
@@ -351,31 +323,6 @@ class _Watched(Journal):
         self._progress.close()
 
 
-def measure(threat: Any, images: np.ndarray, found: Adversarial) -> np.ndarray:
-    """Sizes [n] of the perturbations, in double precision for lp threats.
-
-    They are measured on the two images alone. A threat without a `norm` is measured
-    by its own `size`, as the attack's last pass reported it.
-    """
-    norm = getattr(threat, "norm", None)
-    if norm is None:
-        return np.asarray(found.size, np.float64)
-    sizes = np.zeros(len(images))
-    for i, (image, adversarial) in enumerate(zip(images, found.image, strict=True)):
-        change = np.abs(adversarial.astype(np.float64) - image.astype(np.float64))
-        if norm == "linf":
-            sizes[i] = np.max(change)
-        elif norm == "l2":
-            sizes[i] = math.sqrt(np.sum(change**2))
-        elif norm == "l1":
-            sizes[i] = np.sum(change)
-        elif getattr(threat, "pixels", False):
-            sizes[i] = np.sum(np.any(change > 0, axis=-1))
-        else:
-            sizes[i] = np.sum(change > 0)
-    return sizes
-
-
 def _filled(default, rows, values):
     column = np.array(default)
     column[rows] = values
@@ -397,6 +344,7 @@ def _metadata(suite, source, fingerprint):
         "curves": curves,
         "unions": {name: list(labels) for name, labels in suite.unions.items()},
         "seen": list(suite.seen),
+        "distances": suite.distance_specs,
         "dataset": source.name,
         "split": suite.split,
         "seed": suite.seed,

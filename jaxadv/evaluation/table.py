@@ -13,11 +13,14 @@ Columns are arrays of one length, named by a path:
   attack/<label>/steps        attack steps taken, over all restarts
   attack/<label>/feasible     whether the returned image is finite, in [0, 1] and
                               within the budget
+  attack/<label>/distance/<name>  float32 distance of the returned image from its
+                              original, for each distance of the suite
   curve/<label>/eps           smallest eps of the curve that breaks the image: 0
                               where the clean image is wrong, inf where none does,
                               NaN where the curve did not look
 
-An image that is wrong before the attack has success True, size 0 and steps 0.
+An image that is wrong before the attack has success True, and 0 as its size, steps
+and distances.
 """
 
 import dataclasses
@@ -58,7 +61,7 @@ class Table:
         return list(self.metadata.get("attacks", {}))
 
     def attack(self, label: str, field: str) -> np.ndarray:
-        """The column [n] of one attack; `field` is one of `FIELDS`.
+        """The column [n] of one attack; `field` is one of `FIELDS` or `distance/…`.
 
         Raises:
           UsageError: the table has no such attack.
@@ -68,6 +71,15 @@ class Table:
             known = ", ".join(self.attacks) or "none"
             raise UsageError(f"table: no column {name!r}; attacks: {known}")
         return self.columns[name]
+
+    def distances(self, label: str) -> dict[str, np.ndarray]:
+        """Name -> column [n] of every distance of one attack's images."""
+        prefix = f"attack/{label}/distance/"
+        return {
+            name.removeprefix(prefix): column
+            for name, column in self.columns.items()
+            if name.startswith(prefix)
+        }
 
 
 def save(table: Table, path: str | os.PathLike) -> None:
@@ -142,7 +154,7 @@ def _join(a, b):
         if not np.array_equal(a.columns[name], b.columns[name], equal_nan=True):
             raise UsageError(f"tables: the parts disagree in column {name!r}")
     metadata = {**b.metadata, **a.metadata}
-    for key in ("attacks", "curves", "unions"):
+    for key in ("attacks", "curves", "unions", "distances"):
         metadata[key] = {**a.metadata.get(key, {}), **b.metadata.get(key, {})}
     seen = [*a.metadata.get("seen", ()), *b.metadata.get("seen", ())]
     metadata["seen"] = list(dict.fromkeys(seen))

@@ -9,19 +9,24 @@ A threat is a frozen dataclass of pure functions on one image [h, w, c]:
   size(params, image) -> scalar        what the budget bounds, measured on `apply`
 
 `eps` is the largest `size`; `budget` is what a relative step is a fraction of,
-a number or a pytree prefix of `params`. Two methods are optional:
+a number or a pytree prefix of `params`. Three methods are optional:
 `maximize(grad, image)`, the params that maximize <grad, params> over the whole
-threat, and `bind(model, image, label, key)`, which fills in what depends on the
-clean image or on the network.
+threat; `bind(model, image, label, key)`, which fills in what depends on the clean
+image or on the network; and `distance(image, other)`, the size as a function of the
+two images, so that an evaluation measures it again.
 """
 
 from jaxadv.threats.lp import L0, L1, L2, Linf
+from jaxadv.threats.lpips import LpipsBall
 from jaxadv.threats.masked import Masked
+from jaxadv.threats.spatial import RotationTranslation
 
 THREATS = {
     "l0": L0,
     "l1": L1,
     "l2": L2,
     "linf": Linf,
+    "lpips": LpipsBall,
     "masked": Masked,
+    "rotation_translation": RotationTranslation,
 }

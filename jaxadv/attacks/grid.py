@@ -1,0 +1,79 @@
+"""Grid search: the most broken point of a grid over the whole threat."""
+
+import dataclasses
+import math
+from typing import Any, ClassVar
+
+import jax
+import jax.numpy as jnp
+from flax import struct
+
+from jaxadv import specs
+from jaxadv.attacks import base
+from jaxadv.objectives import OBJECTIVES, Margin
+from jaxadv.threats import THREATS
+
+
+@struct.dataclass
+class GridState:
+    key: jax.Array
+    count: jax.Array
+    params: jax.Array
+    best: base.Best
+    done: jax.Array
+
+
+@struct.dataclass
+class Grid:
+    """Tries every point of a grid; for threats of a few parameters.
+
+    Source: Engstrom, Tran, Tsipras, Schmidt and Madry, "Exploring the landscape of
+    spatial robustness", 2019, section 3, with 31 angles and 5 x 5 shifts.
+
+    Attributes:
+      threat: one that has `grid(points) -> [n, k]`, as the rotations.
+      objective: says what success is.
+      points: values of each parameter; their product is the number of steps.
+      early_stop: stop at the first success.
+    """
+
+    threat: Any = specs.part(lambda: THREATS)
+    objective: Any = specs.part(lambda: OBJECTIVES, Margin())
+    points: tuple[int, ...] = specs.static((31, 5, 5))
+    early_stop: bool = specs.static(True)
+    restarts: ClassVar[int] = 1
+    passes: ClassVar[tuple[int, int]] = (1, 0)
+
+    def __post_init__(self):
+        specs.check(self)
+        if not self.points or not all(n > 0 for n in self.points):
+            raise specs.UsageError(
+                f"Grid.points is {self.points}; it must hold positive numbers"
+            )
+        if dataclasses.is_dataclass(self.threat) and not hasattr(self.threat, "grid"):
+            raise specs.UsageError(
+                f"Grid.threat is a {type(self.threat).__name__}, which has no grid; "
+                "use rotation_translation"
+            )
+
+    @property
+    def steps(self) -> int:
+        """The number of grid points."""
+        return math.prod(self.points)
+
+    def init(self, key, model, image, label) -> GridState:
+        params = self.threat.grid(self.points)[0]
+        zero = jnp.zeros((), jnp.int32)
+        best = base.Best.none(params)
+        return GridState(key, zero, params, best, jnp.zeros((), bool))
+
+    def step(self, state: GridState, model, image, label) -> GridState:
+        params = self.threat.grid(self.points)[state.count]
+        here = self.threat.apply(params, image)
+        goal = base.goal_at(self.objective, model, here, label, state.key)
+        best = state.best.update(params, goal)
+        done = best.broken if self.early_stop else state.done
+        return GridState(state.key, state.count + 1, params, best, done)
+
+    def finish(self, state: GridState, model, image, label):
+        return state.best.or_last(state.params)

@@ -1,0 +1,208 @@
+"""Sets runs side by side: `python -m jaxadv.evaluation.compare --output DIR RUN ...`.
+
+Reads reports, or every report of a run's folder, and writes `compare.md`,
+`compare.csv` and `compare.png`, clean accuracy against union accuracy.
+
+    python -m jaxadv.evaluation.compare --output runs/all runs/pat runs/at_linf
+    python -m jaxadv.evaluation.compare --output out runs/*/eval/perceptual/report.json
+"""
+
+import argparse
+import csv
+import io
+import json
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from jaxadv.evaluation import charts, report
+from jaxadv.specs import UsageError
+
+_KEYS = ("dataset", "split", "suite", "examples", "clean", "attacks", "unions", "seen")
+
+
+def compare(
+    paths: Sequence[str | Path], output: str | Path, union: str = "union"
+) -> list[dict[str, Any]]:
+    """Writes table and picture of the runs; returns the rows of the table.
+
+    Runs share a panel of the picture where data set, split and the attacks of the
+    union, with their budgets, are the same: others cannot be compared.
+
+    Args:
+      paths: report.json files, or folders of runs with `eval/*/report.json`.
+      output: the folder to write into.
+      union: which union of the reports is drawn.
+
+    Returns:
+      One dictionary a report: `name`, `suite`, `dataset`, `split`, `n`, `clean`,
+      `attacks` (label -> accuracy, a dictionary with its interval), `union`,
+      `seen_mean` and `unseen_mean`, as fractions.
+
+    Raises:
+      UsageError: no reports, a damaged one, or one without the union.
+    """
+    found = [path for given in paths for path in _reports(Path(given))]
+    rows = [_row(path, union) for path in dict.fromkeys(found)]
+    if not rows:
+        raise UsageError("compare: no reports given; name runs or report.json files")
+    _tell_apart(rows)
+    labels = list(dict.fromkeys(label for row in rows for label in row["attacks"]))
+    output = Path(output)
+    panels: dict[str, list] = {}
+    for row in rows:
+        panels.setdefault(_panel(row, union), []).append(row)
+    charts.tradeoff(panels, output / "compare.png")
+    (output / "compare.csv").write_text(_csv(rows, labels), encoding="utf-8")
+    (output / "compare.md").write_text(_page(rows, labels, panels), encoding="utf-8")
+    return rows
+
+
+def _reports(path):
+    if path.is_file():
+        return [path]
+    if not path.is_dir():
+        raise UsageError(f"compare: there is no run or report {str(path)!r}")
+    here = path / "report.json"
+    files = [here] if here.is_file() else sorted(path.glob("eval/*/report.json"))
+    if not files:
+        raise UsageError(
+            f"compare: {path} has no report.json and no eval/*/report.json; run "
+            f"eval.py --checkpoint={path} first"
+        )
+    return files
+
+
+def _row(path, union):
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+        missing = [key for key in _KEYS if key not in content]
+    except (OSError, ValueError, TypeError) as error:
+        raise UsageError(f"compare: {path}: no report ({error})") from None
+    if missing:
+        raise UsageError(
+            f"compare: {path}: no report of eval.py, the key {missing[0]!r} is missing"
+        )
+    if union not in content["unions"]:
+        known = ", ".join(content["unions"]) or "none"
+        raise UsageError(
+            f"compare: {path} has no union {union!r}; unions: {known}; give --union"
+        )
+    attacks = content["attacks"]
+    seen = [attacks[label]["accuracy"] for label in content["seen"]]
+    return {
+        "name": content.get("name") or path.parent.name,
+        "path": path,
+        "suite": content["suite"],
+        "dataset": content["dataset"],
+        "split": content["split"],
+        "n": content["examples"],
+        "clean": content["clean"],
+        "attacks": attacks,
+        "union": content["unions"][union],
+        "seen_mean": sum(seen) / len(seen) if seen else None,
+        "unseen_mean": content.get("unseen_mean"),
+    }
+
+
+def _tell_apart(rows):
+    """Adds the suite, then the path, to names that are not unique."""
+    for extra in ("suite", "path"):
+        names = [row["name"] for row in rows]
+        for row, name in zip(rows, names, strict=True):
+            if names.count(name) > 1:
+                row["name"] = f"{name} ({row[extra]})"
+
+
+def _panel(row, union):
+    parts = [f"{k} {row['attacks'][k]['eps']:.4g}" for k in row["union"]["attacks"]]
+    return f"{row['dataset']} {row['split']}: {union} of {', '.join(parts)}"
+
+
+def _accuracies(row, labels):
+    """Column -> accuracy with interval, or None where the run has none."""
+    attacks = {label: row["attacks"].get(label) for label in labels}
+    return {"clean": row["clean"], **attacks, "union": row["union"]}
+
+
+def _means(row):
+    return {"seen mean": row["seen_mean"], "unseen mean": row["unseen_mean"]}
+
+
+def _csv(rows, labels):
+    """Percent, with the ends of the Wilson interval after each accuracy."""
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    columns = ("clean", *labels, "union")
+    ends = [f"{name}{end}" for name in columns for end in ("", " low", " high")]
+    head = ["run", "suite", "dataset", "split", "n", *ends, "seen mean", "unseen mean"]
+    writer.writerow(head)
+    for row in rows:
+        cells = [row[key] for key in ("name", "suite", "dataset", "split", "n")]
+        for found in _accuracies(row, labels).values():
+            keys = ("accuracy", "low", "high")
+            cells += [report.percent(found[k]) if found else "" for k in keys]
+        cells += ["" if m is None else report.percent(m) for m in _means(row).values()]
+        writer.writerow(cells)
+    return text.getvalue()
+
+
+def _cells(rows: Sequence[Mapping[str, Any]], labels: Sequence[str]):
+    columns = ("clean", *labels, "union", "seen mean", "unseen mean")
+    cells: list[tuple[str, ...]] = [("run", "data", "n", *columns)]
+    for row in rows:
+        accuracies = [
+            f"{report.percent(a['accuracy'])} "
+            f"({report.percent(a['low'])} - {report.percent(a['high'])})"
+            if a
+            else "-"
+            for a in _accuracies(row, labels).values()
+        ]
+        means = ["-" if m is None else report.percent(m) for m in _means(row).values()]
+        data = f"{row['dataset']} {row['split']}"
+        cells.append((row["name"], data, str(row["n"]), *accuracies, *means))
+    return cells
+
+
+def _page(rows, labels, panels):
+    head, *cells = _cells(rows, labels)
+    unions = "; ".join(panels)
+    lines = [
+        "# Runs compared",
+        "",
+        *report.page_table(head, cells),
+        "",
+        "Accuracies in percent with their Wilson 95 % intervals. Means are over the "
+        "attacks that training has seen, or has not. Unions are comparable only where "
+        f"they take the same attacks: {unions}.",
+        "",
+        "![clean accuracy against union accuracy](compare.png)",
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """The command line; returns the exit status, 2 for a user's mistake."""
+    parser = argparse.ArgumentParser(
+        prog="python -m jaxadv.evaluation.compare",
+        description="Sets the evaluations of several runs side by side.",
+    )
+    parser.add_argument("runs", nargs="+", metavar="RUN_OR_REPORT")
+    parser.add_argument("--output", required=True, metavar="DIR")
+    parser.add_argument("--union", default="union", help="which one (default: union)")
+    flags = parser.parse_args(arguments)
+    try:
+        rows = compare(flags.runs, flags.output, flags.union)
+    except (UsageError, OSError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    labels = list(dict.fromkeys(label for row in rows for label in row["attacks"]))
+    print("\n".join(report.aligned(_cells(rows, labels))))
+    for file in ("compare.md", "compare.csv", "compare.png"):
+        print(f"{Path(flags.output) / file}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

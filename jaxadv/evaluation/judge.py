@@ -1,0 +1,174 @@
+"""Looks at images again: what the network says, how large and how far the change is.
+
+Nothing that an attack claims is used. Every network runs here in a compiled program
+of its own, at the highest matrix-multiplication precision, and every image sits at
+position id modulo batch size of its block, as in `craft_batches`: what is found of
+an image does not depend on the others. On another number of devices XLA:CPU may round
+a distance in a network differently, by about 1e-7 of it.
+"""
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jaxadv import objectives, parallel
+from jaxadv.craft import Adversarial
+
+# Relative excess over the budget that rounding may cause; it is larger where the
+# size is computed by a network.
+SLACK = 1e-6
+NETWORK_SLACK = 1e-5
+
+
+class Judge:
+    """Compiled programs that look at local images, block by block."""
+
+    def __init__(self, model: Any, batch_size: int):
+        """`model` is the attacked Classifier; `batch_size` counts on each device."""
+        self._model = parallel.replicate(model)
+        self._batch_size = batch_size
+        self._verdict = parallel.mapped_rows(_verdicts, whole=2)
+        self._between = parallel.mapped_rows(_between, whole=2)
+
+    def verdict(
+        self, key: jax.Array, images: np.ndarray, labels: np.ndarray, ids: np.ndarray
+    ) -> dict[str, np.ndarray]:
+        """What the network says of images [n, h, w, c].
+
+        Returns:
+          `prediction` int32 [n], `margin` float32 [n] and whether an output is not a
+          number, `nan` bool [n].
+        """
+        like = {"prediction": np.int32, "margin": np.float32, "nan": bool}
+        whole = self._model, parallel.replicate(jax.random.key_data(key))
+        rows = images, labels, ids.astype(np.int32)
+        return self._blocks(self._verdict, whole, rows, like)
+
+    def distances(
+        self,
+        measures: Mapping[str, Any],
+        images: np.ndarray,
+        others: np.ndarray,
+        labels: np.ndarray,
+        ids: np.ndarray,
+    ) -> dict[str, np.ndarray]:
+        """Name -> float32 [n], the distances of two arrays of images [n, h, w, c].
+
+        Args:
+          measures: name -> distance (see `jaxadv.perceptual`) or threat with a
+            method `distance`; one that needs the attacked network gets it.
+        """
+        like = dict.fromkeys(measures, np.float32)
+        whole = parallel.replicate(dict(measures)), self._model
+        rows = images, others, labels, ids.astype(np.int32)
+        return self._blocks(self._between, whole, rows, like)
+
+    def size(
+        self,
+        threat: Any,
+        images: np.ndarray,
+        found: Adversarial,
+        labels: np.ndarray,
+        ids: np.ndarray,
+    ) -> tuple[np.ndarray, float]:
+        """Sizes [n] of the perturbations, and the excess that rounding may cause.
+
+        They are measured on the two images alone: in double precision for lp
+        threats, by `threat.distance` for those that have it. What has neither is
+        measured by its own `size`, as the attack's last pass reported it.
+        """
+        if getattr(threat, "norm", None) is not None:
+            return measure(threat, images, found.image), SLACK
+        if hasattr(threat, "distance"):
+            got = self.distances({"size": threat}, images, found.image, labels, ids)
+            return got["size"].astype(np.float64), NETWORK_SLACK
+        return np.asarray(found.size, np.float64), SLACK
+
+    def _blocks(self, program, whole, rows, like):
+        """Runs `program(*whole, *rows)` on rows [n, …], the ids being the last."""
+        ids = rows[-1]
+        result = {name: np.zeros(len(ids), kind) for name, kind in like.items()}
+        for picked, lanes in _blocks(ids, self._batch_size):
+            index = np.zeros(self._batch_size * jax.local_device_count(), int)
+            index[:] = picked[0]
+            index[lanes] = picked
+            arrays = parallel.shard(tuple(row[index] for row in rows))
+            got = parallel.unshard(program(*whole, *arrays))
+            for name, column in result.items():
+                column[picked] = got[name][lanes]
+        return result
+
+
+def _blocks(ids, batch_size):
+    """Yields (rows, lanes): which rows of `ids` run together, and at which lanes."""
+    slots = ids % batch_size
+    order = np.argsort(slots, kind="stable")
+    first = np.searchsorted(slots[order], slots[order])
+    rank = np.empty(len(ids), int)
+    rank[order] = np.arange(len(ids)) - first
+    block, device = np.divmod(rank, jax.local_device_count())
+    for number in range(block.max(initial=-1) + 1):
+        rows = np.flatnonzero(block == number)
+        yield rows, device[rows] * batch_size + slots[rows]
+
+
+def _verdicts(model, key, images, labels, ids):
+    def one(image, label, example):
+        with jax.default_matmul_precision("highest"):
+            logits = model(image, jax.random.fold_in(key, example))
+        margin = objectives.margin(logits, label)
+        return {
+            "prediction": jnp.argmax(logits).astype(jnp.int32),
+            "margin": margin,
+            "nan": jnp.any(jnp.isnan(logits)) | jnp.isnan(margin),
+        }
+
+    return jax.vmap(one)(images, labels, ids)
+
+
+def _between(measures, model, images, others, labels, ids):
+    del ids  # they have chosen the positions
+
+    def one(image, other, label):
+        # The key that attacks bind with: a stochastic network measures as in them.
+        key = jax.random.key_data(jax.random.key(0))
+        bound = {
+            name: objectives.bind(part, model, image, label, key)
+            for name, part in measures.items()
+        }
+        return between(bound, image, other)
+
+    return jax.vmap(one)(images, others, labels)
+
+
+def between(
+    measures: Mapping[str, Any], image: jax.Array, other: jax.Array
+) -> dict[str, jax.Array]:
+    """Name -> scalar, distances of two images [h, w, c] at the highest precision."""
+    with jax.default_matmul_precision("highest"):
+        return {
+            name: jnp.asarray(getattr(part, "distance", part)(image, other))
+            for name, part in measures.items()
+        }
+
+
+def measure(threat: Any, images: np.ndarray, others: np.ndarray) -> np.ndarray:
+    """Sizes [n] in double precision of the changes of an lp threat."""
+    sizes = np.zeros(len(images))
+    for i, (image, other) in enumerate(zip(images, others, strict=True)):
+        change = np.abs(other.astype(np.float64) - image.astype(np.float64))
+        if threat.norm == "linf":
+            sizes[i] = np.max(change)
+        elif threat.norm == "l2":
+            sizes[i] = math.sqrt(np.sum(change**2))
+        elif threat.norm == "l1":
+            sizes[i] = np.sum(change)
+        elif getattr(threat, "pixels", False):
+            sizes[i] = np.sum(np.any(change > 0, axis=-1))
+        else:
+            sizes[i] = np.sum(change > 0)
+    return sizes

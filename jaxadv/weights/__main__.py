@@ -1,0 +1,83 @@
+"""The command line: shows what a weight file holds, converts it to our own form."""
+
+import argparse
+import sys
+from pathlib import Path
+from typing import NoReturn
+
+from jaxadv import specs
+from jaxadv.weights import files, layouts
+
+EXAMPLES = """\
+examples:
+  python -m jaxadv.weights show alexnet-owt-7be5be79.pth
+  python -m jaxadv.weights convert alexnet-owt-7be5be79.pth alexnet.safetensors \\
+      --arch alexnet --trunk
+
+Weights named ARCH.safetensors, ARCH.pth or ARCH.pt are found in
+$JAXADV_WEIGHTS_DIR, by default ~/jaxadv_weights.
+"""
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        self.exit(2, f"error: {message} (see {self.prog} --help)\n")
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """The command line; returns the exit status."""
+    flags = _parser().parse_args(arguments)
+    try:
+        if flags.command == "show":
+            _show(flags.file)
+        else:
+            _convert(flags)
+    except specs.UsageError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    return 0
+
+
+def _parser():
+    parser = _Parser(
+        prog="python -m jaxadv.weights",
+        description="Reads .safetensors, .pth and .pt files; runs nothing they hold.",
+        epilog=EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    show = commands.add_parser("show", help="list the tensors of a file")
+    show.add_argument("file", metavar="FILE", type=Path)
+    convert = commands.add_parser(
+        "convert", help="write a network as .safetensors that needs no --arch"
+    )
+    convert.add_argument("source", metavar="IN", type=Path)
+    convert.add_argument("target", metavar="OUT.safetensors", type=Path)
+    convert.add_argument("--arch", metavar="ARCH", help=", ".join(layouts.NAMES))
+    convert.add_argument(
+        "--trunk",
+        action="store_true",
+        help="leave out the dense layers, which a distance does not need "
+        f"({', '.join(layouts.TRUNKS)})",
+    )
+    return parser
+
+
+def _show(path):
+    tensors = files.read(path)
+    for name, value in tensors.items():
+        print(f"{name}  {'x'.join(map(str, value.shape)) or 'scalar'}  {value.dtype}")
+    total = sum(value.size for value in tensors.values())
+    print(f"{len(tensors)} tensors, {total:,} numbers")
+
+
+def _convert(flags):
+    weights = files.load(flags.source, flags.arch, flags.trunk)
+    files.save(flags.target, weights)
+    print(f"{flags.target}: {type(weights.module).__name__}, mean {weights.mean}, "
+          f"std {weights.std}")  # fmt: skip
+
+
+if __name__ == "__main__":
+    sys.exit(main())

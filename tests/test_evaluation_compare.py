@@ -1,0 +1,148 @@
+"""Runs side by side: what is read, which are comparable, and what is written."""
+
+import csv
+import json
+
+import pytest
+
+from jaxadv.evaluation import charts, compare
+
+
+def share(correct, n=100):
+    ends = {"low": correct / n - 0.05, "high": correct / n + 0.05}
+    return {"accuracy": correct / n, "n": n, "correct": correct, **ends}
+
+
+def report(name="pat", dataset="digits", attacks=None, seen=("a",), eps=0.1, **more):
+    attacks = attacks or {"a": 60, "b": 40, "c": 20}
+    unseen = [n / 100 for k, n in attacks.items() if k not in seen]
+    content = {
+        "name": name,
+        "dataset": dataset,
+        "split": "test",
+        "suite": "perceptual",
+        "examples": 100,
+        "clean": share(90),
+        "attacks": {k: {**share(n), "eps": eps} for k, n in attacks.items()},
+        "unions": {"union": {**share(15), "attacks": list(attacks)}},
+        "seen": list(seen),
+        "unseen_mean": sum(unseen) / len(unseen) if unseen else None,
+    }
+    return content | more
+
+
+def save(path, content):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(content))
+    return path
+
+
+@pytest.fixture
+def panels(monkeypatch):
+    drawn, original = [], charts.tradeoff
+
+    def watching(given, path):
+        drawn.append(
+            {title: [r["name"] for r in rows] for title, rows in given.items()}
+        )
+        original(given, path)
+
+    monkeypatch.setattr(charts, "tradeoff", watching)
+    return drawn
+
+
+def test_runs_become_rows_with_means_of_seen_and_unseen(tmp_path, panels, capsys):
+    run = tmp_path / "runs" / "pat"
+    save(run / "eval" / "perceptual" / "report.json", report())
+    other = report("at", attacks={"a": 70, "d": 10}, seen=())
+    single = save(tmp_path / "other.json", other)
+    out = tmp_path / "out"
+    assert compare.main([str(run), str(single), "--output", str(out)]) == 0
+    with open(out / "compare.csv", newline="") as file:
+        first, second = csv.DictReader(file)
+    expected = {
+        "run": "pat",
+        "n": "100",
+        "clean": "90.00",
+        "clean low": "85.00",
+        "a": "60.00",
+        "c high": "25.00",
+        "d": "",
+        "union": "15.00",
+        "seen mean": "60.00",
+        "unseen mean": "30.00",
+    }
+    assert {k: first[k] for k in expected} == expected
+    assert (second["seen mean"], second["unseen mean"]) == ("", "40.00")
+    assert (second["b"], second["d"]) == ("", "10.00")
+    page = (out / "compare.md").read_text()
+    row = "| at | digits test | 100 | 90.00 (85.00 - 95.00) | 70.00 (65.00 - 75.00) |"
+    assert row + " - | - | 10.00 (5.00 - 15.00) | 15.00 (10.00 - 20.00) | - |" in page
+    assert (out / "compare.png").is_file() and "](compare.png)" in page
+    printed = capsys.readouterr().out
+    assert "pat" in printed and "90.00 (85.00 - 95.00)" in printed
+
+
+@pytest.mark.parametrize(
+    "other, together",
+    [
+        ({}, True),
+        ({"clean": share(10)}, True),
+        ({"dataset": "photos"}, False),
+        ({"split": "train"}, False),
+        ({"eps": 0.2}, False),
+        ({"attacks": {"a": 1}}, False),
+    ],
+)
+def test_only_equal_unions_share_a_panel(tmp_path, panels, other, together):
+    first = save(tmp_path / "1.json", report())
+    second = save(tmp_path / "2.json", report("at", **other))
+    compare.compare([first, second], tmp_path)
+    groups = list(panels[0].values())
+    assert groups == ([["pat", "at"]] if together else [["pat"], ["at"]])
+    assert list(panels[0])[0] == "digits test: union of a 0.1, b 0.1, c 0.1"
+
+
+def test_equal_names_are_told_apart_and_a_report_counts_once(tmp_path, panels):
+    for suite in ("x", "y"):
+        save(tmp_path / "r" / "eval" / suite / "report.json", report(suite=suite))
+    third = save(tmp_path / "z.json", report(suite="x"))
+    rows = compare.compare([tmp_path / "r", third, third], tmp_path)
+    x = tmp_path / "r" / "eval" / "x" / "report.json"
+    names = [f"pat (x) ({x})", "pat (y)", f"pat (x) ({third})"]
+    assert [row["name"] for row in rows] == names
+
+
+def test_another_union_can_be_chosen(tmp_path, panels):
+    unions = {"lp": {**share(33), "attacks": ["b"]}}
+    path = save(tmp_path / "1.json", report(unions=unions))
+    (row,) = compare.compare([path], tmp_path, "lp")
+    assert row["union"]["accuracy"] == 0.33
+    assert list(panels[0]) == ["digits test: lp of b 0.1"]
+
+
+@pytest.mark.parametrize(
+    "content, words",
+    [
+        (None, ["there is no run or report", "r.json"]),
+        ("{", ["r.json", "no report"]),
+        ("[]", ["r.json", "'dataset' is missing"]),
+        (report(unions={"lp": {}}), ["no union 'union'", "unions: lp", "--union"]),
+        ("folder", ["no report.json", "eval.py --checkpoint="]),
+    ],
+)
+def test_mistakes_are_one_line(tmp_path, capsys, content, words):
+    path = tmp_path / "r.json"
+    if content == "folder":
+        path.mkdir()
+    elif isinstance(content, str):
+        path.write_text(content)
+    elif content is not None:
+        save(path, content)
+    out = tmp_path / "out"
+    assert compare.main([str(path), "--output", str(out)]) == 2
+    captured = capsys.readouterr()
+    assert captured.err.startswith("error: ") and len(captured.err.splitlines()) == 1
+    for word in words:
+        assert word in captured.err
+    assert not out.exists()
