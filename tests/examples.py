@@ -39,6 +39,8 @@ _SEARCHES = {
 
 def fits(attack_name, threat_name):
     """Whether the attack searches the threat; most search all of them."""
+    if attack_name == "fgsm":
+        return hasattr(THREATS[threat_name], "maximize")
     return _SEARCHES.get(attack_name, threat_name) == threat_name
 
 

@@ -1,5 +1,6 @@
 """The one-step attack that maximizes the linearized objective exactly."""
 
+import dataclasses
 from typing import Any, ClassVar
 
 import jax
@@ -31,12 +32,23 @@ class Fgsm:
     Attributes:
       threat: where to look; it must have `maximize`.
       objective: what to make larger.
+
+    Raises:
+      UsageError: the threat has no `maximize`.
     """
 
     threat: Any = specs.part(lambda: THREATS)
     objective: Any = specs.part(lambda: OBJECTIVES, CrossEntropy())
     steps: ClassVar[int] = 1
     restarts: ClassVar[int] = 1
+
+    def __post_init__(self):
+        threat = self.threat
+        if dataclasses.is_dataclass(threat) and not hasattr(threat, "maximize"):
+            raise specs.UsageError(
+                f"Fgsm.threat is a {type(threat).__name__}, which has no closed-form "
+                "maximizer; take an attack of several steps, such as pgd"
+            )
 
     def init(self, key, model, image, label) -> FgsmState:
         params = jax.tree.map(jnp.zeros_like, self.threat.init(key, image))
