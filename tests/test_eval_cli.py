@@ -85,7 +85,8 @@ def call(folder, *flags, checkpoint="run"):
 def test_evaluates_into_the_checkpoint_by_default(folder, digits, capsys):
     assert call(folder) == 0
     out = capsys.readouterr().out
-    assert out.startswith("attack") and "report: " in out
+    assert "sound: " in out.splitlines()[0] and "\nattack " in out
+    assert "report: " in out
     written = folder / "run" / "eval" / "tiny"
     report = json.loads((written / "report.json").read_text())
     assert digits == [("mnist5k", "test")]
@@ -98,8 +99,9 @@ def test_evaluates_into_the_checkpoint_by_default(folder, digits, capsys):
 
 def test_overrides_and_the_last_checkpoint(folder, tmp_path):
     flags = ["--which", "last", f"--workdir={tmp_path / 'o'}", "--config.eps=0.3"]
-    assert call(folder, *flags, "--config.examples=0") == 0
+    assert call(folder, *flags, "--config.examples=0", "--checks=none") == 0
     report = json.loads((tmp_path / "o" / "report.json").read_text())
+    assert report["verdict"] == "not checked"
     assert report["model"]["step"] == 5 and report["model"]["which"] == "last"
     assert report["attacks"]["noise"]["eps"] == 0.3 and report["examples"] == 24
 
@@ -109,6 +111,7 @@ def test_overrides_and_the_last_checkpoint(folder, tmp_path):
     [
         (["--config.exmples=3"], ["config.exmples", "examples"]),
         (["--config.examples=many"], ["examples", "many"]),
+        (["--checks=thorough"], ["checks", "thorough", "cheap, full, none"]),
         (["--config.examples=99"], ["config.examples is 99", "24"]),
         (["--config.attacks.noise.steps=-1"], ["steps is -1", "noise"]),
         (["--which=newest"], ["newest", "best", "last"]),
@@ -165,7 +168,7 @@ def test_help_explains_every_flag():
         timeout=120,
     )
     assert done.returncode == 0, done.stderr
-    for flag in ("--checkpoint", "--which", "--workdir", "--config", "--cpu_devices"):
-        assert f"  {flag}: " in done.stdout
+    for flag in "checkpoint which checks workdir config cpu_devices".split():
+        assert f"  --{flag}: " in done.stdout
     for field in command.FIELDS:
         assert f"--config.{field}" in done.stdout

@@ -407,11 +407,11 @@ ROBUSTBENCH = (
 ).split()
 
 
-def test_report_begins_with_the_robustbench_keys(written):
+def test_report_begins_with_the_verdict_and_the_robustbench_keys(written):
     content, folder, _ = written
     stored = json.loads((folder / "report.json").read_text())
     assert stored == json.loads(json.dumps(content))
-    assert list(stored)[: len(ROBUSTBENCH)] == ROBUSTBENCH
+    assert list(stored)[: 2 + len(ROBUSTBENCH)] == ["verdict", "why", *ROBUSTBENCH]
     assert stored["clean_acc"] == "90.00"
     assert stored["autoattack_acc"] == ""
     assert (stored["authors"], stored["architecture"]) == ("A. Author", "conv")
@@ -438,16 +438,16 @@ def test_report_repeats_the_table(written):
 
 def test_one_table_is_printed_with_clean_first_and_means_last(written):
     content, folder, lines = written
-    rows = lines[0].splitlines()
+    rows = lines[1].splitlines()
     starts = ["attack", "clean", "pgd", "l2", "union", "union only l2", "unseen mean"]
     assert len(rows) == len(starts)
     for row, start in zip(rows, starts, strict=True):
         assert row.startswith(start)
     assert "90.00  30  74.38 - 96.54" in rows[1]
-    for line in lines[1:]:
+    for line in lines[2:]:
         assert Path(line.split(": ")[1]).is_file()
     assert {"report.md", "curve_pgd_linf.png", "pictures_pgd.png"} <= {
-        Path(line).name for line in lines[1:]
+        Path(line).name for line in lines[2:]
     }
 
 

@@ -16,8 +16,9 @@ SHARED = {
     "data": "catalog rendering crops disk records prepare sources".split(),
     "defenses": ["base"],
     "evaluation": (
-        "table metrics config inputs judge meters suite report plots charts".split()
-    ),
+        "table metrics config inputs judge meters checks suite report plots charts"
+    ).split(),
+    "evaluation/checks": "base graph results normalization gradients".split(),
     "models": ["layers", "resnet", "alexnet"],
     "perceptual": ["networks", "lpips", "jacobian", "projection"],
     "threats": ["lp"],
@@ -40,20 +41,24 @@ def imports_of(path):
 
 def violations(path):
     parts = path.relative_to(ROOT / "jaxadv").with_suffix("").parts
-    own = parts[0]
     for target in imports_of(path):
-        if target[0] == own:
-            sibling = target[1] if len(target) > 1 else ""
-            is_hub = len(parts) == 1 or parts[-1] in ("__init__", "__main__")
-            if not is_hub and (ROOT / "jaxadv" / own / f"{sibling}.py").exists():
-                shared = SHARED.get(own, [])
-                before = (
-                    shared[: shared.index(parts[-1])] if parts[-1] in shared else shared
-                )
-                if sibling not in before:
-                    yield f"{'/'.join(parts)} imports its sibling {sibling}"
-        elif ORDER.index(target[0]) >= ORDER.index(own):
-            yield f"{'/'.join(parts)} imports {target[0]}, which is above it"
+        pairs = zip(parts, target, strict=False)
+        depth = next((i for i, (a, b) in enumerate(pairs) if a != b), None)
+        if depth is None or (depth and parts[-1] == "__main__"):
+            continue
+        folder, own, other = "/".join(parts[:depth]), parts[depth], target[depth]
+        if depth == 0:
+            if ORDER.index(other) >= ORDER.index(own):
+                yield f"{'/'.join(parts)} imports {other}, which is above it"
+        elif _is_module(ROOT / "jaxadv" / folder / other):
+            shared = SHARED.get(folder, [])
+            before = shared[: shared.index(own)] if own in shared else shared
+            if other not in before:
+                yield f"{'/'.join(parts)} imports its sibling {other}"
+
+
+def _is_module(path):
+    return path.is_dir() or path.with_suffix(".py").exists()
 
 
 def test_every_file_has_its_place():

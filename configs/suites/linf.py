@@ -54,6 +54,8 @@ def get_config() -> ConfigDict:
     config.distances = {}
     config.overlap = placeholder(tuple)
     config.pictures = 6
+    config.checks = "cheap"
+    config.black_box = {"name": "uniform_noise", "steps": 100}
     config.about = {
         "link": "",
         "name": "",

@@ -61,6 +61,8 @@ def get_config() -> ConfigDict:
     }
     config.overlap = ("linf", "spatial", "lpa")
     config.pictures = 6
+    config.checks = "cheap"
+    config.black_box = {"name": "uniform_noise", "steps": 100}
     config.about = {
         "link": "",
         "name": "",

@@ -38,7 +38,7 @@ def evaluate(
         `distances.png`, `overlap.png`, `pictures_*.png` and the journal.
       info: what is known of the model: `name`, `architecture`, `checkpoint` and
         `training`, its training config; each optional.
-      show: prints the table and where the files lie.
+      show: prints the verdict of the checks, the table and where the files lie.
       progress: makes the progress display of one attack.
 
     Returns:
@@ -60,6 +60,7 @@ def evaluate(
     names = getattr(source, "class_names", None)
     files = _draw(outcome, plan, summary, workdir, names)
     report.write(content, files, workdir)
+    show(report.verdict(content))
     show(report.text(content))
     files = {"report": "report.md", "data": "report.json", "table": "table.npz"} | files
     for name, file in files.items():

@@ -12,11 +12,13 @@ from jaxadv.specs import UsageError
 HELP = """\
 Evaluates a checkpoint: eval.py --config=configs/suites/linf.py --checkpoint=runs/a
 
-Prints one table and writes table.npz (every image), report.json, report.md and
-pictures. The same command goes on where a killed one stopped.
+Prints whether the result is sound and one table, and writes table.npz (every image),
+report.json, report.md and pictures. The same command goes on where a killed one
+stopped.
 
   --checkpoint: the --workdir of a training run
   --which: its "best" (by validation score; the default) or "last" checkpoint
+  --checks: "cheap" (the default), "full" or "none", as --config.checks
   --workdir: here optional; default: CHECKPOINT/eval/NAME OF THE SUITE
 """
 FIELDS = {
@@ -35,6 +37,8 @@ FIELDS = {
     "distances": "name -> distance, measured for every returned image",
     "overlap": "labels whose broken images are compared; None: the first three",
     "pictures": "images in each picture grid",
+    "checks": "of the result: cheap, full (runs attacks again) or none",
+    "black_box": "attack without gradients that the full checks add where none is",
     "about": "for the RobustBench file",
 }
 
@@ -42,6 +46,7 @@ FIELDS = {
 def main(argv: Sequence[str]) -> int:
     """Runs eval.py's command line; the exit status is 2 for a user's mistake."""
     own, rest = _own_flags(argv)
+    level = {"checks": own["checks"]} if "checks" in own else {}
     folder = own.get("checkpoint", "")
     given = any(re.match(r"--?workdir(=|$)", argument) for argument in rest)
     if not given:
@@ -53,13 +58,14 @@ def main(argv: Sequence[str]) -> int:
         if not Path(folder).is_dir():
             raise UsageError(f"--checkpoint: there is no folder {folder!r}")
         # With an eps in place of the checkpoint's, which is not read yet.
-        trial = settings.plain(config)
+        trial = settings.plain(config) | level
         eps = trial.get("eps")
         evaluation.config.resolve(trial | {"eps": 1.0 if eps is None else eps})
 
     def run(config, workdir):
         workdir = workdir if given else str(Path(workdir) / config.name)
-        return evaluate(config, folder, own.get("which", "best"), workdir)
+        suite = settings.plain(config) | level
+        return evaluate(suite, folder, own.get("which", "best"), workdir)
 
     return cli.main(rest, run, check, help_text=HELP, fields=FIELDS, whole_batch=False)
 
@@ -91,11 +97,11 @@ def evaluate(config: Any, checkpoint: str, which: str, workdir: str) -> dict[str
 
 
 def _own_flags(argv):
-    """`--checkpoint` and `--which`, and the arguments without them."""
+    """`--checkpoint`, `--which` and `--checks`, and the arguments without them."""
     found, rest, arguments = {}, [], list(argv)
     while arguments:
         argument = arguments.pop(0)
-        match = re.fullmatch(r"--?(checkpoint|which)(?:=(.*))?", argument)
+        match = re.fullmatch(r"--?(checkpoint|which|checks)(?:=(.*))?", argument)
         if match is None:
             rest.append(argument)
         elif match[2] is not None:

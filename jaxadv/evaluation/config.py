@@ -24,6 +24,10 @@ The fields of a suite config, all optional but `attacks`:
   overlap       labels of attacks whose sets of broken images are drawn side by side;
                 None takes the first three, () draws nothing
   pictures      images in each picture grid; 0 for none
+  checks        what is checked of the result (see `jaxadv.evaluation.checks`):
+                "cheap", "full", which runs attacks again, or "none"
+  black_box     spec, without threat, of the attack without gradients that the full
+                checks run in each lp ball for which the suite has none
   about         fields of the RobustBench file that no run can know: link, authors …
 """
 
@@ -41,6 +45,7 @@ from jaxadv.attacks import ATTACKS
 from jaxadv.perceptual import DISTANCES
 from jaxadv.specs import UsageError
 
+LEVELS = ("cheap", "full", "none")
 DEFAULTS = {
     "name": "suite",
     "eps": None,
@@ -56,6 +61,8 @@ DEFAULTS = {
     "distances": {},
     "overlap": None,
     "pictures": 6,
+    "checks": "cheap",
+    "black_box": {"name": "uniform_noise", "steps": 100},
     "about": {},
 }
 _CURVE = {
@@ -126,6 +133,8 @@ class Suite:
     distance_specs: dict[str, dict[str, Any]]
     overlap: tuple[str, ...]
     pictures: int
+    checks: str
+    black_box: dict[str, Any]
     about: dict[str, Any]
 
     def choose(self, size: int, count: int | None) -> np.ndarray:
@@ -194,6 +203,8 @@ def resolve(config: Any, training: Mapping[str, Any] | None = None) -> Suite:
         distance_specs=distances,
         overlap=_overlap(full["overlap"], labels),
         pictures=full["pictures"],
+        checks=_level(full["checks"]),
+        black_box=_black_box(full["black_box"]),
         about={**_ABOUT, **_known(full["about"] or {}, _ABOUT, "config.about")},
     )
 
@@ -339,6 +350,19 @@ def _seen(seen, attacks, training):
 def _threat_name(spec):
     threat = spec.get("threat")
     return threat if isinstance(threat, str) else (threat or {}).get("name")
+
+
+def _level(given):
+    if given not in LEVELS:
+        raise UsageError(f"config.checks is {given!r}; allowed: {', '.join(LEVELS)}")
+    return given
+
+
+def _black_box(given):
+    spec = _as_spec(given, "an attack", "config.black_box")
+    ball = {"threat": {"name": "linf", "eps": 0.1}}
+    specs.build({**spec, **ball}, ATTACKS, "config.black_box")
+    return spec
 
 
 def _check_numbers(full):

@@ -1,5 +1,6 @@
 """The report of an evaluation: one printed table, JSON for RobustBench, Markdown."""
 
+import dataclasses
 import importlib.metadata
 import json
 import os
@@ -10,6 +11,8 @@ from typing import Any
 
 import flax
 import jax
+
+from jaxadv.evaluation import checks
 
 HEADER = (
     "attack",
@@ -42,9 +45,11 @@ def build(
 ) -> dict[str, Any]:
     """Everything that is reported, as plain JSON.
 
-    The first fifteen keys are those of a RobustBench model file, accuracies as
-    percent strings. `autoattack_acc` is filled from a union called "autoattack" and
-    is empty where the suite has none. Everything after them is a fraction.
+    `verdict` says sound or not sound, and `why` has a line for each objection of the
+    checks. The next fifteen keys are those of a RobustBench model file, accuracies as
+    percent strings, `unreliable` where a check failed. `autoattack_acc` is filled
+    from a union called "autoattack" and is empty where the suite has none. Everything
+    after them is a fraction.
 
     Args:
       summary: `metrics.summarize` of the table.
@@ -64,9 +69,13 @@ def build(
         }
         for planned in suite.attacks
     }
-    metadata = outcome.table.metadata
+    metadata, findings = outcome.table.metadata, outcome.findings
+    failed = any(finding.verdict == "fail" for finding in findings)
     return {
+        "verdict": checks.summary(findings),
+        "why": [finding.line for finding in checks.objections(findings)],
         **_robustbench(summary, metadata["dataset"], suite, info),
+        "unreliable": failed,
         "suite": suite.name,
         "split": metadata["split"],
         "examples": summary["clean"]["n"],
@@ -75,6 +84,8 @@ def build(
         "attacks": attacks,
         **{key: summary[key] for key in _SUMMARY},
         "curve_timing": timings.get("curve"),
+        "checks": [dataclasses.asdict(finding) for finding in findings],
+        "check_timing": timings.get("checks"),
         "seed": suite.seed,
         "batch_size_per_device": suite.batch_size,
         "fingerprint": metadata["fingerprint"],
@@ -101,7 +112,6 @@ def _robustbench(summary, dataset, suite, info):
         "autoattack_acc": percent(autoattack["accuracy"]) if autoattack else "",
         "external": "",
         "footnote": about["footnote"],
-        "unreliable": False,
     }
 
 
@@ -171,6 +181,11 @@ def distance_rows(report: Mapping[str, Any]) -> list[tuple[str, ...]]:
     return cells
 
 
+def verdict(report: Mapping[str, Any]) -> str:
+    """Whether the table is sound, and a line for each reason why not."""
+    return "\n".join([report["verdict"], *(f"- {line}" for line in report["why"])])
+
+
 def text(report: Mapping[str, Any]) -> str:
     """The tables for a terminal."""
     lines = aligned([HEADER, *rows(report)])
@@ -214,6 +229,9 @@ def markdown(report: Mapping[str, Any], files: Mapping[str, str]) -> str:
     page = [
         f"# {report['name'] or 'Model'} on {report['dataset']} ({report['split']})",
         "",
+        f"**{report['verdict']}**",
+        "",
+        *([*(f"- {line}" for line in report["why"]), ""] if report["why"] else []),
         f"Suite `{report['suite']}`: {report['examples']} images, "
         f"seed {report['seed']}, {report['environment']['devices']} x "
         f"{report['environment']['device']}, jax {report['environment']['jax']}.",
@@ -236,6 +254,8 @@ def markdown(report: Mapping[str, Any], files: Mapping[str, str]) -> str:
             [(name, str(count)) for name, count in report["broken_by"].items()],
         ),
     ]
+    if report["checks"]:
+        page += ["", "## Checks", "", *_checks(report["checks"])]
     for label, points in report["curves"].items():
         page += ["", f"## Accuracy by eps, {label}", "", *_points(points)]
     for name, file in files.items():
@@ -290,6 +310,12 @@ def _distances(report):
         "are correct without the attack and broken by it.",
         "",
     ]
+
+
+def _checks(findings):
+    fields = ("id", "name", "verdict", "evidence")
+    cells = [tuple(finding[field] for field in fields) for finding in findings]
+    return [_line(fields), _line(["---"] * len(fields)), *map(_line, cells)]
 
 
 def _middle(found):

@@ -16,7 +16,7 @@ import numpy as np
 
 from jaxadv import parallel
 from jaxadv.craft import Adversarial, Crafter, craft_batches, whole_chunk
-from jaxadv.evaluation import inputs
+from jaxadv.evaluation import checks, inputs
 from jaxadv.evaluation.config import Planned, Suite
 from jaxadv.evaluation.judge import Judge
 from jaxadv.evaluation.meters import Progress, Stopwatch
@@ -65,6 +65,7 @@ class Outcome:
     pictures: dict[str, Pictures]
     classes: int
     unconfirmed: dict[str, int]
+    findings: tuple[checks.Finding, ...]
 
 
 def run(
@@ -105,6 +106,7 @@ def run(
     timings = {"clean": _timing(watch)}
     bench.open_journal(Path(workdir), f"{source.name}/{suite.split}")
     columns, pictures, unconfirmed = bench.clean_columns(), {}, {}
+    samples = {}
     for planned in suite.attacks:
         with Stopwatch() as watch:
             found, images = bench.attack(
@@ -114,14 +116,20 @@ def run(
         unconfirmed[planned.label] = int(np.sum(found.pop("unconfirmed")))
         found |= bench.distances(images)
         columns |= {f"attack/{planned.label}/{k}": v for k, v in found.items()}
-        pictures[planned.label] = bench.pictures(found, images)
+        pictures[planned.label] = bench.pictures(found, images, suite.pictures)
+        count = checks.SAMPLES[suite.checks]
+        samples[planned.label] = bench.pictures(found, images, count)
     if suite.curve:
         with Stopwatch() as watch:
             some = suite.choose(len(source), suite.curve_examples or len(ids))
             columns[f"curve/{suite.curve_label}/eps"] = bench.curve(some)
         timings["curve"] = _timing(watch, bench.resumed)
     table = Table(columns, _metadata(suite, source, bench.fingerprint))
-    return Outcome(table, timings, pictures, classes, unconfirmed)
+    with Stopwatch() as watch:
+        names = getattr(source, "class_names", None)
+        findings = bench.check(table, samples, classes, names)
+    timings["checks"] = _timing(watch, bench.resumed)
+    return Outcome(table, timings, pictures, classes, unconfirmed, findings)
 
 
 class _Bench:
@@ -237,8 +245,38 @@ class _Bench:
         self.resumed = resumed
         return parallel.gather_rows(np.where(looked, smallest, np.float32(np.nan)))
 
-    def pictures(self, found, images) -> Pictures:
-        """Up to `suite.pictures` local images, broken ones and new classes first."""
+    def check(self, table, samples, classes, names) -> tuple[checks.Finding, ...]:
+        """What the suite's level of checks finds; see `jaxadv.evaluation.checks`."""
+        again = 0
+
+        def rerun(planned, chosen):
+            nonlocal again
+            local = self._local(chosen)
+            title, total = f"check {planned.label}", int(np.sum(local))
+            found, _ = self.attack(planned, title, local, total, "check-")
+            again += self.resumed
+            return found["success"]
+
+        subject = checks.Subject(
+            model=self.model,
+            images=self.data["image"],
+            labels=self.data["label"],
+            rows=self._local(np.arange(len(table))),
+            table=table,
+            attacks=self.suite.attacks,
+            samples=samples,
+            batch_size=self.suite.batch_size,
+            classes=classes,
+            named=len(names) if names else None,
+            rerun=rerun,
+            black_box=self.suite.black_box,
+        )
+        findings = checks.run(subject, self.suite.checks)
+        self.resumed = again
+        return findings
+
+    def pictures(self, found, images, count: int) -> Pictures:
+        """Up to `count` local images, broken ones and new classes first."""
         found = {k: self._local(v) for k, v in found.items()}
         rows = np.flatnonzero(self.correct)
         holds, labels = ~found["success"][rows], self.data["label"][rows]
@@ -246,7 +284,7 @@ class _Bench:
         for kind in {*zip(holds, labels, strict=True)}:
             same = (holds == kind[0]) & (labels == kind[1])
             turn[same] = np.arange(np.sum(same))
-        rows = rows[np.lexsort((labels, turn, holds))][: self.suite.pictures]
+        rows = rows[np.lexsort((labels, turn, holds))][:count]
         return Pictures(
             ids=self.data["id"][rows],
             labels=self.data["label"][rows],

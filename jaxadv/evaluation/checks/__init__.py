@@ -1,0 +1,135 @@
+"""Checks that tell a table that can be trusted from one that cannot.
+
+The cheap ones (R1 to R7, R10 to R12, R15) look at a few images and at the table, with
+every suite. Level "full" looks at more images, also runs attacks again (R8, R9, R17)
+and judges admissibility to RobustBench (R18) and perceptual bounds (R19). The numbers
+are names: none means more than another.
+"""
+
+import dataclasses
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from jaxadv.evaluation import metrics
+from jaxadv.evaluation.checks import (
+    forward,
+    gradients,
+    noise,
+    program,
+    results,
+    strength,
+)
+from jaxadv.evaluation.checks.base import Finding, Probe, objections, summary
+from jaxadv.evaluation.table import Table
+from jaxadv.threats import Linf
+
+__all__ = ["Finding", "Probe", "Subject", "objections", "run", "summary"]
+
+# How many images are looked at, random points are drawn around each survivor, and
+# adversarial images of each attack are looked at again.
+IMAGES = {"cheap": 16, "full": 128}
+SURVIVORS = {"cheap": 16, "full": 50}
+DRAWS = {"cheap": 16, "full": 1000}
+SAMPLES = {"none": 0, "cheap": 32, "full": 256}
+
+
+@dataclasses.dataclass(frozen=True)
+class Subject:
+    """What is checked: a table, and what it was made of.
+
+    Attributes:
+      model: the attacked Classifier.
+      images: float32 [m, h, w, c], this process's images.
+      labels: int32 [m].
+      rows: [m] their rows in the table.
+      table: the per-example table of all processes.
+      attacks: the suite's, each with `label`, `spec` and `attack`.
+      samples: label -> `adversarials`, `labels` and `success` of a few images.
+      batch_size: images at a time when the table was made.
+      classes: logits of the network.
+      named: classes of the data set; None where it does not say.
+      rerun: see `strength`; used at level "full" alone.
+      black_box: spec of an attack without gradients, for threats of the suite that
+        have none; at level "full" alone.
+    """
+
+    model: Any
+    images: np.ndarray
+    labels: np.ndarray
+    rows: np.ndarray
+    table: Table
+    attacks: tuple[Any, ...]
+    samples: Mapping[str, Any]
+    batch_size: int
+    classes: int
+    named: int | None
+    rerun: strength.Rerun
+    black_box: Mapping[str, Any]
+
+
+def run(subject: Subject, level: str) -> tuple[Finding, ...]:
+    """All findings of a level, by number; the same for the same table.
+
+    `level` is "cheap", "full" or "none".
+
+    What needs images looks first at those that withstood all attacks, since it is
+    their robustness that is claimed.
+    """
+    if level == "none":
+        return ()
+    table, attacks, again = subject.table, subject.attacks, subject.rerun
+    by_label = {planned.label: planned.attack for planned in attacks}
+    found = [
+        forward.class_count(subject.classes, subject.named, by_label),
+        results.who_broke_what(table, attacks),
+        results.intervals(table),
+    ]
+    if len(subject.images):
+        found += _looks(subject, level)
+    more = ()
+    if level == "full":
+        pixels = int(np.prod(subject.images.shape[1:]))
+        more = strength.challenges(table, attacks, again, subject.black_box)
+        found += [
+            strength.curve(table, attacks, again, subject.classes, pixels),
+            strength.converged(table, attacks, again),
+            strength.seeds(table, attacks, again),
+            results.admissible(found),
+            results.external_distance(table, attacks),
+        ]
+    found.append(results.black_box(table, attacks, more))
+    return tuple(sorted(found, key=lambda finding: int(finding.id[1:])))
+
+
+def _looks(subject, level):
+    """The checks that look at images."""
+    table = subject.table
+    survives = metrics.robust(table, table.attacks)[subject.rows]
+    correct = metrics.clean_correct(table)[subject.rows]
+    order = np.lexsort((subject.rows, ~correct, ~survives))[: IMAGES[level]]
+    # Another batch size than the table's, so that R7 sees what depends on it.
+    block = 12 if subject.batch_size == 16 else 16
+    probe = Probe(subject.model, subject.images[order], subject.labels[order], block)
+    used, samples = gradients.climbed(subject.attacks)
+    balls = results.balls(subject.attacks)
+    ball = balls[0][0].attack.threat if balls else Linf(4 / 255)
+    return [
+        forward.randomized(probe, samples),
+        forward.probabilities(probe),
+        gradients.zero(probe, used, int(np.sum(survives[order]))),
+        program.program(probe),
+        forward.verification(probe, subject.samples),
+        gradients.never_rose(probe, ball, used[0]),
+        noise.noise(probe, list(_survivors(subject, balls, level)), DRAWS[level]),
+    ]
+
+
+def _survivors(subject, balls, level):
+    """(threat, images, labels) of what the attacks in each lp ball did not break."""
+    for group in balls:
+        labels = [planned.label for planned in group]
+        survive = metrics.robust(subject.table, labels)[subject.rows]
+        rows = np.flatnonzero(survive)[: SURVIVORS[level]]
+        yield group[0].attack.threat, subject.images[rows], subject.labels[rows]

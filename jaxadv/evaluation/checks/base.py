@@ -1,0 +1,186 @@
+"""What checks share: their record, and a network seen through a few images."""
+
+import dataclasses
+import functools
+from collections.abc import Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jaxadv import objectives
+
+LOSSES = ("cross_entropy", "margin", "dlr")
+VERDICTS = ("ok", "warn", "fail", "not run")
+
+
+@dataclasses.dataclass(frozen=True)
+class Finding:
+    """What one check has found.
+
+    Attributes:
+      id: "R1" to "R19".
+      name: what was looked at.
+      verdict: "ok"; "warn", worth knowing; "fail", the table cannot be trusted; or
+        "not run".
+      evidence: one line with the numbers.
+      remedy: what to do about a "warn" or a "fail".
+    """
+
+    id: str
+    name: str
+    verdict: str
+    evidence: str
+    remedy: str = ""
+
+    @property
+    def line(self) -> str:
+        """Everything in one line."""
+        text = f"{self.id} {self.name}, {self.verdict}: {self.evidence}"
+        return f"{text}; {self.remedy}" if self.remedy else text
+
+
+def objections(findings: Sequence[Finding]) -> list[Finding]:
+    """The findings that are no "ok", the failed ones first."""
+    return [f for kind in ("fail", "warn") for f in findings if f.verdict == kind]
+
+
+def summary(findings: Sequence[Finding]) -> str:
+    """ "sound" or "not sound", with the number of checks behind it."""
+    done = [f for f in findings if f.verdict != "not run"]
+    if not done:
+        return "not checked"
+    failed = sum(f.verdict == "fail" for f in done)
+    warned = sum(f.verdict == "warn" for f in done)
+    tail = f", {_count(warned, 'warning')}" if warned else ""
+    if failed:
+        return f"not sound: {failed} of {_count(len(done), 'check')} failed{tail}"
+    return f"sound: {_count(len(done), 'check')} passed{tail}"
+
+
+def _count(n, noun):
+    return f"{n} {noun}" + ("s" if n != 1 else "")
+
+
+class Probe:
+    """A network in float32 at the highest precision, and a few images.
+
+    One batch shape is compiled, once forward and once backward, whatever number of
+    images is looked at.
+
+    Attributes:
+      model: a Classifier.
+      images: float32 [n, h, w, c] in [0, 1].
+      labels: int32 [n].
+      block: images of one batch.
+    """
+
+    def __init__(
+        self, model: Any, images: np.ndarray, labels: np.ndarray, block: int = 16
+    ):
+        exact = getattr(model, "full_precision", lambda: model)
+        self.model = exact()
+        self.images = np.asarray(images, np.float32)
+        self.labels = np.asarray(labels, np.int32)
+        self.block = block
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    @functools.cached_property
+    def classes(self) -> int:
+        """The number of logits."""
+        key = _keys(0, 1)[0]
+        return jax.eval_shape(self.model, self.images[0], key).shape[-1]
+
+    @functools.cached_property
+    def obstacle(self) -> str:
+        """Why the network cannot be differentiated; empty where it can."""
+        try:
+            self.gradient(LOSSES[0])
+        except (ValueError, TypeError, NotImplementedError) as error:
+            return str(error).strip().splitlines()[0]
+        return ""
+
+    def logits(self, images: np.ndarray, seed: int = 0) -> np.ndarray:
+        """Logits [n, classes] of any images [n, h, w, c]; `seed` makes the keys."""
+        parts = [
+            _forward(self.model, _keys(seed, self.block), batch)
+            for (batch,) in self._blocks(images)
+        ]
+        return np.concatenate(parts)[: len(images)]
+
+    def gradient(
+        self,
+        loss: str,
+        images: np.ndarray | None = None,
+        weights: np.ndarray | None = None,
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Values [n] of a loss and its gradients [n, h, w, c].
+
+        Args:
+          loss: one of `LOSSES`, or "weighted".
+          images: [n, h, w, c], one for each label; default: the probe's own.
+          weights: [n, classes], for the sum of weighted logits.
+        """
+        images = self.images if images is None else images
+        weights = self._no_weights() if weights is None else weights
+        which = (*LOSSES, "weighted").index(loss)
+        parts = [
+            _backward(self.model, _keys(0, self.block), which, *batch)
+            for batch in self._blocks(images, self.labels, weights)
+        ]
+        values, gradients = zip(*parts, strict=True)
+        n = len(images)
+        return np.concatenate(values)[:n], np.concatenate(gradients)[:n]
+
+    def _no_weights(self):
+        return np.zeros((len(self), self.classes), np.float32)
+
+    def _blocks(self, *rows):
+        """Blocks of arrays [n, …]; the last one is filled with the first row."""
+        for start in range(0, len(rows[0]), self.block):
+            index = np.arange(start, start + self.block)
+            index[index >= len(rows[0])] = 0
+            yield tuple(row[index] for row in rows)
+
+
+def margin(logits: np.ndarray, labels: np.ndarray) -> np.ndarray:
+    """[n] largest other logit minus the label's, as `objectives.margin`."""
+    others = np.where(np.arange(logits.shape[1]) == labels[:, None], -np.inf, logits)
+    return others.max(1) - logits[np.arange(len(labels)), labels]
+
+
+def correct(logits: np.ndarray, labels: np.ndarray) -> np.ndarray:
+    """[n] whether the label's logit [n, classes] is the largest; a tie is not."""
+    return margin(logits, labels) < 0
+
+
+def _keys(seed, count):
+    return jax.random.key_data(jax.random.split(jax.random.key(seed), count))
+
+
+@jax.jit
+def _forward(model, keys, images):
+    with jax.default_matmul_precision("highest"):
+        return jax.vmap(model)(images, keys)
+
+
+@jax.jit
+def _backward(model, keys, which, images, labels, weights):
+    def one(key, image, label, weight):
+        logits, pull = jax.vjp(lambda x: model(x, key), image)
+        losses = (
+            objectives.cross_entropy,
+            objectives.margin,
+            objectives.dlr,
+            lambda z, _: jnp.sum(weight * z),
+        )
+        # Chosen among the small vectors, so that the network is run back once.
+        found = [jax.value_and_grad(loss)(logits, label) for loss in losses]
+        values, cotangents = (jnp.stack(part) for part in zip(*found, strict=True))
+        return values[which], pull(cotangents[which])[0]
+
+    with jax.default_matmul_precision("highest"):
+        return jax.vmap(one)(keys, images, labels, weights)

@@ -1,0 +1,163 @@
+"""Checks of what the network says: randomness, probabilities, classes, verification.
+
+Sources: facts that Croce and Hein's AutoAttack (2020) looks at before it runs, and the
+list of Carlini et al., "On evaluating adversarial robustness" (2019).
+"""
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import numpy as np
+
+from jaxadv.evaluation.checks.base import Finding, Probe, correct, margin
+
+PASSES = 5
+SAMPLES = 20  # of an expectation over a random network, AutoAttack's "rand" version
+
+
+def randomized(probe: Probe, samples: int = 1) -> Finding:
+    """R1: whether the logits change from pass to pass.
+
+    Args:
+      probe: the network; each pass has keys of its own, and two passes have the same.
+      samples: draws that every attack with gradients averages over.
+    """
+    name = "randomized forward"
+    first = probe.logits(probe.images, 0)
+    again = probe.logits(probe.images, 0)
+    passes = [probe.logits(probe.images, seed) for seed in range(1, PASSES)]
+    moved = max(_distance(first, other) for other in [again, *passes])
+    right = [int(np.sum(correct(z, probe.labels))) for z in [first, *passes]]
+    evidence = (
+        f"{PASSES} passes over {len(probe)} images: normalized logits differ by "
+        f"{moved:.1e}, {min(right)} to {max(right)} correct"
+    )
+    if moved <= 1e-4 and min(right) == max(right):
+        return Finding("R1", name, "ok", evidence)
+    if _distance(first, again) > 1e-4:
+        return Finding(
+            "R1",
+            name,
+            "fail",
+            f"{evidence}; the key does not decide it",
+            "draw all randomness from the key that the model is called with",
+        )
+    verdict = "warn" if samples >= SAMPLES else "fail"
+    evidence += f"; the attacks average over {samples} draws"
+    remedy = f"attack the expectation over {SAMPLES} or more keys"
+    return Finding("R1", name, verdict, evidence, remedy)
+
+
+def probabilities(probe: Probe) -> Finding:
+    """R2: whether the outputs are probabilities, whose losses are nearly flat."""
+    name = "probabilities instead of logits"
+    outputs = probe.logits(probe.images)
+    inside = (outputs.min() >= 0) & (outputs.max() <= 1)
+    off = float(np.max(np.abs(outputs.sum(1, dtype=np.float64) - 1)))
+    evidence = (
+        f"outputs from {outputs.min():.3g} to {outputs.max():.3g}, "
+        f"sums off 1 by up to {off:.1e}"
+    )
+    if inside and off <= 1e-4 and outputs.shape[1] > 1:
+        return Finding(
+            "R2", name, "fail", evidence, "return what goes into the softmax"
+        )
+    return Finding("R2", name, "ok", evidence)
+
+
+def class_count(classes: int, named: int | None, attacks: Mapping[str, Any]) -> Finding:
+    """R6: whether losses and targets fit the number of classes.
+
+    Args:
+      classes: logits of the network.
+      named: classes of the data set, None where it does not say.
+      attacks: label -> attack.
+    """
+    wrong, odd = [], []
+    if classes < 2:
+        wrong.append(f"{classes} logit")
+    if named is not None and named != classes:
+        odd.append(f"{classes} logits for {named} classes")
+    for label, attack in attacks.items():
+        for part in _parts(attack):
+            kind = type(part).__name__
+            needs = {"DLR": 3, "TargetedDLR": 4}.get(kind, 0)
+            if classes < needs:
+                odd.append(f"{label}: {kind} needs {needs} classes")
+            target = np.max(getattr(part, "target", 0) or 0)
+            if target >= classes:
+                wrong.append(f"{label}: target {target:g}")
+            count = getattr(part, "targets", 0)
+            if isinstance(count, int) and count >= classes:
+                odd.append(f"{label}: {count} targets of {classes - 1}")
+    verdict = "fail" if wrong else "warn" if odd else "ok"
+    evidence = "; ".join([*wrong, *odd]) or f"{classes} classes"
+    remedy = (
+        f"with {classes} classes take the margin loss in place of DLR, targets below "
+        f"{classes} and at most {classes - 1} of them"
+    )
+    return Finding("R6", "class count", verdict, evidence, remedy * (verdict != "ok"))
+
+
+def verification(probe: Probe, samples: Mapping[str, Any]) -> Finding:
+    """R7: whether saved adversarial images are broken at another batch size as well.
+
+    Once as they are, in float32, and once rounded to 8 bits.
+
+    Args:
+      probe: the network; its block is the other batch size.
+      samples: label -> images that an attack returned: `adversarials` [k, h, w, c],
+        `labels` [k] and `success` [k], what the table says of them.
+    """
+    name = "final verification"
+    filled = [s for s in samples.values() if len(s.labels)]
+    if not filled:
+        return Finding("R7", name, "not run", "no adversarial images")
+    images = np.concatenate([s.adversarials for s in filled])
+    labels = np.concatenate([s.labels for s in filled])
+    success = np.concatenate([s.success for s in filled])
+    bad = int(np.sum(~np.all((images >= 0) & (images <= 1), axis=(1, 2, 3))))
+    logits = probe.logits(images)
+    broken = ~correct(logits, labels)
+    # On the decision boundary rounding decides, and minimal attacks end there.
+    scale = np.max(np.abs(logits), axis=1)
+    near = np.abs(margin(logits, labels)) <= 1e-4 * np.maximum(scale, 1e-6)
+    changed = int(np.sum((broken != success) & ~near))
+    kept = ~correct(probe.logits(np.round(images * 255) / np.float32(255)), labels)
+    lost = int(np.sum(success & ~kept))
+    evidence = (
+        f"{len(images)} images again, {probe.block} at a time: {changed} changed sides"
+        f"{f', {bad} have NaN or leave [0, 1]' if bad else ''}; rounded to 8 bits, "
+        f"{lost} of {int(success.sum())} broken ones hold"
+    )
+    if changed or bad:
+        return Finding(
+            "R7",
+            name,
+            "fail",
+            evidence,
+            "the outputs depend on the batch: give a network in evaluation mode",
+        )
+    if lost > 0.25 * max(int(success.sum()), 4):
+        return Finding(
+            "R7", name, "warn", evidence, "keep adversarial images in float32"
+        )
+    return Finding("R7", name, "ok", evidence)
+
+
+def _distance(a, b):
+    """The largest l2 distance of two passes' logits [n, classes], each of norm 1."""
+    wide = (a.astype(np.float64), b.astype(np.float64))
+    unit = [z / np.maximum(np.linalg.norm(z, axis=1, keepdims=True), 1e-12)
+            for z in wide]  # fmt: skip
+    return float(np.max(np.linalg.norm(unit[0] - unit[1], axis=1), initial=0.0))
+
+
+def _parts(attack) -> Iterable[Any]:
+    """An attack and the parts that it is made of."""
+    yield attack
+    for name in getattr(attack, "__dataclass_fields__", {}):
+        value = getattr(attack, name)
+        for part in value if isinstance(value, (tuple, list)) else (value,):
+            if hasattr(part, "__dataclass_fields__") and name != "threat":
+                yield from _parts(part)

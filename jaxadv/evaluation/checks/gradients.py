@@ -1,0 +1,177 @@
+"""Checks of the gradient: is there one, is it the network's, does it lead uphill."""
+
+from collections.abc import Collection, Iterable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jaxadv.evaluation.checks import results
+from jaxadv.evaluation.checks.base import LOSSES, Finding, Probe, margin
+from jaxadv.objectives import OBJECTIVES
+
+# Lengths of difference quotients, in [0, 1] units a channel: from a quarter of an
+# 8-bit level to half a common budget.
+LENGTHS = (1e-3, 4e-3, 1.6e-2)
+DIRECTIONS = 4
+# The margin beyond which the label's probability is 1 in float32.
+_ROUNDED = float(np.log(np.finfo(np.float32).eps))
+_NAMES = {kind: name for name, kind in OBJECTIVES.items()}
+
+
+def zero(
+    probe: Probe, used: Collection[str] = LOSSES, count: int | None = None
+) -> Finding:
+    """R3: at how many images each loss has no gradient that means anything.
+
+    None is one that is zero or not finite, and that of the cross-entropy where the
+    label's probability rounds to 1 in float32: what is left is rounding.
+
+    Args:
+      probe: the network.
+      used: the losses that the attacks climb; where none of them has a gradient the
+        attacks were blind.
+      count: how many of the images, the first ones, withstood the attacks; None: all.
+    """
+    name = "zero gradients"
+    if probe.obstacle:
+        remedy = "attack without gradients, or make the network differentiable"
+        return Finding("R3", name, "fail", f"none: {probe.obstacle}", remedy)
+    if count == 0:
+        return Finding("R3", name, "not run", "nothing withstood the attacks")
+    flat = {loss: _flat(probe.gradient(loss)[1])[:count] for loss in LOSSES}
+    sure = margin(probe.logits(probe.images), probe.labels) < _ROUNDED
+    flat["cross_entropy"] |= sure[:count]
+    blind = np.all([flat[loss] for loss in used], axis=0)
+    counts = ", ".join(f"{loss} {int(np.sum(v))}" for loss, v in flat.items())
+    evidence = f"none at, of {len(blind)} images: {counts}"
+    spare = [loss for loss, v in flat.items() if not np.any(v)]
+    if np.any(blind):
+        evidence += f"; the attacks are blind at {int(np.sum(blind))}"
+        remedy = f"attack {' or '.join(spare)}" if spare else "attack without gradients"
+        return Finding("R3", name, "fail", evidence, remedy)
+    if any(np.any(v) for v in flat.values()):
+        remedy = f"let no attack rely on {', '.join(k for k in flat if k not in spare)}"
+        return Finding("R3", name, "warn", evidence, remedy)
+    return Finding("R3", name, "ok", evidence)
+
+
+def climbed(attacks: Iterable[Any]) -> tuple[tuple[str, ...], int]:
+    """The losses of `LOSSES` that attacks with gradients climb, the first one's first,
+    and the fewest draws that one of them averages over.
+
+    All losses where none is known.
+
+    Args:
+      attacks: each with `attack`, whose `objective` is looked at.
+    """
+    used, samples = {}, []
+    for planned in attacks:
+        if results.without_gradient(planned.attack):
+            continue
+        part, draws = getattr(planned.attack, "objective", None), 1
+        while part is not None:
+            draws *= getattr(part, "samples", 1)
+            name = _NAMES.get(type(part), "").removeprefix("targeted_")
+            if name in LOSSES:
+                used[name] = None
+            part = getattr(part, "objective", None)
+        samples.append(draws)
+    return tuple(used) or LOSSES, min(samples, default=1)
+
+
+def mismatch(probe: Probe) -> float:
+    """How much the network's changes differ from what its gradient says, 0 to 2.
+
+    Random weights make the logits one number, whose differences along random sign
+    vectors are compared with the gradient's: the sum of squared deviations over the
+    sum of both squares, at the length that fits best, as the median of the images.
+    0 is agreement; 1 says that the gradient is unrelated or absent. The share p of
+    the squared gradient that is stopped gives p / (2 - p). NaN where nothing moves.
+    """
+    random = np.random.RandomState(0)
+    weights = random.standard_normal((len(probe), probe.classes)).astype(np.float32)
+    # Away from 0 and 1, where a network may clip what differences probe.
+    room = LENGTHS[-1]
+    images = room + (1 - 2 * room) * probe.images
+    _, gradients = probe.gradient("weighted", images, weights)
+    shape = (DIRECTIONS, *images.shape)
+    signs = random.choice(np.array([-1, 1], np.float32), shape)
+    slopes = np.einsum("dnijk,nijk->dn", signs.astype(np.float64), gradients)
+    with np.errstate(invalid="ignore", over="ignore"):
+        fits = [_fit(probe, images, weights, signs, slopes, h) for h in LENGTHS]
+    best = np.min(np.where(np.isnan(fits), np.inf, fits), axis=0)
+    known = best[np.isfinite(best)]
+    return float(np.median(known)) if len(known) else float("nan")
+
+
+def _fit(probe, images, weights, signs, slopes, length):
+    """[n] deviation of difference quotients from `slopes` [directions, n]."""
+    ends = []
+    for sign in (1, -1):
+        moved = (images + np.float32(sign * length) * signs).reshape(
+            -1, *images.shape[1:]
+        )
+        logits = probe.logits(moved).reshape(*slopes.shape, -1)
+        ends.append(np.sum(logits.astype(np.float64) * weights, axis=-1))
+    quotient = (ends[0] - ends[1]) / (2 * length)
+    # Differences of float32 numbers that are nothing but their rounding.
+    noise = 1e-6 * np.max(np.abs(ends[0]), axis=0) / length
+    total = np.sum(quotient**2 + slopes**2, axis=0)
+    seen = np.max(np.abs([*quotient, *slopes]), axis=0) > noise
+    off = np.sum((quotient - slopes) ** 2, axis=0)
+    return np.where(seen, off / np.where(total > 0, total, 1.0), np.nan)
+
+
+def never_rose(
+    probe: Probe, threat: Any, loss: str = LOSSES[0], steps: int = 5
+) -> Finding:
+    """R10: at how many images a short attack never raised the loss.
+
+    Source: Pintor et al., "Indicators of attack failure", 2022.
+
+    Args:
+      probe: the network, at correctly classified images.
+      threat: an lp threat; each step is a quarter of its budget.
+      loss: what to climb.
+      steps: gradient steps, from the image itself.
+    """
+    name = "the loss never rose"
+    if probe.obstacle:
+        return Finding("R10", name, "not run", probe.obstacle)
+    params = np.zeros_like(probe.images)
+    image, values = probe.images, []
+    for _ in range(steps + 1):
+        value, gradient = probe.gradient(loss, image)
+        values.append(value)
+        params, image = _climb(threat, params, gradient, probe.images)
+        image = np.asarray(image)
+    best = np.max(values[1:], axis=0)
+    stuck = int(np.sum(~(best > values[0])))
+    rise = float(np.median(best - values[0]))
+    evidence = (
+        f"{loss}, {steps} steps in {threat.norm} eps {float(threat.eps):.4g}: never "
+        f"above the start at {stuck} of {len(probe)} images, median rise {rise:.3g}"
+    )
+    if not stuck:
+        return Finding("R10", name, "ok", evidence)
+    verdict = "fail" if stuck > 0.1 * len(probe) else "warn"
+    remedy = "try other losses, smaller steps, and attacks without gradients"
+    return Finding("R10", name, verdict, evidence, remedy)
+
+
+def _flat(gradients):
+    axes = tuple(range(1, gradients.ndim))
+    finite = np.all(np.isfinite(gradients), axis=axes)
+    return ~finite | ~np.any(gradients != 0, axis=axes)
+
+
+@jax.jit
+def _climb(threat, params, gradients, images):
+    def one(point, gradient, image):
+        move = threat.direction(gradient, point, image)
+        point = threat.project(point + 0.25 * threat.budget * move, image)
+        return point, threat.apply(point, image)
+
+    return jax.vmap(one)(params, gradients, jnp.asarray(images))

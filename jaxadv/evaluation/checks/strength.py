@@ -1,0 +1,200 @@
+"""Checks that run attacks again: longer, from other seeds, at other budgets.
+
+`rerun(planned, chosen) -> success` attacks the images where `chosen` [n] is true;
+both arrays are of the table's length.
+"""
+
+import dataclasses
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from jaxadv import specs
+from jaxadv.attacks import ATTACKS
+from jaxadv.evaluation import metrics
+from jaxadv.evaluation.checks import results
+from jaxadv.evaluation.checks.base import Finding
+from jaxadv.evaluation.table import Table
+
+Rerun = Callable[[Any, np.ndarray], np.ndarray]
+MOST = 200  # images that are attacked again
+SEEDS = 3
+
+
+def curve(
+    table: Table, attacks: Sequence[Any], rerun: Rerun, classes: int, pixels: int
+) -> Finding:
+    """R8: whether accuracy falls as the budget grows, and to chance at a huge one.
+
+    For each threat with an `eps`, the strongest attack with gradients at half, once
+    and twice the budget and, in lp balls, at one in which the gray image lies.
+
+    Args:
+      table, attacks: what was found, and by what.
+      rerun: see the module.
+      classes: of the network.
+      pixels: channels of an image, all pixels counted.
+    """
+    name = "accuracy against eps"
+    told, bad = [], []
+    for planned in _strongest(table, attacks):
+        chosen = _some(metrics.clean_correct(table))
+        total = int(np.sum(chosen))
+        budgets = [planned.eps * f for f in (0.5, 1, 2)]
+        huge = _gray(planned.attack.threat, pixels)
+        if huge is not None:
+            budgets = [b for b in budgets if b < huge] + [huge]
+        left = [total - int(np.sum(rerun(_at(planned, eps), chosen) & chosen))
+                for eps in budgets]  # fmt: skip
+        shown = ", ".join(
+            f"{100 * k / max(total, 1):.0f} % at {eps:.3g}"
+            for k, eps in zip(left, budgets, strict=True)
+        )
+        told.append(f"{planned.label}: {shown}")
+        slack = max(2, 0.02 * total)
+        if any(b > a + slack for a, b in zip(left, left[1:], strict=False)):
+            bad.append(f"{planned.label} rises with eps")
+        if huge is not None and metrics.wilson(left[-1], total)[0] > 1 / classes:
+            bad.append(f"{planned.label} stays above chance")
+    if not told:
+        return Finding("R8", name, "not run", "no attack with gradients and an eps")
+    evidence = "; ".join([*bad, *told])
+    remedy = "the attack fails, whatever the budget: see R3, R5 and R10"
+    return Finding("R8", name, "fail" if bad else "ok", evidence, remedy * bool(bad))
+
+
+def challenges(
+    table: Table, attacks: Sequence[Any], rerun: Rerun, spec: Mapping[str, Any]
+) -> list[tuple[Any, np.ndarray]]:
+    """An attack without gradients, and its success [n], for each lp ball without one.
+
+    Args:
+      table, attacks, rerun: as for `curve`.
+      spec: of the attack, without its threat.
+    """
+    found = []
+    searched = [p.spec["threat"] for p in attacks if results.without_gradient(p.attack)]
+    for group in results.balls(attacks):
+        threat = group[0].spec["threat"]
+        if threat in searched:
+            continue
+        full = {**spec, "threat": threat}
+        planned = dataclasses.replace(
+            group[0],
+            label=f"{group[0].label}-{spec['name']}",
+            spec=full,
+            attack=specs.build(full, ATTACKS, "config.black_box"),
+        )
+        chosen = _some(metrics.robust(table, [p.label for p in group]))
+        found.append((planned, rerun(planned, chosen) & chosen))
+    return found
+
+
+def converged(table: Table, attacks: Sequence[Any], rerun: Rerun) -> Finding:
+    """R9: whether twice the steps and five times the restarts break more.
+
+    Each attack with gradients on its own survivors; more than one point of accuracy
+    is a fail.
+    """
+    name = "doubled steps"
+    told, bad = [], []
+    for planned in attacks:
+        longer = _longer(planned)
+        if longer is None or results.without_gradient(planned.attack):
+            continue
+        survivors = metrics.robust(table, [planned.label])
+        chosen = _some(survivors)
+        fell = np.sum(rerun(longer, chosen) & chosen) / max(np.sum(chosen), 1)
+        points = 100 * float(fell * np.mean(survivors))
+        told.append(f"{planned.label} -{points:.1f}")
+        if points > 1:
+            bad.append(planned.label)
+    if not told:
+        return Finding("R9", name, "not run", "no attack whose steps can be doubled")
+    evidence = f"accuracy in points with 2 x steps, 5 x restarts: {', '.join(told)}"
+    remedy = f"more steps or restarts for {', '.join(bad)}" if bad else ""
+    return Finding("R9", name, "fail" if bad else "ok", evidence, remedy)
+
+
+def seeds(table: Table, attacks: Sequence[Any], rerun: Rerun) -> Finding:
+    """R17: how far the accuracy under each threat's strongest attack depends on the
+    seed, on a part of the images."""
+    name = "seed spread"
+    told, wide = [], []
+    chosen = _some(metrics.clean_correct(table), MOST // 2)
+    total = max(int(np.sum(chosen)), 1)
+    for planned in _strongest(table, attacks):
+        left = [
+            100 * (1 - np.sum(rerun(again, chosen) & chosen) / total)
+            for again in (_named(planned, f"seed{i}") for i in range(SEEDS))
+        ]
+        told.append(f"{planned.label} {min(left):.1f} to {max(left):.1f} %")
+        if max(left) - min(left) > 2:
+            wide.append(planned.label)
+    if not told:
+        return Finding("R17", name, "not run", "no attack with gradients")
+    evidence = f"{SEEDS} seeds, {total} correct images: {', '.join(told)}"
+    remedy = f"more restarts for {', '.join(wide)}" if wide else ""
+    return Finding("R17", name, "warn" if wide else "ok", evidence, remedy)
+
+
+def _strongest(table, attacks):
+    """Of each kind of threat the attack with gradients that leaves least."""
+    best: dict[str, Any] = {}
+    for planned in attacks:
+        attack = planned.attack
+        if results.without_gradient(attack) or not hasattr(attack.threat, "eps"):
+            continue
+        kind = type(attack.threat).__name__
+        old = best.get(kind)
+        if old is None or _left(table, planned) < _left(table, old):
+            best[kind] = planned
+    return list(best.values())
+
+
+def _left(table, planned):
+    return np.sum(metrics.robust(table, [planned.label])), -planned.attack.steps
+
+
+def _some(rows, most=MOST):
+    """The first `most` of the rows [n] that are true."""
+    return rows & (np.cumsum(rows) <= most)
+
+
+def _named(planned, name, attack=None, **fields):
+    """Another attack in name, so that it draws other random numbers."""
+    return dataclasses.replace(
+        planned,
+        label=f"{planned.label}-{name}",
+        spec={**planned.spec, "check": name, **fields},
+        attack=planned.attack if attack is None else attack,
+    )
+
+
+def _at(planned, eps):
+    attack = planned.attack
+    if getattr(attack, "step_size", None) is not None:
+        attack = attack.replace(step_size=attack.step_size * eps / planned.eps)
+    attack = attack.replace(threat=attack.threat.replace(eps=eps))
+    return _named(planned, "eps", attack, eps=eps)
+
+
+def _longer(planned):
+    attack = planned.attack
+    fields = {f.name for f in dataclasses.fields(attack)}
+    more = {}
+    for name in ("steps", "round_steps"):
+        if name in fields:
+            more[name] = 2 * getattr(attack, name)
+    if not more:
+        return None
+    if "restarts" in fields:
+        more["restarts"] = 5 * attack.restarts
+    return _named(planned, "longer", attack.replace(**more), **more)
+
+
+def _gray(threat, pixels):
+    """An eps of an lp ball around any image in which the gray image lies."""
+    sizes = {"linf": 0.5, "l2": 0.5 * pixels**0.5, "l1": 0.5 * pixels, "l0": pixels}
+    return sizes.get(getattr(threat, "norm", ""))

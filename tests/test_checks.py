@@ -1,0 +1,340 @@
+"""Checks: each planted defense is flagged by its own, sound networks by none."""
+
+import dataclasses
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from jaxadv.classifier import Classifier
+from jaxadv.evaluation import config as configs
+from jaxadv.evaluation import metrics
+from jaxadv.evaluation.checks import (
+    Finding,
+    Probe,
+    forward,
+    gradients,
+    noise,
+    objections,
+    program,
+    results,
+    strength,
+    summary,
+)
+from jaxadv.evaluation.table import Table
+from jaxadv.models import MODELS
+from jaxadv.threats import L2, Linf
+from tests import nets, planted
+from tests.test_checks_program import SOUND, probe
+
+IMAGES, _ = nets.batch(8)
+
+
+@dataclasses.dataclass
+class Sample:
+    adversarials: np.ndarray
+    labels: np.ndarray
+    success: np.ndarray
+
+
+def planned(label, name="pgd", threat=("linf", 0.05), **fields):
+    kind, eps = threat
+    spec = {"name": name, "threat": {"name": kind, "eps": eps}, **fields}
+    if name == "pgd":
+        spec = {"steps": 4, "rel_step_size": 0.4, **spec}
+    return configs.resolve({"attacks": {label: spec}}).attacks[0]
+
+
+@pytest.mark.parametrize("name", SOUND)
+def test_a_sound_network_raises_nothing(name):
+    shape, fields = SOUND[name]
+    module = MODELS[name](num_classes=nets.CLASSES, **fields)
+    variables = dict(module.init(jax.random.key(0), jnp.zeros((1, *shape))))
+    model = Classifier.from_linen(module, variables, mean=0.4, std=0.3)
+    images, _ = nets.batch(8, shape)
+    labels = nets.predicted(model, images)
+    looked = Probe(model, images, labels)
+    saved = Sample(images, labels, np.zeros(8, bool))
+    found = [
+        forward.randomized(looked),
+        forward.probabilities(looked),
+        forward.verification(looked, {"none": saved}),
+        gradients.zero(looked),
+        gradients.never_rose(looked, Linf(0.03)),
+        program.program(looked),
+    ]
+    assert [f.verdict for f in found] == ["ok"] * len(found), [f.line for f in found]
+
+
+def test_r1_random_networks_need_an_expectation():
+    assert forward.randomized(probe("sound")).verdict == "ok"
+    found = forward.randomized(probe("key_noise"))
+    assert found.verdict == "fail" and "expectation over 20" in found.remedy
+    assert forward.randomized(probe("key_noise"), samples=20).verdict == "warn"
+
+
+def test_r1_randomness_beside_the_key_is_told():
+    state = np.random.default_rng(0)
+
+    def function(variables, image, key):
+        like = jax.ShapeDtypeStruct((), jnp.float32)
+        draw = jax.pure_callback(
+            lambda: np.float32(state.normal()), like, vmap_method="sequential"
+        )
+        return planted.sound(variables, image, key) + draw * jnp.arange(4.0)
+
+    model = planted.classifier(function)
+    found = forward.randomized(Probe(model, IMAGES[:2], np.zeros(2, int), 2))
+    assert found.verdict == "fail" and "the key does not decide it" in found.evidence
+
+
+def test_r2_probabilities():
+    assert forward.probabilities(probe("probabilities")).verdict == "fail"
+    assert forward.probabilities(probe("sound")).verdict == "ok"
+
+
+def test_r3_saturated_logits_leave_the_cross_entropy_without_gradient():
+    looked = probe("saturated")
+    found = gradients.zero(looked, ["cross_entropy"])
+    assert found.verdict == "fail" and "margin or dlr" in found.remedy
+    assert "cross_entropy 8, margin 0, dlr 0" in found.evidence
+    assert gradients.zero(looked, ["cross_entropy", "margin"]).verdict == "warn"
+    assert gradients.zero(looked, count=0).verdict == "not run"
+
+
+def test_r3_quantized_images_leave_no_loss_a_gradient():
+    found = gradients.zero(probe("quantized"))
+    assert found.verdict == "fail" and found.remedy == "attack without gradients"
+    assert "cross_entropy 8, margin 8, dlr 8" in found.evidence
+
+
+def test_r3_a_network_that_cannot_be_differentiated():
+    found = gradients.zero(probe("no_gradient"))
+    assert found.verdict == "fail" and "while_loop" in found.evidence
+
+
+def test_r3_the_losses_of_a_suite():
+    eot = {"name": "expectation", "objective": {"name": "dlr"}, "samples": 7}
+    attacks = [
+        planned("a", objective={"name": "margin"}),
+        planned("b", objective=eot),
+        planned("c", "uniform_noise"),
+    ]
+    assert gradients.climbed(attacks) == (("margin", "dlr"), 1)
+    assert gradients.climbed(attacks[1:]) == (("dlr",), 7)
+    assert gradients.climbed(attacks[2:]) == (gradients.LOSSES, 1)
+
+
+@pytest.mark.parametrize(
+    "classes, named, fields, verdict, words",
+    [
+        (10, 10, {}, "ok", "10 classes"),
+        (1000, 10, {}, "warn", "1000 logits for 10 classes"),
+        (1, None, {}, "fail", "1 logit"),
+        (2, None, {"name": "dlr"}, "warn", "DLR needs 3"),
+        (3, 3, {"name": "targeted_dlr", "target": 1}, "warn", "TargetedDLR needs 4"),
+        (4, 4, {"name": "targeted_margin", "target": 4}, "fail", "target 4"),
+    ],
+)
+def test_r6_class_count(classes, named, fields, verdict, words):
+    extra = {"objective": fields} if fields else {}
+    attack = planned("a", **extra).attack
+    found = forward.class_count(classes, named, {"a": attack})
+    assert found.verdict == verdict and words in found.evidence
+
+
+def test_r7_outputs_that_depend_on_the_batch():
+    model = planted.classifier(planted.batch_dependent)
+    images, _ = nets.batch(20)
+    labels = nets.predicted(model, images)  # in a batch of 20
+    saved = {"a": Sample(images, labels, np.zeros(20, bool))}
+    found = forward.verification(Probe(model, images, labels), saved)
+    assert found.verdict == "fail" and "evaluation mode" in found.remedy
+    sound = probe("sound", images)
+    saved = {"a": Sample(images, sound.labels, np.zeros(20, bool))}
+    assert forward.verification(sound, saved).verdict == "ok"
+
+
+def test_r7_broken_images_that_rounding_repairs():
+    model = nets.linear()
+    labels = nets.predicted(model, IMAGES)
+    w, b = (np.asarray(model.variables[k], np.float64) for k in "wb")
+    logits = IMAGES.reshape(8, -1) @ w.T + b
+    second = np.argsort(logits, axis=1)[:, -2]
+    rows = np.arange(8)
+    away = w[second] - w[labels]
+    gap = (logits[rows, labels] - logits[rows, second]) / np.sum(away**2, axis=1)
+    # One hundredth beyond the boundary: less than 8 bits can tell.
+    just = np.float32(IMAGES.reshape(8, -1) + 1.01 * gap[:, None] * away)
+    images = just.reshape(IMAGES.shape)
+    saved = {"a": Sample(images, labels, np.ones(8, bool))}
+    found = forward.verification(Probe(model, images, labels), saved)
+    assert "0 changed sides" in found.evidence
+    outside = np.any((just < 0) | (just > 1))
+    assert found.verdict == ("fail" if outside else "warn")
+
+
+def test_r10_a_short_attack_on_flat_and_on_sound_networks():
+    sound = gradients.never_rose(probe("sound"), Linf(0.03))
+    assert sound.verdict == "ok" and "at 0 of 8" in sound.evidence
+    flat = gradients.never_rose(probe("stopped"), L2(0.5))
+    assert flat.verdict == "fail" and "l2 eps 0.5" in flat.evidence
+    assert gradients.never_rose(probe("no_gradient"), L2(0.5)).verdict == "not run"
+
+
+def test_r11_noise_that_breaks_survivors():
+    looked = probe("sound")
+    cases = [(Linf(0.5), IMAGES, looked.labels)]
+    found = noise.noise(looked, cases, 8)
+    assert found.verdict == "fail" and "of 8 survivors" in found.evidence
+    cases = [(Linf(1e-5), IMAGES, looked.labels), (L2(0.1), IMAGES[:0], [])]
+    assert noise.noise(looked, cases, 2).verdict == "ok"
+    assert noise.noise(looked, cases[1:], 2).verdict == "not run"
+
+
+ATTACKS = (
+    planned("pgd"),
+    planned("noise", "uniform_noise"),
+    planned("fgsm", "fgsm"),
+    planned("other", "uniform_noise", ("linf", 0.1)),
+    planned("turn", "grid", ("rotation_translation", 0.1), points=(2, 2, 2)),
+)
+
+
+def table(n=100, distances=None, **broken):
+    """A table of n correct images; label -> the images that it breaks."""
+    columns = {"id": np.arange(n), "clean/margin": np.full(n, -1.0)}
+    attacks = broken or {"pgd": 40}
+    for label, hit in attacks.items():
+        hit = range(hit) if isinstance(hit, int) else hit
+        columns[f"attack/{label}/success"] = np.isin(np.arange(n), list(hit))
+        columns[f"attack/{label}/feasible"] = np.ones(n, bool)
+        columns[f"attack/{label}/distance/outer"] = np.full(n, 0.7)
+    metadata = {"attacks": dict.fromkeys(attacks), "distances": distances or {}}
+    return Table(columns, metadata)
+
+
+@pytest.mark.parametrize(
+    "noise, verdict", [((), "ok"), ((39, 40), "warn"), ((1, 50, 51), "fail")]
+)
+def test_r4_noise_that_breaks_what_gradients_do_not(noise, verdict):
+    found = results.black_box(table(pgd=40, noise=noise), ATTACKS[:2])
+    assert found.verdict == verdict, found.line
+
+
+def test_r4_compares_equal_budgets_alone():
+    found = results.black_box(table(pgd=4, other=80), (ATTACKS[0], ATTACKS[3]))
+    assert found.verdict == "not run"
+    more = [(ATTACKS[1], np.arange(100) < 50)]
+    assert results.black_box(table(pgd=40), ATTACKS[:1], more).verdict == "fail"
+
+
+def test_r12_one_step_that_beats_many():
+    attacks = (ATTACKS[0], ATTACKS[2])
+    found = results.who_broke_what(table(pgd=40, fgsm=range(38, 50)), attacks)
+    assert found.verdict == "fail" and "pgd 38, fgsm 10" in found.evidence
+    found = results.who_broke_what(table(pgd=40, fgsm=30), attacks)
+    assert found.verdict == "ok" and "pgd 10, fgsm 0" in found.evidence
+
+
+def test_r15_few_images_make_a_wide_interval():
+    few, many = results.intervals(table(50)), results.intervals(table(500))
+    assert (few.verdict, many.verdict) == ("warn", "ok")
+    low, high = metrics.wilson(460, 500)
+    assert f"between {100 * low:.1f} and {100 * high:.1f}" in many.evidence
+
+
+def test_r18_follows_from_the_others():
+    fine = [Finding(i, "", "ok", "") for i in ("R1", "R3", "R5")]
+    assert results.admissible(fine).verdict == "ok"
+    bad = [*fine[:2], Finding("R5", "", "fail", "")]
+    found = results.admissible(bad)
+    assert found.verdict == "warn" and "because of R5" in found.evidence
+
+
+def test_r19_asks_for_an_external_distance():
+    lpa = planned("lpa", "lpa", ("lpips", 0.5))
+    assert results.external_distance(table(pgd=4), ATTACKS[:1]).verdict == "not run"
+    assert results.external_distance(table(lpa=4), (lpa,)).verdict == "warn"
+    outer = {"outer": {"name": "lpips", "network": {"name": "alexnet"}}}
+    found = results.external_distance(table(lpa=4, distances=outer), (lpa,))
+    assert found.verdict == "ok" and "outer 0.7; 100 % feasible" in found.evidence
+
+
+def left(survivors):
+    """A rerun after which `survivors(planned)` of the images are left."""
+
+    def rerun(again, chosen):
+        rows = np.flatnonzero(chosen)
+        success = np.zeros(len(chosen), bool)
+        success[rows[survivors(again) :]] = True
+        return success
+
+    return rerun
+
+
+@pytest.mark.parametrize(
+    "accuracies, verdict, words",
+    [
+        ((90, 60, 30, 0), "ok", "90 % at 0.025, 60 % at 0.05, 30 % at 0.1, 0 % at 0.5"),
+        ((90, 60, 70, 0), "fail", "rises with eps"),
+        ((90, 60, 55, 50), "fail", "stays above chance"),
+    ],
+)
+def test_r8_accuracy_falls_to_chance(accuracies, verdict, words):
+    asked = []
+
+    def survivors(again):
+        asked.append(float(again.attack.threat.eps))
+        return accuracies[len(asked) - 1]
+
+    found = strength.curve(table(), ATTACKS[:2], left(survivors), 10, 64)
+    assert found.verdict == verdict and words in found.evidence
+    assert asked == pytest.approx([0.025, 0.05, 0.1, 0.5])
+
+
+@pytest.mark.parametrize("more, verdict", [(0, "ok"), (1, "ok"), (5, "fail")])
+def test_r9_doubled_steps(more, verdict):
+    seen = []
+
+    def survivors(again):
+        seen.append((again.label, again.attack.steps, again.attack.restarts))
+        return 60 - more
+
+    found = strength.converged(table(pgd=40), ATTACKS[:3], left(survivors))
+    assert found.verdict == verdict and f"pgd -{more:.1f}" in found.evidence
+    assert seen == [("pgd-longer", 8, 5)]  # neither noise nor a single step
+
+
+def test_r17_seeds_that_disagree():
+    numbers = iter((50, 51, 56, 50, 51, 50))
+    rerun = left(lambda again: next(numbers))
+    assert strength.seeds(table(), ATTACKS[:1], rerun).verdict == "warn"
+    assert strength.seeds(table(), ATTACKS[:1], rerun).verdict == "ok"
+
+
+def test_challenges_attack_the_survivors_of_balls_without_a_black_box():
+    asked = []
+
+    def rerun(again, chosen):
+        asked.append((again.label, again.attack.threat.eps, int(np.sum(chosen))))
+        return np.ones(100, bool)
+
+    spec = {"name": "uniform_noise", "steps": 3}
+    found = table(pgd=40, turn=1)
+    ((made, success),) = strength.challenges(found, (ATTACKS[0],), rerun, spec)
+    assert asked == [("pgd-uniform_noise", 0.05, 60)]
+    assert made.attack.steps == 3 and success.sum() == 60
+    assert strength.challenges(found, ATTACKS[:2], rerun, spec) == []
+
+
+def test_the_summary_names_what_failed():
+    ok, warn = Finding("R1", "a", "ok", "x"), Finding("R2", "b", "warn", "y", "do z")
+    fail, idle = Finding("R3", "c", "fail", "y"), Finding("R4", "d", "not run", "y")
+    assert summary([ok, idle]) == "sound: 1 check passed"
+    assert summary([ok, warn]) == "sound: 2 checks passed, 1 warning"
+    assert summary([ok, warn, fail]) == "not sound: 1 of 3 checks failed, 1 warning"
+    assert summary([idle]) == summary([]) == "not checked"
+    assert objections([warn, ok, fail, idle]) == [fail, warn]
+    assert warn.line == "R2 b, warn: y; do z"
