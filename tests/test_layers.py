@@ -13,7 +13,8 @@ ORDER = (
 # Within a folder, what its other files may import; each imports only from before it.
 SHARED = {
     "attacks": ["base", "ascent"],
-    "data": "catalog rendering crops disk records prepare sources".split(),
+    "data": "formats catalog rendering crops disk records prepare sources".split(),
+    "data/formats": ["contents"],
     "defenses": ["base"],
     "evaluation": (
         "table metrics config inputs judge meters checks suite report plots charts"
