@@ -136,9 +136,7 @@ class Ascent:
         shrink = SCHEDULES[self.schedule](count / max(self.steps, 1))
         if self.step_size is not None:
             return jax.tree.map(lambda d: shrink * self.step_size * d, direction)
-        budget = self.threat.budget
-        if jax.tree.structure(budget) != jax.tree.structure(direction):
-            budget = jax.tree.map(lambda _: budget, direction)
+        budget = base.like(self.threat.budget, direction)
         return jax.tree.map(
             lambda d, b: shrink * self.rel_step_size * b * d, direction, budget
         )
