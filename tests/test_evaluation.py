@@ -121,6 +121,41 @@ def test_clean_margins_and_predictions_agree_with_the_model(straight):
     np.testing.assert_array_equal(columns["label"], LABELS)
 
 
+class TestCascade:
+    GIVEN = {
+        **CONFIG,
+        "attacks": {"small": pgd(restarts=2), "pgd": pgd(eps=0.08, restarts=2)},
+        "cascade": ("small", "pgd"),
+    }
+
+    def test_each_attack_takes_what_the_others_left(self, tmp_path):
+        found = run(tmp_path / "cascade", self.GIVEN).table
+        alone = run(tmp_path / "alone", {**self.GIVEN, "cascade": ()}).table
+        first = alone.attack("small", "success")
+        second = alone.attack("pgd", "success")
+        assert np.any(first[metrics.clean_correct(alone)]) and np.any(second & ~first)
+        np.testing.assert_array_equal(found.attack("small", "success"), first)
+        np.testing.assert_array_equal(found.attack("pgd", "success"), first | second)
+        assert np.all(found.attack("pgd", "steps")[first] == 0)
+        for field in ("size", "margin", "prediction", "feasible"):
+            want = np.where(
+                first, alone.attack("small", field), alone.attack("pgd", field)
+            )
+            np.testing.assert_array_equal(found.attack("pgd", field), want)
+
+    def test_it_survives_a_kill(self, tmp_path):
+        """The second attack's journal alone is lost."""
+        whole = run(tmp_path, self.GIVEN).table
+        for folder in (tmp_path / "journal" / "pgd").iterdir():
+            for file in folder.iterdir():
+                file.unlink()
+        same(run(tmp_path, self.GIVEN).table, whole)
+
+    def test_unknown_labels_are_named(self):
+        with pytest.raises(UsageError, match="config.cascade names 'fab'"):
+            configs.resolve({**self.GIVEN, "cascade": ("small", "fab")})
+
+
 @pytest.mark.parametrize("lie", ["not broken", "too far", "out of range", "none"])
 def test_what_an_attack_claims_is_not_believed(tmp_path, monkeypatch, lie):
     def liar(attack, model, key, images, labels, **_):

@@ -14,6 +14,8 @@ The fields of a suite config, all optional but `attacks`:
   chunk_steps   at most so many attack steps between two looks of the host; changes no
                 result: more compile longer and waste steps on finished images
   unions        name -> labels whose union is reported; None for all of them
+  cascade       labels of attacks that each take only the images which those before
+                have left; their accuracies are cumulative
   seen          labels that training has seen; None takes those whose threat is the
                 one of an attack of the checkpoint's training
   curve         accuracy against eps: {"attack": spec, "eps": ascending values} or,
@@ -51,6 +53,7 @@ DEFAULTS = {
     "batch_size": 128,
     "chunk_steps": 5,
     "unions": {"union": None},
+    "cascade": (),
     "seen": None,
     "curve": None,
     "distances": {},
@@ -118,6 +121,7 @@ class Suite:
     batch_size: int
     chunk_steps: int
     unions: dict[str, tuple[str, ...]]
+    cascade: tuple[str, ...]
     seen: tuple[str, ...]
     curve: tuple[Planned, ...]
     curve_label: str | None
@@ -183,6 +187,7 @@ def resolve(config: Any, training: Mapping[str, Any] | None = None) -> Suite:
         batch_size=full["batch_size"],
         chunk_steps=full["chunk_steps"],
         unions=_unions(full["unions"] or {}, labels),
+        cascade=_checked(full["cascade"] or (), labels, "config.cascade"),
         seen=_seen(full["seen"], attacks, training),
         curve=points,
         curve_label=curve_label,
