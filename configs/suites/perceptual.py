@@ -40,12 +40,12 @@ def get_config() -> ConfigDict:
         "l2": _pgd("l2", 0.5),
         "spatial": {
             "name": "grid",
-            "threat": {"name": "rotation_translation"},
+            "threat": {"name": "rotation_translation", "border": "nearest"},
             "points": (9, 3, 3),
         },
         "lpa": {
             "name": "lpa",
-            "threat": {"name": "lpips", "eps": 0.5, "network": _external()},
+            "threat": {"name": "lpips", "eps": 0.2, "network": _external()},
             "rounds": 5,
             "round_steps": 8,
         },
