@@ -20,7 +20,7 @@ from jaxadv import parallel
 from jaxadv.attacks.base import select
 from jaxadv.journal import Journal
 from jaxadv.numerics import repeat
-from jaxadv.objectives import bind, restarted
+from jaxadv.objectives import bind, goal_at, restarted
 
 
 @struct.dataclass
@@ -355,8 +355,7 @@ def _verified(attack, state, model, image, label) -> Adversarial:
     params = attack.finish(state, model, image, label)
     adversarial = attack.threat.apply(params, image)
     with jax.default_matmul_precision("highest"):
-        logits = model(adversarial, state.key)
-    margin = attack.objective.goal(logits, label)
+        margin = goal_at(attack.objective, model, adversarial, label, state.key)
     size = attack.threat.size(params, image)
     return Adversarial(adversarial, margin >= 0, margin, size, state.count)
 

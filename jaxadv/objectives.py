@@ -65,6 +65,28 @@ def targeted_dlr(logits: jax.Array, label: ArrayLike, target: ArrayLike) -> jax.
     return gap / _positive(top[0] - jnp.mean(top[2:]))
 
 
+def expected_logits(model, image, key, draws: int = 1) -> jax.Array:
+    """The log of the mean probabilities over `draws` keys, [classes].
+
+    One draw gives the network's own logits.
+    """
+    if draws == 1:
+        return model(image, key)
+    keys = jax.random.split(key, draws)
+    found = jax.vmap(lambda k: jax.nn.log_softmax(model(image, k)))(keys)
+    return jax.nn.logsumexp(found, axis=0) - jnp.log(draws)
+
+
+def goal_at(objective, model, image, label, key) -> jax.Array:
+    """The objective's `goal` at `image`, of the mean prediction if it takes draws.
+
+    Beside a gradient of the same objective at the same image and key the network
+    is not run again: the compiler merges the two equal forward passes.
+    """
+    draws = getattr(objective, "samples", 1)
+    return objective.goal(expected_logits(model, image, key, draws), label)
+
+
 def _positive(scale):
     return jnp.maximum(scale, 1e-12)
 
@@ -226,8 +248,9 @@ class LikelyTarget:
 class Expectation:
     """The mean of an objective over `samples` keys, for stochastic models.
 
-    Source: Athalye et al., "Synthesizing robust adversarial examples", 2018
-    (expectation over transformation).
+    Whether an attack has succeeded is asked of the mean prediction over as many
+    keys: one lucky draw is no success. Source: Athalye et al., "Synthesizing robust
+    adversarial examples", 2018 (expectation over transformation).
     """
 
     objective: Any = specs.part(lambda: OBJECTIVES, CrossEntropy())

@@ -174,7 +174,7 @@ def test_every_suite_can_be_planned(path):
 def test_versions_of_autoattack(version):
     plan = _plan(ROOT / "configs" / "suites" / "autoattack.py", version)
     labels = [planned.label for planned in plan.attacks]
-    assert plan.cascade == plan.unions["autoattack"] == tuple(labels)
+    assert plan.cascade == plan.unions["apgd_square"] == tuple(labels)
     assert ("square" in labels) == (version not in ("rand", "plus,l1"))
 
 

@@ -17,6 +17,7 @@ def suite(name, attacks, **fields) -> ConfigDict:
     config.seed = 0
     config.batch_size = 128
     config.chunk_steps = 5
+    config.draws = 1
     config.eps = placeholder(float)
     config.attacks = attacks
     config.unions = {"union": placeholder(tuple)}

@@ -143,7 +143,7 @@ class Apgd:
             done=best.broken if self.early_stop else state.done,
         )
         state, grad = self._checked(state, grad)
-        return state.replace(
+        return state.replace(  # type: ignore[attr-defined]
             count=state.count + 1,
             params=self._moved(state, grad, image),
             previous=state.params,

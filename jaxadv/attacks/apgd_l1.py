@@ -112,7 +112,9 @@ class ApgdL1:
         state, grad = self._checked(state, grad, ends)
         free = jnp.where(lp.blocked(grad, state.params, image), 0.0, grad)
         moved = state.params + state.size * ball.eps * _sparse(free, state.share)
-        return state.replace(count=state.count + 1, params=ball.project(moved, image))
+        params = ball.project(moved, image)
+        count = state.count + 1
+        return state.replace(count=count, params=params)  # type: ignore
 
     def finish(self, state: ApgdL1State, model, image, label):
         return state.best.or_last(self.threat.project(state.params, image))

@@ -8,7 +8,7 @@ from flax import struct
 
 from jaxadv import specs
 from jaxadv.attacks import base
-from jaxadv.objectives import OBJECTIVES, CrossEntropy
+from jaxadv.objectives import OBJECTIVES, CrossEntropy, goal_at
 from jaxadv.threats import THREATS
 
 SCHEDULES = {
@@ -101,7 +101,7 @@ class Ascent:
         best, done = state.best, state.done
         if self.keep == "best" or self.early_stop:
             here = self.threat.apply(params, image)
-            goal = base.goal_at(self.objective, model, here, label, key)
+            goal = goal_at(self.objective, model, here, label, key)
             best = best.update(params, goal)
         if self.early_stop:
             done = best.broken

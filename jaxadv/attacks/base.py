@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 from flax import struct
 
-from jaxadv import numerics, specs
+from jaxadv import numerics, objectives, specs
 
 
 @struct.dataclass
@@ -52,15 +52,6 @@ def input_gradient(value, params):
     return jax.tree.map(numerics.finite_or_zero, jax.grad(value)(params))
 
 
-def goal_at(objective, model, image, label, key):
-    """`objective.goal` of the model's logits at `image`.
-
-    Beside a gradient of the same objective at the same image and key the network
-    is not run again: the compiler merges the two equal forward passes.
-    """
-    return objective.goal(model(image, key), label)
-
-
 def look(attack, state, model, image, label):
     """The attack's objective at `state.params`, its gradient, and the best point."""
     key = jax.random.fold_in(state.key, state.count)
@@ -71,7 +62,7 @@ def look(attack, state, model, image, label):
 
     found, grad = jax.value_and_grad(value)(state.params)
     here = attack.threat.apply(state.params, image)
-    goal = goal_at(attack.objective, model, here, label, key)
+    goal = objectives.goal_at(attack.objective, model, here, label, key)
     grad = jax.tree.map(numerics.finite_or_zero, grad)
     return found, grad, state.best.update(state.params, goal)
 

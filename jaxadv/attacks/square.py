@@ -9,7 +9,7 @@ from flax import struct
 
 from jaxadv import numerics, specs
 from jaxadv.attacks import base
-from jaxadv.objectives import OBJECTIVES, Margin
+from jaxadv.objectives import OBJECTIVES, Margin, goal_at
 from jaxadv.threats import L2, THREATS, Linf
 
 # The share of the image that a square covers halves at these queries of 10,000.
@@ -85,7 +85,7 @@ class Square:
         key = jax.random.fold_in(state.key, state.count)
         here = self.threat.apply(state.params, image)
         value = self.objective(model, here, label, key)
-        goal = base.goal_at(self.objective, model, here, label, key)
+        goal = goal_at(self.objective, model, here, label, key)
         best = state.best.update(state.params, goal)
         better = value > state.value
         kept = jnp.where(better, state.params, state.kept)

@@ -139,7 +139,7 @@ class _Bench:
         self.model, self.suite, self.data = model, suite, data
         self.crafter, self.progress = crafter, progress
         self.resumed = 0
-        self._judge = Judge(model, suite.batch_size)
+        self._judge = Judge(model, suite.batch_size, suite.draws)
         self._key = jax.random.key(suite.seed)
 
     def judge_clean(self) -> None:
@@ -375,6 +375,7 @@ def _metadata(suite, source, fingerprint):
         "unions": {name: list(labels) for name, labels in suite.unions.items()},
         "seen": list(suite.seen),
         "cascade": list(suite.cascade),
+        "draws": suite.draws,
         "distances": suite.distance_specs,
         "dataset": source.name,
         "split": suite.split,
