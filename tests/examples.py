@@ -19,21 +19,26 @@ _THREATS = {
     },
 }
 _ATTACKS = {
+    "apgd": {"steps": 8},
+    "apgd_l1": {"steps": 10},
     "fast_lpa": {"steps": 4, "project": True},
     "fgsm": {},
     "grid": {"points": (3, 2, 1)},
     "lpa": {"rounds": 2, "round_steps": 3},
     "pgd": {"steps": 4, "rel_step_size": 0.5},
     "ppgd": {"steps": 4},
+    "square": {"steps": 12},
     "uniform_noise": {"steps": 4},
 }
 
 
 _SEARCHES = {
-    "fast_lpa": "lpips",
-    "grid": "rotation_translation",
-    "lpa": "lpips",
-    "ppgd": "lpips",
+    "apgd_l1": ("l1",),
+    "fast_lpa": ("lpips",),
+    "grid": ("rotation_translation",),
+    "lpa": ("lpips",),
+    "ppgd": ("lpips",),
+    "square": ("linf", "l2"),
 }
 
 
@@ -41,12 +46,12 @@ def fits(attack_name, threat_name):
     """Whether the attack searches the threat; most search all of them."""
     if attack_name == "fgsm":
         return hasattr(THREATS[threat_name], "maximize")
-    return _SEARCHES.get(attack_name, threat_name) == threat_name
+    return threat_name in _SEARCHES.get(attack_name, THREATS)
 
 
 def threat_for(attack_name, otherwise="linf"):
     """The name of a threat that the attack searches."""
-    return _SEARCHES.get(attack_name, otherwise)
+    return _SEARCHES.get(attack_name, (otherwise,))[0]
 
 
 def threat(name):

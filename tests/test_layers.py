@@ -12,7 +12,7 @@ ORDER = (
 ).split()
 # Within a folder, what its other files may import; each imports only from before it.
 SHARED = {
-    "attacks": ["base", "ascent"],
+    "attacks": ["base", "ascent", "apgd"],
     "data": "catalog rendering crops disk records prepare sources".split(),
     "defenses": ["base"],
     "evaluation": (

@@ -12,19 +12,25 @@ taken) and `done` (nothing more to gain). `threat` and `objective` are its parts
 the drivers in `jaxadv.craft` loop, restart, verify and merge.
 """
 
+from jaxadv.attacks.apgd import Apgd
+from jaxadv.attacks.apgd_l1 import ApgdL1
 from jaxadv.attacks.ascent import Ascent
 from jaxadv.attacks.fgsm import Fgsm
 from jaxadv.attacks.grid import Grid
 from jaxadv.attacks.lagrange import FastLpa, Lpa
 from jaxadv.attacks.noise import UniformNoise
 from jaxadv.attacks.ppgd import Ppgd
+from jaxadv.attacks.square import Square
 
 ATTACKS = {
+    "apgd": Apgd,
+    "apgd_l1": ApgdL1,
     "fast_lpa": FastLpa,
     "fgsm": Fgsm,
     "grid": Grid,
     "lpa": Lpa,
     "pgd": Ascent,
     "ppgd": Ppgd,
+    "square": Square,
     "uniform_noise": UniformNoise,
 }

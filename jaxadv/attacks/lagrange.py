@@ -21,7 +21,7 @@ from flax import struct
 
 from jaxadv import numerics, specs
 from jaxadv.attacks import base
-from jaxadv.objectives import OBJECTIVES, Margin
+from jaxadv.objectives import OBJECTIVES, Margin, goal_at
 from jaxadv.perceptual import jacobian
 from jaxadv.threats import THREATS
 from jaxadv.threats.lpips import LpipsBall
@@ -229,7 +229,7 @@ class Lpa:
         with jax.default_matmul_precision("highest"):
             moved = move(self, multiplier, length, params, model, image, label, key)
             here = self.threat.apply(params, image)
-            goal = base.goal_at(self.objective, model, here, label, key)
+            goal = goal_at(self.objective, model, here, label, key)
         inside = moved.distance <= self.threat.inner
         best = state.best.update(params, jnp.where(inside, goal, -jnp.inf))
         return LpaState(
