@@ -16,8 +16,8 @@ The fields of a suite config, all optional but `attacks`:
   draws         for a network that is random: keys over which its mean prediction is
                 taken wherever success is judged
   unions        name -> labels whose union is reported; None for all of them
-  cascade       labels of attacks that each take only the images which those before
-                have left; their accuracies are cumulative
+  cascade       labels of attacks that run in this order, after the others, each on the
+                images which those before have left; their accuracies are cumulative
   seen          labels that training has seen; None takes those whose threat is the
                 one of an attack of the checkpoint's training
   curve         accuracy against eps: {"attack": spec, "eps": ascending values} or,
@@ -177,6 +177,13 @@ def resolve(config: Any, training: Mapping[str, Any] | None = None) -> Suite:
         _plan(label, spec, eps, f"config.attacks.{label}")
         for label, spec in full["attacks"].items()
     )
+    cascade = tuple(full["cascade"] or ())
+    # A ConfigDict sorts its keys: a cascade's own order is the one that is meant.
+    attacks = tuple(
+        sorted(
+            attacks, key=lambda p: cascade.index(p.label) if p.label in cascade else -1
+        )
+    )
     labels = [planned.label for planned in attacks]
     curve = {**_CURVE, **(full["curve"] or {})}
     curve_label, points = _curve(curve, full["curve"], eps)
@@ -192,7 +199,7 @@ def resolve(config: Any, training: Mapping[str, Any] | None = None) -> Suite:
         chunk_steps=full["chunk_steps"],
         draws=full["draws"],
         unions=_unions(full["unions"] or {}, labels),
-        cascade=_checked(full["cascade"] or (), labels, "config.cascade"),
+        cascade=_checked(cascade, labels, "config.cascade"),
         seen=_seen(full["seen"], attacks, training),
         curve=points,
         curve_label=curve_label,
