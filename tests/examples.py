@@ -19,21 +19,33 @@ _THREATS = {
     },
 }
 _ATTACKS = {
+    "carlini_wagner": {"rounds": 2, "round_steps": 3, "search": 2},
+    "ddn": {"steps": 6, "search": 2},
+    "deepfool": {"steps": 5},
+    "fab": {"round_steps": 3, "targets": 2, "starts": 2, "search": 2},
     "fast_lpa": {"steps": 4, "project": True},
     "fgsm": {},
+    "fmn": {"steps": 6, "search": 2},
     "grid": {"points": (3, 2, 1)},
     "lpa": {"rounds": 2, "round_steps": 3},
     "pgd": {"steps": 4, "rel_step_size": 0.5},
+    "pgd0": {"steps": 6, "round_steps": 2},
     "ppgd": {"steps": 4},
     "uniform_noise": {"steps": 4},
 }
 
 
 _SEARCHES = {
-    "fast_lpa": "lpips",
-    "grid": "rotation_translation",
-    "lpa": "lpips",
-    "ppgd": "lpips",
+    "carlini_wagner": ("l2",),
+    "ddn": ("l2",),
+    "deepfool": ("linf", "l2", "l1"),
+    "fab": ("linf", "l2", "l1"),
+    "fast_lpa": ("lpips",),
+    "fmn": ("linf", "l2", "l1", "l0"),
+    "grid": ("rotation_translation",),
+    "lpa": ("lpips",),
+    "pgd0": ("l0",),
+    "ppgd": ("lpips",),
 }
 
 
@@ -41,12 +53,12 @@ def fits(attack_name, threat_name):
     """Whether the attack searches the threat; most search all of them."""
     if attack_name == "fgsm":
         return hasattr(THREATS[threat_name], "maximize")
-    return _SEARCHES.get(attack_name, threat_name) == threat_name
+    return threat_name in _SEARCHES.get(attack_name, (threat_name,))
 
 
 def threat_for(attack_name, otherwise="linf"):
     """The name of a threat that the attack searches."""
-    return _SEARCHES.get(attack_name, otherwise)
+    return _SEARCHES.get(attack_name, (otherwise,))[0]
 
 
 def threat(name):
