@@ -21,11 +21,17 @@ _THREATS = {
 _ATTACKS = {
     "apgd": {"steps": 8},
     "apgd_l1": {"steps": 10},
+    "carlini_wagner": {"rounds": 2, "round_steps": 3, "search": 2},
+    "ddn": {"steps": 6, "search": 2},
+    "deepfool": {"steps": 5},
+    "fab": {"round_steps": 3, "targets": 2, "starts": 2, "search": 2},
     "fast_lpa": {"steps": 4, "project": True},
     "fgsm": {},
+    "fmn": {"steps": 6, "search": 2},
     "grid": {"points": (3, 2, 1)},
     "lpa": {"rounds": 2, "round_steps": 3},
     "pgd": {"steps": 4, "rel_step_size": 0.5},
+    "pgd0": {"steps": 6, "round_steps": 2},
     "ppgd": {"steps": 4},
     "square": {"steps": 12},
     "uniform_noise": {"steps": 4},
@@ -34,9 +40,15 @@ _ATTACKS = {
 
 _SEARCHES = {
     "apgd_l1": ("l1",),
+    "carlini_wagner": ("l2",),
+    "ddn": ("l2",),
+    "deepfool": ("linf", "l2", "l1"),
+    "fab": ("linf", "l2", "l1"),
     "fast_lpa": ("lpips",),
+    "fmn": ("linf", "l2", "l1", "l0"),
     "grid": ("rotation_translation",),
     "lpa": ("lpips",),
+    "pgd0": ("l0",),
     "ppgd": ("lpips",),
     "square": ("linf", "l2"),
 }
