@@ -9,6 +9,14 @@ from jaxadv.attacks import ATTACKS
 from jaxadv.threats import THREATS
 
 _THREATS = {
+    "composed": {
+        "parts": [
+            {"name": "stadv", "eps": 0.1},
+            {"name": "recolor", "eps": 0.1, "table": (3, 3, 3)},
+            {"name": "linf", "eps": 0.05},
+        ]
+    },
+    "jpeg": {"eps": 20.0, "ball": "l2"},
     "l0": {"eps": 5.0},
     "l1": {"eps": 2.0},
     "l2": {"eps": 0.6},
@@ -17,6 +25,8 @@ _THREATS = {
         "foreground": {"name": "l2", "eps": 0.3},
         "background": {"name": "linf", "eps": 0.2},
     },
+    "recolor": {"eps": 0.2, "smooth": 0.05, "table": (4, 3, 3)},
+    "stadv": {"eps": 0.2, "smooth": 0.05},
 }
 _ATTACKS = {
     "apgd": {"steps": 8},

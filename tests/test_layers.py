@@ -20,7 +20,7 @@ SHARED = {
     ),
     "models": ["layers", "resnet", "alexnet"],
     "perceptual": ["networks", "lpips", "jacobian", "projection"],
-    "threats": ["lp"],
+    "threats": ["base", "lp"],
     "weights": ["torch_files", "layouts", "files"],
 }
 
