@@ -32,3 +32,4 @@ bench: $(VENV)/bench
 	$(BIN)/python -m benchmarks.overhead
 	$(BIN)/python -m benchmarks.peers
 	$(BIN)/python -m benchmarks.devices
+	$(BIN)/python -m benchmarks.perceptual

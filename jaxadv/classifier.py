@@ -69,11 +69,11 @@ class Classifier:
 
     def __call__(self, image: jax.Array, key: jax.Array | None = None) -> jax.Array:
         """Logits [classes], float32, of one image [h, w, c] in [0, 1]."""
-        return self.apply(self.variables, self._normalize(image), key)[0]
+        return self.run(image, key)[0]
 
     def features(self, image: jax.Array, key: jax.Array | None = None) -> tuple:
         """The feature taps of one image, a tuple of [h, w, c], first layer first."""
-        return self.apply(self.variables, self._normalize(image), key)[1]
+        return self.run(image, key)[1]
 
     def full_precision(self) -> "Classifier":
         """The same network computing in float32, if it has a `compute_dtype`."""
@@ -83,8 +83,50 @@ class Classifier:
             apply=self.apply.full_precision()
         )
 
+    def run(self, image: jax.Array, key: jax.Array | None = None) -> tuple:
+        """Logits and feature taps of one image."""
+        return self.apply(self.variables, self._normalize(image), key)
+
     def _normalize(self, image):
         return (image - self.mean) / self.std
+
+
+class Seen:
+    """A classifier and what it gave on one image, where it is not run again.
+
+    Autodiff then goes back through the network once, for everything that was made
+    of its logits and its feature taps; of two runs it would make two backward
+    passes, which no compiler merges. Lives within one trace, is not a pytree, and
+    knows its image as an object, so that any other image is run as ever.
+    """
+
+    def __init__(self, model: Classifier, image: jax.Array):
+        self._model, self._image = model, image
+        self._found = model.run(image)
+
+    def __call__(self, image, key=None):
+        return self._found[0] if image is self._image else self._model(image, key)
+
+    def features(self, image, key=None):
+        if image is self._image:
+            return self._found[1]
+        return self._model.features(image, key)
+
+    def full_precision(self) -> "Seen":
+        return self
+
+
+def seen(model: Any, image: jax.Array) -> Any:
+    """`model` as `Seen` on `image` where that changes nothing, else `model` itself.
+
+    It would change what a random network draws and the precision of the taps of a
+    network with a `compute_dtype`; an ensemble has no features of its own.
+    """
+    if not isinstance(model, Classifier) or not isinstance(model.apply, _Linen):
+        return model
+    if model.apply.rngs or model.apply.full_precision() is not model.apply:
+        return model
+    return Seen(model, image)
 
 
 def _row(value):

@@ -20,7 +20,7 @@ from jaxadv import parallel
 from jaxadv.attacks.base import select
 from jaxadv.journal import Journal
 from jaxadv.numerics import repeat
-from jaxadv.objectives import bind
+from jaxadv.objectives import bind, goal_at, restarted
 
 
 @struct.dataclass
@@ -72,10 +72,11 @@ def craft(
     ids = jnp.arange(images.shape[0]) if ids is None else ids
 
     def one(image, label, example, fields):
-        own = _bound(_with_fields(attack, fields), model, image, label)
+        given = _with_fields(attack, fields)
         own_key = jax.random.fold_in(_raw(key), example)
         found: Any = None
         for restart in range(attack.restarts):
+            own = _bound(given, restart, model, image, label)
             state = own.init(jax.random.fold_in(own_key, restart), model, image, label)
             state = repeat(attack.steps, _step(own, model, image, label), state)
             new = _verified(own, state, model, image, label)
@@ -203,6 +204,12 @@ class _Lane:
     image: Any
     label: Any
     fields: Any
+    restart: Any
+
+    def bound(self, attack, model):
+        """The attack as this lane's image and restart need it."""
+        given = _with_fields(attack, self.fields)
+        return _bound(given, self.restart, model, self.image, self.label)
 
 
 class _Run:
@@ -294,9 +301,9 @@ class _Run:
 
 
 def _fresh_lane(attack, model, key, example, restart, image, label, fields):
-    own = _bound(_with_fields(attack, fields), model, image, label)
+    own = _bound(_with_fields(attack, fields), restart, model, image, label)
     own_key = jax.random.fold_in(jax.random.fold_in(key, example), restart)
-    return _Lane(own.init(own_key, model, image, label), image, label, fields)
+    return _Lane(own.init(own_key, model, image, label), image, label, fields, restart)
 
 
 def _start(attack, model, key, lanes, fresh, ids, restarts, images, labels, fields):
@@ -309,9 +316,7 @@ def _start(attack, model, key, lanes, fresh, ids, restarts, images, labels, fiel
 def _advance(chunk_steps):
     def advance(attack, model, lanes):
         def one(lane):
-            own = _bound(
-                _with_fields(attack, lane.fields), model, lane.image, lane.label
-            )
+            own = lane.bound(attack, model)
             step = _step(own, model, lane.image, lane.label)
 
             def active_step(state):
@@ -329,7 +334,7 @@ def _advance(chunk_steps):
 
 def _harvest(attack, model, lanes):
     def one(lane):
-        own = _bound(_with_fields(attack, lane.fields), model, lane.image, lane.label)
+        own = lane.bound(attack, model)
         return _verified(own, lane.state, model, lane.image, lane.label)
 
     return jax.vmap(one)(lanes)
@@ -350,18 +355,18 @@ def _verified(attack, state, model, image, label) -> Adversarial:
     params = attack.finish(state, model, image, label)
     adversarial = attack.threat.apply(params, image)
     with jax.default_matmul_precision("highest"):
-        logits = model(adversarial, state.key)
-    margin = attack.objective.goal(logits, label)
+        margin = goal_at(attack.objective, model, adversarial, label, state.key)
     size = attack.threat.size(params, image)
     return Adversarial(adversarial, margin >= 0, margin, size, state.count)
 
 
-def _bound(attack, model, image, label):
-    """The attack with every part that depends on the clean image filled in."""
+def _bound(attack, restart, model, image, label):
+    """The attack with all that depends on restart and clean image filled in."""
     key = jax.random.key_data(jax.random.key(0))
+    objective = restarted(attack.objective, restart)
     return attack.replace(
         threat=bind(attack.threat, model, image, label, key),
-        objective=bind(attack.objective, model, image, label, key),
+        objective=bind(objective, model, image, label, key),
     )
 
 

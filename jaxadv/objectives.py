@@ -3,7 +3,8 @@
 An objective is called as `objective(model, image, label, key) -> scalar` on one
 image; `goal(logits, label)` is at least 0 exactly where the attack has succeeded.
 An objective that depends on the clean image has `bind(model, image, label, key)`,
-which the drivers call once before the attack starts.
+which the drivers call before the attack starts; one that differs from restart to
+restart has `restarted(number)`, which they call before that.
 """
 
 from typing import Any
@@ -53,14 +54,37 @@ def dlr(logits: jax.Array, label: ArrayLike) -> jax.Array:
 def targeted_dlr(logits: jax.Array, label: ArrayLike, target: ArrayLike) -> jax.Array:
     """DLR towards `target`: larger as the target's logit passes the label's.
 
-    The third and fourth largest logits make the scale; with three classes the
-    third alone does, with two there is none. Source: as `dlr`, eq. 7.
+    The third and fourth largest logits make the scale. With fewer than four classes
+    there is none: a ratio of three would be constant where the target ranks last.
+    Source: as `dlr`, eq. 7.
     """
     gap = logits[target] - logits[label]
-    if logits.shape[0] < 3:
+    if logits.shape[0] < 4:
         return gap
-    top = jax.lax.top_k(logits, min(4, logits.shape[0]))[0]
+    top = jax.lax.top_k(logits, 4)[0]
     return gap / _positive(top[0] - jnp.mean(top[2:]))
+
+
+def expected_logits(model, image, key, draws: int = 1) -> jax.Array:
+    """The log of the mean probabilities over `draws` keys, [classes].
+
+    One draw gives the network's own logits.
+    """
+    if draws == 1:
+        return model(image, key)
+    keys = jax.random.split(key, draws)
+    found = jax.vmap(lambda k: jax.nn.log_softmax(model(image, k)))(keys)
+    return jax.nn.logsumexp(found, axis=0) - jnp.log(draws)
+
+
+def goal_at(objective, model, image, label, key) -> jax.Array:
+    """The objective's `goal` at `image`, of the mean prediction if it takes draws.
+
+    Beside a gradient of the same objective at the same image and key the network
+    is not run again: the compiler merges the two equal forward passes.
+    """
+    draws = getattr(objective, "samples", 1)
+    return objective.goal(expected_logits(model, image, key, draws), label)
 
 
 def _positive(scale):
@@ -176,12 +200,57 @@ class TargetedDLR:
         return targeted_dlr(model(image, key), label, self.target)
 
 
+_TARGETED = {
+    "cross_entropy": TargetedCrossEntropy,
+    "dlr": TargetedDLR,
+    "margin": TargetedMargin,
+}
+
+
+@struct.dataclass
+class LikelyTarget:
+    """Aims at one wrong class in each restart, the likeliest first.
+
+    Restart r of an attack aims at the class with the (r + 1)-th largest wrong logit
+    of the clean image, from the first again where there are fewer. Any wrong class
+    is a success. Source: Croce and Hein, "Reliable evaluation of adversarial
+    robustness with an ensemble of diverse parameter-free attacks", 2020, section 4.
+
+    Attributes:
+      loss: which targeted objective is made larger.
+      rank: 0 for the likeliest; set by the driver.
+      target: the class; set by `bind`.
+    """
+
+    loss: str = specs.static("dlr", choices=tuple(_TARGETED))
+    rank: Any = specs.bound()
+    target: Any = specs.bound()
+
+    __post_init__ = specs.check
+    goal = staticmethod(margin)
+
+    def restarted(self, restart):
+        return self.replace(rank=restart)  # type: ignore[attr-defined]
+
+    def bind(self, model, image, label, key=None):
+        logits = jax.lax.stop_gradient(model(image, key))
+        wrong = jnp.where(jnp.arange(logits.shape[0]) == label, -jnp.inf, logits)
+        order = jnp.argsort(-wrong)
+        rank = 0 if self.rank is None else self.rank
+        target = order[rank % (logits.shape[0] - 1)]
+        return self.replace(target=target)  # type: ignore[attr-defined]
+
+    def __call__(self, model, image, label, key=None):
+        return _TARGETED[self.loss](self.target)(model, image, label, key)
+
+
 @struct.dataclass
 class Expectation:
     """The mean of an objective over `samples` keys, for stochastic models.
 
-    Source: Athalye et al., "Synthesizing robust adversarial examples", 2018
-    (expectation over transformation).
+    Whether an attack has succeeded is asked of the mean prediction over as many
+    keys: one lucky draw is no success. Source: Athalye et al., "Synthesizing robust
+    adversarial examples", 2018 (expectation over transformation).
     """
 
     objective: Any = specs.part(lambda: OBJECTIVES, CrossEntropy())
@@ -191,6 +260,11 @@ class Expectation:
 
     def goal(self, logits, label):
         return self.objective.goal(logits, label)
+
+    def restarted(self, restart):
+        return self.replace(  # type: ignore[attr-defined]
+            objective=restarted(self.objective, restart)
+        )
 
     def bind(self, model, image, label, key=None):
         return self.replace(  # type: ignore[attr-defined]
@@ -210,11 +284,19 @@ def bind(part, model, image, label, key):
     return part
 
 
+def restarted(part, restart):
+    """`part` as restart number `restart` needs it, if that makes a difference."""
+    if hasattr(part, "restarted"):
+        return part.restarted(restart)
+    return part
+
+
 OBJECTIVES = {
     "cross_entropy": CrossEntropy,
     "dlr": DLR,
     "expectation": Expectation,
     "kl": KL,
+    "likely_target": LikelyTarget,
     "margin": Margin,
     "targeted_cross_entropy": TargetedCrossEntropy,
     "targeted_dlr": TargetedDLR,

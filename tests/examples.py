@@ -9,6 +9,14 @@ from jaxadv.attacks import ATTACKS
 from jaxadv.threats import THREATS
 
 _THREATS = {
+    "composed": {
+        "parts": [
+            {"name": "stadv", "eps": 0.1},
+            {"name": "recolor", "eps": 0.1, "table": (3, 3, 3)},
+            {"name": "linf", "eps": 0.05},
+        ]
+    },
+    "jpeg": {"eps": 20.0, "ball": "l2"},
     "l0": {"eps": 5.0},
     "l1": {"eps": 2.0},
     "l2": {"eps": 0.6},
@@ -17,23 +25,42 @@ _THREATS = {
         "foreground": {"name": "l2", "eps": 0.3},
         "background": {"name": "linf", "eps": 0.2},
     },
+    "recolor": {"eps": 0.2, "smooth": 0.05, "table": (4, 3, 3)},
+    "stadv": {"eps": 0.2, "smooth": 0.05},
 }
 _ATTACKS = {
+    "apgd": {"steps": 8},
+    "apgd_l1": {"steps": 10},
+    "carlini_wagner": {"rounds": 2, "round_steps": 3, "search": 2},
+    "ddn": {"steps": 6, "search": 2},
+    "deepfool": {"steps": 5},
+    "fab": {"round_steps": 3, "targets": 2, "starts": 2, "search": 2},
     "fast_lpa": {"steps": 4, "project": True},
     "fgsm": {},
+    "fmn": {"steps": 6, "search": 2},
     "grid": {"points": (3, 2, 1)},
     "lpa": {"rounds": 2, "round_steps": 3},
     "pgd": {"steps": 4, "rel_step_size": 0.5},
+    "pgd0": {"steps": 6, "round_steps": 2},
     "ppgd": {"steps": 4},
+    "square": {"steps": 12},
     "uniform_noise": {"steps": 4},
 }
 
 
 _SEARCHES = {
-    "fast_lpa": "lpips",
-    "grid": "rotation_translation",
-    "lpa": "lpips",
-    "ppgd": "lpips",
+    "apgd_l1": ("l1",),
+    "carlini_wagner": ("l2",),
+    "ddn": ("l2",),
+    "deepfool": ("linf", "l2", "l1"),
+    "fab": ("linf", "l2", "l1"),
+    "fast_lpa": ("lpips",),
+    "fmn": ("linf", "l2", "l1", "l0"),
+    "grid": ("rotation_translation",),
+    "lpa": ("lpips",),
+    "pgd0": ("l0",),
+    "ppgd": ("lpips",),
+    "square": ("linf", "l2"),
 }
 
 
@@ -41,12 +68,12 @@ def fits(attack_name, threat_name):
     """Whether the attack searches the threat; most search all of them."""
     if attack_name == "fgsm":
         return hasattr(THREATS[threat_name], "maximize")
-    return _SEARCHES.get(attack_name, threat_name) == threat_name
+    return threat_name in _SEARCHES.get(attack_name, THREATS)
 
 
 def threat_for(attack_name, otherwise="linf"):
     """The name of a threat that the attack searches."""
-    return _SEARCHES.get(attack_name, otherwise)
+    return _SEARCHES.get(attack_name, (otherwise,))[0]
 
 
 def threat(name):

@@ -262,3 +262,20 @@ def test_expectation_beats_a_single_draw_on_a_noisy_model():
         logits_margin = jax.vmap(lambda x, y, m=clean: Margin()(m, x, y))
         margins.append(np.mean(logits_margin(got.image, labels)))
     assert margins[1] >= margins[0]
+
+
+def test_one_lucky_draw_is_no_success():
+    """Noise of 0.5 on the logits breaks images without any change of them."""
+    clean = nets.linear(seed=1)
+    clean = clean.replace(variables=jax.tree.map(lambda x: 0.1 * x, clean.variables))
+    model = nets.noisy().replace(variables=clean.variables)
+    images, _ = nets.batch(32)
+    labels = nets.predicted(clean, images)
+    margins = start(clean, images, labels)
+    sure = margins < -0.2
+    broken = []
+    for objective in (CrossEntropy(), Expectation(CrossEntropy(), 256)):
+        attack = UniformNoise(Linf(0.0), objective, steps=20)
+        got = run(attack, model, jax.random.key(0), images, labels)
+        broken.append(np.asarray(got.success)[sure])
+    assert np.any(broken[0]) and not np.any(broken[1])

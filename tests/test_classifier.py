@@ -4,7 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxadv.classifier import Classifier
+from jaxadv.classifier import Classifier, seen
 from tests import nets
 
 
@@ -60,3 +60,37 @@ def test_logits_are_float32():
         lambda v, x, key: (x.reshape(-1)[:3] * v).astype(jnp.bfloat16), 2.0
     )
     assert model(jnp.ones((2, 2, 1))).dtype == jnp.float32
+
+
+def _convolutions(function, image):
+    return str(jax.make_jaxpr(jax.grad(function))(image)).count("conv_general_dilated[")
+
+
+def test_a_seen_image_goes_forward_and_back_once_for_logits_and_taps():
+    model, image = nets.conv(), nets.batch(1)[0][0]
+
+    def both(model, image):
+        return model(image)[0] + jnp.sum(model.features(image)[0] ** 2)
+
+    def once(image):
+        return both(seen(model, image), image)
+
+    want = jax.grad(lambda x: both(model, x))(image)
+    assert np.allclose(jax.grad(once)(image), want, rtol=1e-5)
+    logits_alone = _convolutions(lambda x: model(x)[0], image)
+    assert _convolutions(once, image) == logits_alone > 0
+    assert _convolutions(lambda x: both(model, x), image) > logits_alone
+
+
+def test_another_image_is_not_taken_for_the_seen_one():
+    model, images = nets.conv(), nets.batch(2)[0]
+    known = seen(model, images[0])
+    assert np.array_equal(known(images[1]), model(images[1]))
+    assert np.array_equal(known.features(images[1])[0], model.features(images[1])[0])
+
+
+def test_what_a_look_would_change_stays_unseen():
+    conv, image = nets.conv(), nets.batch(1)[0][0]
+    random = Classifier.from_linen(nets.ConvNet(), conv.variables, rngs=("noise",))
+    for model in (nets.noisy(), random, (conv, conv)):
+        assert seen(model, image) is model

@@ -1,5 +1,6 @@
 """eval.py from its flags to its files, and one line for each mistake."""
 
+import importlib.util
 import json
 import os
 import subprocess
@@ -154,6 +155,30 @@ def test_the_suites_of_the_project_are_complete(name, folder, monkeypatch):
     eps = {planned.label: planned.eps for planned in plan.attacks}
     assert eps["pgd_linf"] == 0.2  # one override does not spread to the others
     assert eps["fgsm_linf"] == eps["noise_linf"] == 0.1
+
+
+def _plan(path, *text):
+    spec = importlib.util.spec_from_file_location("suite", path)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    training = {"attack": {"threat": {"name": "linf", "eps": 0.1}}}
+    config = settings.plain(module.get_config(*text)) | {"eps": 0.1, "distances": {}}
+    config["attacks"].pop("lpa", None)  # needs a trained network
+    return command.evaluation.config.resolve(config | {"overlap": ()}, training)
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "configs" / "suites").glob("*.py")))
+def test_every_suite_can_be_planned(path):
+    if path.stem != "base":
+        assert _plan(path).attacks
+
+
+@pytest.mark.parametrize("version", ["plus", "rand", "plus,l2", "plus,l1", "square"])
+def test_versions_of_autoattack(version):
+    plan = _plan(ROOT / "configs" / "suites" / "autoattack.py", version)
+    labels = [planned.label for planned in plan.attacks]
+    assert plan.cascade == plan.unions["apgd_square"] == tuple(labels)
+    assert ("square" in labels) == (version not in ("rand", "plus,l1"))
 
 
 def test_help_explains_every_flag():

@@ -110,15 +110,71 @@ def test_success_is_what_the_network_says_of_a_feasible_image(straight):
     assert straight.unconfirmed == {"pgd": 0, "noise": 0}
 
 
-def test_clean_margins_and_predictions_agree_with_the_model(straight):
+def mean_margins(labels):
+    """[30] margins of the linear network, and its logits."""
     logits = IMAGES.reshape(30, -1) @ MODEL.variables["w"].T + MODEL.variables["b"]
     logits = np.asarray(logits)
-    own = logits[np.arange(30), LABELS]
-    others = np.where(np.arange(4) == LABELS[:, None], -np.inf, logits).max(1)
+    own = logits[np.arange(30), labels]
+    others = np.where(np.arange(4) == labels[:, None], -np.inf, logits).max(1)
+    return others - own, logits
+
+
+def test_clean_margins_and_predictions_agree_with_the_model(straight):
+    margins, logits = mean_margins(LABELS)
     columns = straight.table.columns
-    np.testing.assert_allclose(columns["clean/margin"], others - own, atol=1e-4)
+    np.testing.assert_allclose(columns["clean/margin"], margins, atol=1e-4)
     np.testing.assert_array_equal(columns["clean/prediction"], logits.argmax(1))
     np.testing.assert_array_equal(columns["label"], LABELS)
+
+
+class TestCascade:
+    GIVEN = {
+        **CONFIG,
+        "attacks": {"small": pgd(restarts=2), "pgd": pgd(eps=0.08, restarts=2)},
+        "cascade": ("small", "pgd"),
+    }
+
+    def test_each_attack_takes_what_the_others_left(self, tmp_path):
+        found = run(tmp_path / "cascade", self.GIVEN).table
+        alone = run(tmp_path / "alone", {**self.GIVEN, "cascade": ()}).table
+        first = alone.attack("small", "success")
+        second = alone.attack("pgd", "success")
+        assert np.any(first[metrics.clean_correct(alone)]) and np.any(second & ~first)
+        np.testing.assert_array_equal(found.attack("small", "success"), first)
+        np.testing.assert_array_equal(found.attack("pgd", "success"), first | second)
+        assert np.all(found.attack("pgd", "steps")[first] == 0)
+        for field in ("size", "margin", "prediction", "feasible"):
+            want = np.where(
+                first, alone.attack("small", field), alone.attack("pgd", field)
+            )
+            np.testing.assert_array_equal(found.attack("pgd", field), want)
+
+    def test_it_survives_a_kill(self, tmp_path):
+        """The second attack's journal alone is lost."""
+        whole = run(tmp_path, self.GIVEN).table
+        for folder in (tmp_path / "journal" / "pgd").iterdir():
+            for file in folder.iterdir():
+                file.unlink()
+        same(run(tmp_path, self.GIVEN).table, whole)
+
+    def test_unknown_labels_are_named(self):
+        with pytest.raises(UsageError, match="config.cascade names 'fab'"):
+            configs.resolve({**self.GIVEN, "cascade": ("small", "fab")})
+
+
+def test_a_random_network_is_judged_by_its_mean_prediction():
+    """Noise of 0.5 on the logits changes single predictions, not the mean one."""
+    small = jax.tree.map(lambda x: 0.1 * x, MODEL.variables)
+    noisy = nets.noisy().replace(variables=small)
+    labels = nets.predicted(MODEL, IMAGES)
+    sure = np.flatnonzero(mean_margins(labels)[0] < -2)
+    wrong = []
+    for draws in (1, 256):
+        bench = judge.Judge(noisy, 2, draws)
+        rows = IMAGES[sure], labels[sure], sure
+        found = bench.verdict(jax.random.key(0), *rows)
+        wrong.append(np.mean(found["prediction"] != labels[sure]))
+    assert wrong[0] > 0 and wrong[1] == 0
 
 
 @pytest.mark.parametrize("lie", ["not broken", "too far", "out of range", "none"])

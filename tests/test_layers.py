@@ -6,13 +6,13 @@ from pathlib import Path
 ROOT = Path(__file__).parents[1]
 # Lowest first. A file may import what stands before it.
 ORDER = (
-    "specs numerics projections data models weights classifier checkpoints perceptual "
-    "objectives threats attacks parallel journal craft defenses metrics optim "
-    "train_state validation settings training cli evaluation"
+    "specs numerics projections hyperplane data models weights classifier checkpoints "
+    "perceptual objectives threats attacks parallel journal craft defenses metrics "
+    "optim train_state validation settings training cli evaluation"
 ).split()
 # Within a folder, what its other files may import; each imports only from before it.
 SHARED = {
-    "attacks": ["base", "ascent"],
+    "attacks": ["base", "ascent", "apgd", "minimal", "boundary"],
     "data": "formats catalog rendering crops disk records prepare sources".split(),
     "data/formats": ["contents"],
     "defenses": ["base"],
@@ -22,7 +22,7 @@ SHARED = {
     "evaluation/checks": "base graph results normalization gradients".split(),
     "models": ["layers", "resnet", "alexnet"],
     "perceptual": ["networks", "lpips", "jacobian", "projection"],
-    "threats": ["lp"],
+    "threats": ["base", "lp"],
     "weights": ["torch_files", "layouts", "files"],
 }
 

@@ -12,19 +12,37 @@ taken) and `done` (nothing more to gain). `threat` and `objective` are its parts
 the drivers in `jaxadv.craft` loop, restart, verify and merge.
 """
 
+from jaxadv.attacks.apgd import Apgd
+from jaxadv.attacks.apgd_l1 import ApgdL1
 from jaxadv.attacks.ascent import Ascent
+from jaxadv.attacks.carlini_wagner import CarliniWagner
+from jaxadv.attacks.ddn import Ddn
+from jaxadv.attacks.deepfool import DeepFool
+from jaxadv.attacks.fab import Fab
 from jaxadv.attacks.fgsm import Fgsm
+from jaxadv.attacks.fmn import Fmn
 from jaxadv.attacks.grid import Grid
 from jaxadv.attacks.lagrange import FastLpa, Lpa
 from jaxadv.attacks.noise import UniformNoise
+from jaxadv.attacks.pgd0 import Pgd0
 from jaxadv.attacks.ppgd import Ppgd
+from jaxadv.attacks.square import Square
 
 ATTACKS = {
+    "apgd": Apgd,
+    "apgd_l1": ApgdL1,
+    "carlini_wagner": CarliniWagner,
+    "ddn": Ddn,
+    "deepfool": DeepFool,
+    "fab": Fab,
     "fast_lpa": FastLpa,
     "fgsm": Fgsm,
+    "fmn": Fmn,
     "grid": Grid,
     "lpa": Lpa,
     "pgd": Ascent,
+    "pgd0": Pgd0,
     "ppgd": Ppgd,
+    "square": Square,
     "uniform_noise": UniformNoise,
 }

@@ -8,7 +8,7 @@ from flax import struct
 
 from jaxadv import specs
 from jaxadv.attacks import base
-from jaxadv.objectives import OBJECTIVES, CrossEntropy
+from jaxadv.objectives import OBJECTIVES, CrossEntropy, goal_at
 from jaxadv.threats import THREATS
 
 SCHEDULES = {
@@ -101,7 +101,7 @@ class Ascent:
         best, done = state.best, state.done
         if self.keep == "best" or self.early_stop:
             here = self.threat.apply(params, image)
-            goal = base.goal_at(self.objective, model, here, label, key)
+            goal = goal_at(self.objective, model, here, label, key)
             best = best.update(params, goal)
         if self.early_stop:
             done = best.broken
@@ -136,9 +136,7 @@ class Ascent:
         shrink = SCHEDULES[self.schedule](count / max(self.steps, 1))
         if self.step_size is not None:
             return jax.tree.map(lambda d: shrink * self.step_size * d, direction)
-        budget = self.threat.budget
-        if jax.tree.structure(budget) != jax.tree.structure(direction):
-            budget = jax.tree.map(lambda _: budget, direction)
+        budget = base.like(self.threat.budget, direction)
         return jax.tree.map(
             lambda d, b: shrink * self.rel_step_size * b * d, direction, budget
         )

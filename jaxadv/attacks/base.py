@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 from flax import struct
 
-from jaxadv import numerics, specs
+from jaxadv import numerics, objectives, specs
 
 
 @struct.dataclass
@@ -52,20 +52,33 @@ def input_gradient(value, params):
     return jax.tree.map(numerics.finite_or_zero, jax.grad(value)(params))
 
 
-def goal_at(objective, model, image, label, key):
-    """`objective.goal` of the model's logits at `image`.
+def look(attack, state, model, image, label):
+    """The attack's objective at `state.params`, its gradient, and the best point."""
+    key = jax.random.fold_in(state.key, state.count)
 
-    Beside a gradient of the same objective at the same image and key the network
-    is not run again: the compiler merges the two equal forward passes.
-    """
-    return objective.goal(model(image, key), label)
+    def value(params):
+        perturbed = attack.threat.apply(params, image)
+        return attack.objective(model, perturbed, label, key)
+
+    found, grad = jax.value_and_grad(value)(state.params)
+    here = attack.threat.apply(state.params, image)
+    goal = objectives.goal_at(attack.objective, model, here, label, key)
+    grad = jax.tree.map(numerics.finite_or_zero, grad)
+    return found, grad, state.best.update(state.params, goal)
 
 
-def check_threat(attack: Any, kind: type) -> None:
-    """Raises UsageError unless the attack's threat is of the kind it searches."""
+def like(budget, params):
+    """The budget as a pytree of the structure of `params`."""
+    if jax.tree.structure(budget) == jax.tree.structure(params):
+        return budget
+    return jax.tree.map(lambda _: budget, params)
+
+
+def check_threat(attack: Any, *kinds: type) -> None:
+    """Raises UsageError unless the attack's threat is of a kind that it searches."""
     threat = attack.threat
-    if dataclasses.is_dataclass(threat) and not isinstance(threat, kind):
+    if dataclasses.is_dataclass(threat) and not isinstance(threat, kinds):
         raise specs.UsageError(
             f"{type(attack).__name__}.threat is a {type(threat).__name__}; "
-            f"this attack searches a {kind.__name__}"
+            f"this attack searches a {' or '.join(k.__name__ for k in kinds)}"
         )

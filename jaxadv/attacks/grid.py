@@ -10,7 +10,7 @@ from flax import struct
 
 from jaxadv import specs
 from jaxadv.attacks import base
-from jaxadv.objectives import OBJECTIVES, Margin
+from jaxadv.objectives import OBJECTIVES, Margin, goal_at
 from jaxadv.threats import THREATS
 
 
@@ -70,7 +70,7 @@ class Grid:
     def step(self, state: GridState, model, image, label) -> GridState:
         params = self.threat.grid(self.points)[state.count]
         here = self.threat.apply(params, image)
-        goal = base.goal_at(self.objective, model, here, label, state.key)
+        goal = goal_at(self.objective, model, here, label, state.key)
         best = state.best.update(params, goal)
         done = best.broken if self.early_stop else state.done
         return GridState(state.key, state.count + 1, params, best, done)

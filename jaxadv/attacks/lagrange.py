@@ -19,9 +19,9 @@ import jax
 import jax.numpy as jnp
 from flax import struct
 
-from jaxadv import numerics, specs
+from jaxadv import classifier, numerics, specs
 from jaxadv.attacks import base
-from jaxadv.objectives import OBJECTIVES, Margin
+from jaxadv.objectives import OBJECTIVES, Margin, goal_at
 from jaxadv.perceptual import jacobian
 from jaxadv.threats import THREATS
 from jaxadv.threats.lpips import LpipsBall
@@ -55,10 +55,11 @@ def move(attack, multiplier, length, params, model, image, label, key) -> Move:
 
     def value(delta):
         here = threat.apply(delta, image)
-        distance = threat.distance(image, here)
+        once = classifier.seen(model, here)
+        distance = threat.attacking(once).distance(image, here)
         lam = multiplier(jax.lax.stop_gradient(distance))
         excess = jax.nn.relu(distance - threat.eps)
-        goal = attack.objective(model, here, label, key)
+        goal = attack.objective(once, here, label, key)
         return goal - lam * excess, (distance, lam)
 
     grad, (distance, lam) = jax.grad(value, has_aux=True)(params)
@@ -229,7 +230,7 @@ class Lpa:
         with jax.default_matmul_precision("highest"):
             moved = move(self, multiplier, length, params, model, image, label, key)
             here = self.threat.apply(params, image)
-            goal = base.goal_at(self.objective, model, here, label, key)
+            goal = goal_at(self.objective, model, here, label, key)
         inside = moved.distance <= self.threat.inner
         best = state.best.update(params, jnp.where(inside, goal, -jnp.inf))
         return LpaState(

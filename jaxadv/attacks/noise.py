@@ -8,7 +8,7 @@ from flax import struct
 
 from jaxadv import specs
 from jaxadv.attacks import base
-from jaxadv.objectives import OBJECTIVES, CrossEntropy
+from jaxadv.objectives import OBJECTIVES, CrossEntropy, goal_at
 from jaxadv.threats import THREATS
 
 
@@ -53,7 +53,7 @@ class UniformNoise:
         key = jax.random.fold_in(state.key, state.count)
         params = self.threat.init(key, image)
         here = self.threat.apply(params, image)
-        goal = base.goal_at(self.objective, model, here, label, key)
+        goal = goal_at(self.objective, model, here, label, key)
         best = state.best.update(params, goal)
         done = best.broken if self.early_stop else state.done
         return NoiseState(state.key, state.count + 1, best, params, done)

@@ -13,7 +13,11 @@ The fields of a suite config, all optional but `attacks`:
   batch_size    images at a time on each device
   chunk_steps   at most so many attack steps between two looks of the host; changes no
                 result: more compile longer and waste steps on finished images
+  draws         for a network that is random: keys over which its mean prediction is
+                taken wherever success is judged
   unions        name -> labels whose union is reported; None for all of them
+  cascade       labels of attacks that run in this order, after the others, each on the
+                images which those before have left; their accuracies are cumulative
   seen          labels that training has seen; None takes those whose threat is the
                 one of an attack of the checkpoint's training
   curve         accuracy against eps: {"attack": spec, "eps": ascending values} or,
@@ -55,14 +59,16 @@ DEFAULTS = {
     "seed": 0,
     "batch_size": 128,
     "chunk_steps": 5,
+    "draws": 1,
     "unions": {"union": None},
+    "cascade": (),
     "seen": None,
     "curve": None,
     "distances": {},
     "overlap": None,
     "pictures": 6,
     "checks": "cheap",
-    "black_box": {"name": "uniform_noise", "steps": 100},
+    "black_box": {"name": "square", "steps": 500},
     "about": {},
 }
 _CURVE = {
@@ -124,7 +130,9 @@ class Suite:
     seed: int
     batch_size: int
     chunk_steps: int
+    draws: int
     unions: dict[str, tuple[str, ...]]
+    cascade: tuple[str, ...]
     seen: tuple[str, ...]
     curve: tuple[Planned, ...]
     curve_label: str | None
@@ -178,6 +186,13 @@ def resolve(config: Any, training: Mapping[str, Any] | None = None) -> Suite:
         _plan(label, spec, eps, f"config.attacks.{label}")
         for label, spec in full["attacks"].items()
     )
+    cascade = tuple(full["cascade"] or ())
+    # A ConfigDict sorts its keys: a cascade's own order is the one that is meant.
+    attacks = tuple(
+        sorted(
+            attacks, key=lambda p: cascade.index(p.label) if p.label in cascade else -1
+        )
+    )
     labels = [planned.label for planned in attacks]
     curve = {**_CURVE, **(full["curve"] or {})}
     curve_label, points = _curve(curve, full["curve"], eps)
@@ -191,7 +206,9 @@ def resolve(config: Any, training: Mapping[str, Any] | None = None) -> Suite:
         seed=full["seed"],
         batch_size=full["batch_size"],
         chunk_steps=full["chunk_steps"],
+        draws=full["draws"],
         unions=_unions(full["unions"] or {}, labels),
+        cascade=_checked(cascade, labels, "config.cascade"),
         seen=_seen(full["seen"], attacks, training),
         curve=points,
         curve_label=curve_label,
@@ -367,7 +384,8 @@ def _black_box(given):
 
 def _check_numbers(full):
     optional = ("examples",)
-    rules = {"examples": 0, "chunk_steps": 1, "batch_size": 1, "pictures": 0, "seed": 0}
+    rules = {"examples": 0, "pictures": 0, "seed": 0}
+    rules |= dict.fromkeys(("chunk_steps", "batch_size", "draws"), 1)
     for field, least in rules.items():
         value = full[field]
         if value is None and field in optional:

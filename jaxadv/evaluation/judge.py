@@ -27,11 +27,14 @@ NETWORK_SLACK = 1e-5
 class Judge:
     """Compiled programs that look at local images, block by block."""
 
-    def __init__(self, model: Any, batch_size: int):
-        """`model` is the attacked Classifier; `batch_size` counts on each device."""
+    def __init__(self, model: Any, batch_size: int, draws: int = 1):
+        """Of the attacked Classifier `model`; `batch_size` counts on each device.
+
+        A network that is random is judged by its mean prediction over `draws` keys.
+        """
         self._model = parallel.replicate(model)
         self._batch_size = batch_size
-        self._verdict = parallel.mapped_rows(_verdicts, whole=2)
+        self._verdict = parallel.mapped_rows(_verdicts(draws), whole=2)
         self._between = parallel.mapped_rows(_between, whole=2)
 
     def verdict(
@@ -116,18 +119,22 @@ def _blocks(ids, batch_size):
         yield rows, device[rows] * batch_size + slots[rows]
 
 
-def _verdicts(model, key, images, labels, ids):
-    def one(image, label, example):
-        with jax.default_matmul_precision("highest"):
-            logits = model(image, jax.random.fold_in(key, example))
-        margin = objectives.margin(logits, label)
-        return {
-            "prediction": jnp.argmax(logits).astype(jnp.int32),
-            "margin": margin,
-            "nan": jnp.any(jnp.isnan(logits)) | jnp.isnan(margin),
-        }
+def _verdicts(draws):
+    def verdicts(model, key, images, labels, ids):
+        def one(image, label, example):
+            own = jax.random.fold_in(key, example)
+            with jax.default_matmul_precision("highest"):
+                logits = objectives.expected_logits(model, image, own, draws)
+            margin = objectives.margin(logits, label)
+            return {
+                "prediction": jnp.argmax(logits).astype(jnp.int32),
+                "margin": margin,
+                "nan": jnp.any(jnp.isnan(logits)) | jnp.isnan(margin),
+            }
 
-    return jax.vmap(one)(images, labels, ids)
+        return jax.vmap(one)(images, labels, ids)
+
+    return verdicts
 
 
 def _between(measures, model, images, others, labels, ids):

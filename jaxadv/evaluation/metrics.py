@@ -165,6 +165,7 @@ def summarize(table: Table) -> dict[str, Any]:
         "unseen_mean": unseen_mean(table, seen),
         "unseen_mean_as_printed": unseen_mean_as_printed(table, seen),
         "seen": list(seen),
+        "cascade": list(table.metadata.get("cascade", ())),
         "broken_by": broken_by(table, table.attacks),
         "curves": {k: curve(table, k) for k in table.metadata.get("curves", {})},
     }

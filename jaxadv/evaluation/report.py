@@ -31,6 +31,7 @@ _SUMMARY = (
     "seen_mean",
     "unseen_mean",
     "unseen_mean_as_printed",
+    "cascade",
     "broken_by",
     "curves",
 )
@@ -209,6 +210,11 @@ def aligned(table: Sequence[Sequence[str]]) -> list[str]:
 def notes(report: Mapping[str, Any]) -> list[str]:
     """Lines that a reader of the table must know."""
     found = []
+    if report["cascade"]:
+        found.append(
+            f"{', '.join(report['cascade'])}: each attacks what those before have "
+            "left, and its accuracy is what all of them leave"
+        )
     for label, attack in report["attacks"].items():
         if attack["resumed"]:
             found.append(

@@ -106,12 +106,15 @@ def run(
     timings = {"clean": _timing(watch)}
     bench.open_journal(Path(workdir), f"{source.name}/{suite.split}")
     columns, pictures, unconfirmed = bench.clean_columns(), {}, {}
-    samples = {}
+    samples, passed_on = {}, None
     for planned in suite.attacks:
+        before = passed_on if planned.label in suite.cascade else None
         with Stopwatch() as watch:
             found, images = bench.attack(
-                planned, planned.label, bench.correct, len(bench.correct)
+                planned, planned.label, bench.correct, len(bench.correct), before=before
             )
+        if planned.label in suite.cascade:
+            passed_on = dict(found), images
         timings[planned.label] = _timing(watch, bench.resumed)
         unconfirmed[planned.label] = int(np.sum(found.pop("unconfirmed")))
         found |= bench.distances(images)
@@ -143,7 +146,7 @@ class _Bench:
         self.model, self.suite, self.data = model, suite, data
         self.crafter, self.progress = crafter, progress
         self.resumed = 0
-        self._judge = Judge(model, suite.batch_size)
+        self._judge = Judge(model, suite.batch_size, suite.draws)
         self._key = jax.random.key(suite.seed)
 
     def judge_clean(self) -> None:
@@ -168,17 +171,32 @@ class _Bench:
         self.fingerprint = inputs.fingerprint(self.model, self.clean_columns(), where)
 
     def attack(
-        self, planned: Planned, title: str, chosen: np.ndarray, total: int, prefix=""
+        self,
+        planned: Planned,
+        title: str,
+        chosen: np.ndarray,
+        total: int,
+        prefix: str = "",
+        before: tuple[dict[str, np.ndarray], np.ndarray] | None = None,
     ):
         """Attacks the local images where `chosen` [n] is true.
 
         The progress display counts the others of `total` images as broken.
+
+        Args:
+          before: what this method returned for an attack whose broken images are
+            kept and not attacked again.
 
         Returns:
           The attack's columns of all local and remote images, in which the images
           that were not chosen count as broken by nothing; and the local adversarial
           images [n, h, w, c].
         """
+        untouched = self._untouched()
+        if before is not None:
+            kept = {k: self._local(v) for k, v in before[0].items() if k in untouched}
+            chosen = chosen & ~kept["success"]
+            untouched |= kept | {k: untouched[k] for k in ("steps", "unconfirmed")}
         rows = np.flatnonzero(chosen)
         key = jax.random.fold_in(self._key, planned.number)
         display = self.progress(title, len(rows), total - len(rows))
@@ -196,21 +214,32 @@ class _Bench:
         )
         feasible = inside & (size <= planned.eps * (1 + slack))
         success = feasible & (verdict["margin"] >= 0)
-        columns = {
-            "success": _filled(np.ones(len(ids), bool), rows, success),
-            "prediction": _filled(
-                self.clean["prediction"], rows, verdict["prediction"]
-            ),
-            "margin": _filled(self.clean["margin"], rows, verdict["margin"]),
-            "size": _filled(np.zeros(len(ids), np.float32), rows, size),
-            "steps": _filled(np.zeros(len(ids), np.int32), rows, found.steps_used),
-            "feasible": _filled(np.ones(len(ids), bool), rows, feasible),
-            "unconfirmed": _filled(
-                np.zeros(len(ids), bool), rows, found.success & ~success
-            ),
+        new = {
+            "success": success,
+            "prediction": verdict["prediction"],
+            "margin": verdict["margin"],
+            "size": size,
+            "steps": found.steps_used,
+            "feasible": feasible,
+            "unconfirmed": found.success & ~success,
         }
-        images = _filled(self.data["image"], rows, found.image)
+        columns = {k: _filled(untouched[k], rows, v) for k, v in new.items()}
+        images = self.data["image"] if before is None else before[1]
+        images = _filled(images, rows, found.image)
         return parallel.gather_rows(columns), images
+
+    def _untouched(self):
+        """The columns of local images that no attack has changed."""
+        n = len(self.data["id"])
+        return {
+            "success": np.ones(n, bool),
+            "prediction": self.clean["prediction"],
+            "margin": self.clean["margin"],
+            "size": np.zeros(n, np.float32),
+            "steps": np.zeros(n, np.int32),
+            "feasible": np.ones(n, bool),
+            "unconfirmed": np.zeros(n, bool),
+        }
 
     def distances(self, images):
         """`distance/<name>` [n of all processes] of local images from their originals.
@@ -382,6 +411,8 @@ def _metadata(suite, source, fingerprint):
         "curves": curves,
         "unions": {name: list(labels) for name, labels in suite.unions.items()},
         "seen": list(suite.seen),
+        "cascade": list(suite.cascade),
+        "draws": suite.draws,
         "distances": suite.distance_specs,
         "dataset": source.name,
         "split": suite.split,

@@ -20,7 +20,8 @@ Columns are arrays of one length, named by a path:
                               NaN where the curve did not look
 
 An image that is wrong before the attack has success True, and 0 as its size, steps
-and distances.
+and distances. In a cascade an image that an earlier attack has broken keeps that
+attack's values, with 0 steps.
 """
 
 import dataclasses

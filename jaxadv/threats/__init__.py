@@ -16,17 +16,33 @@ image or on the network; and `distance(image, other)`, the size as a function of
 two images, so that an evaluation measures it again.
 """
 
+from jaxadv.threats.compose import Composed
+from jaxadv.threats.elastic import Elastic
+from jaxadv.threats.flow import StAdv
+from jaxadv.threats.fog import Fog
+from jaxadv.threats.gabor import Gabor
+from jaxadv.threats.jpeg import Jpeg
 from jaxadv.threats.lp import L0, L1, L2, Linf
 from jaxadv.threats.lpips import LpipsBall
 from jaxadv.threats.masked import Masked
+from jaxadv.threats.recolor import ReColor
+from jaxadv.threats.snow import Snow
 from jaxadv.threats.spatial import RotationTranslation
 
 THREATS = {
+    "composed": Composed,
+    "elastic": Elastic,
+    "fog": Fog,
+    "gabor": Gabor,
+    "jpeg": Jpeg,
     "l0": L0,
     "l1": L1,
     "l2": L2,
     "linf": Linf,
     "lpips": LpipsBall,
     "masked": Masked,
+    "recolor": ReColor,
     "rotation_translation": RotationTranslation,
+    "snow": Snow,
+    "stadv": StAdv,
 }

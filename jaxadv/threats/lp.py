@@ -23,7 +23,7 @@ def _change(delta, image):
     return apply(delta, image) - image
 
 
-def _blocked(grad, delta, image):
+def blocked(grad, delta, image):
     """The channels that the box keeps from following `grad`."""
     return ((grad > 0) & (delta >= 1 - image)) | ((grad < 0) & (delta <= -image))
 
@@ -113,7 +113,7 @@ class L1:
 
     def direction(self, grad, params, image):
         grad = numerics.finite_or_zero(grad)
-        free = jnp.where(_blocked(grad, params, image), 0.0, grad)
+        free = jnp.where(blocked(grad, params, image), 0.0, grad)
         chosen = numerics.steepest(free, "l1", fraction=self.fraction) != 0
         weakest = jnp.min(jnp.where(chosen, jnp.abs(grad), jnp.inf))
         # Blocked channels with as large a gradient are pushed as well: the box

@@ -80,6 +80,13 @@ class LpipsBall:
             metric=metric, reference=reference
         )
 
+    def attacking(self, model) -> "LpipsBall":
+        """The bound threat with `model` for the attacked network, the same weights."""
+        if self.network is not None or self.metric is None:
+            return self
+        metric = self.metric.replace(network=model)
+        return self.replace(metric=metric)  # type: ignore[attr-defined]
+
     def embed(self, image: jax.Array) -> jax.Array:
         """phi(image), a vector [m]."""
         metric = self._lpips() if self.metric is None else self.metric

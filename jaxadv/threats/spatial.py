@@ -3,9 +3,9 @@
 import jax
 import jax.numpy as jnp
 from flax import struct
-from jax.scipy.ndimage import map_coordinates
 
 from jaxadv import numerics, specs
+from jaxadv.threats import base
 
 
 @struct.dataclass
@@ -54,12 +54,7 @@ class RotationTranslation:
             center[1] - sin * rows + cos * columns,
         ]
         mode = "constant" if self.border == "black" else "nearest"
-        moved = jax.vmap(
-            lambda channel: map_coordinates(channel, source, order=1, mode=mode),
-            in_axes=2,
-            out_axes=2,
-        )(image)
-        return numerics.clip(moved, 0.0, 1.0)
+        return numerics.clip(base.sample(image, source, mode), 0.0, 1.0)
 
     def direction(self, grad, params, image):
         return numerics.steepest(grad, "linf")

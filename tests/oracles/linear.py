@@ -42,3 +42,29 @@ def worst_binary_margin(weight, bias, image, label, norm, eps, pixels=False):
     """`worst_margin` of the two classes with logits (0, <weight, image> + bias)."""
     weights = np.stack([np.zeros_like(weight), weight])
     return worst_margin(weights, [0.0, bias], image, label, norm, eps, pixels)
+
+
+def smallest_norm(weights, bias, image, label, norm, pixels=False):
+    """The norm of the smallest perturbation in [0, 1] that is misclassified.
+
+    Args:
+      weights, bias, image, label, norm, pixels: as for `worst_margin`.
+
+    Returns:
+      The norm, to 1e-9 (a count for "l0"); infinity where the box holds none.
+    """
+    image = np.asarray(image, np.float64)
+    count = int(np.prod(image.shape[:-1])) if pixels else image.size
+
+    def broken(eps):
+        return worst_margin(weights, bias, image, label, norm, eps, pixels)[0] >= 0
+
+    if norm == "l0":
+        return next((k for k in range(count + 1) if broken(k)), np.inf)
+    good, bad = float(image.size), 0.0
+    if broken(bad) or not broken(good):
+        return bad if broken(bad) else np.inf
+    while good - bad > 1e-9:
+        middle = (good + bad) / 2
+        good, bad = (middle, bad) if broken(middle) else (good, middle)
+    return good

@@ -71,7 +71,8 @@ def challenges(
 
     Args:
       table, attacks, rerun: as for `curve`.
-      spec: of the attack, without its threat.
+      spec: of the attack, without its threat; balls that it does not search are
+        attacked with as many random points.
     """
     found = []
     searched = [p.spec["threat"] for p in attacks if results.without_gradient(p.attack)]
@@ -79,16 +80,27 @@ def challenges(
         threat = group[0].spec["threat"]
         if threat in searched:
             continue
-        full = {**spec, "threat": threat}
+        full, attack = _blind(spec, threat)
         planned = dataclasses.replace(
             group[0],
-            label=f"{group[0].label}-{spec['name']}",
+            label=f"{group[0].label}-{full['name']}",
             spec=full,
-            attack=specs.build(full, ATTACKS, "config.black_box"),
+            attack=attack,
         )
         chosen = _some(metrics.robust(table, [p.label for p in group]))
         found.append((planned, rerun(planned, chosen) & chosen))
     return found
+
+
+def _blind(spec, threat):
+    """(spec, attack) in the threat; random points where the attack cannot search it."""
+    try:
+        full = {**spec, "threat": threat}
+        return full, specs.build(full, ATTACKS, "config.black_box")
+    except specs.UsageError:
+        steps = spec.get("steps", 100)
+        full = {"name": "uniform_noise", "steps": steps, "threat": threat}
+        return full, specs.build(full, ATTACKS, "config.black_box")
 
 
 def converged(table: Table, attacks: Sequence[Any], rerun: Rerun) -> Finding:

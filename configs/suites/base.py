@@ -1,0 +1,64 @@
+"""What the suites share: the fields of a suite config, and common attack specs."""
+
+from ml_collections import ConfigDict
+from ml_collections.config_dict import placeholder
+
+
+def suite(name, attacks, **fields) -> ConfigDict:
+    """A suite config with every field there is, so that flags can set each of them.
+
+    Fields that are None in `fields` are placeholders of their type.
+    """
+    config = ConfigDict()
+    config.name = name
+    config.data = {"name": placeholder(str), "data_dir": placeholder(str)}
+    config.split = "test"
+    config.examples = 1000
+    config.seed = 0
+    config.batch_size = 128
+    config.chunk_steps = 5
+    config.draws = 1
+    config.eps = placeholder(float)
+    config.attacks = attacks
+    config.unions = {"union": placeholder(tuple)}
+    config.cascade = ()
+    config.seen = placeholder(tuple)
+    config.curve = {}
+    config.distances = {}
+    config.overlap = placeholder(tuple)
+    config.pictures = 6
+    config.checks = "cheap"
+    config.black_box = {"name": "square", "steps": 500}
+    config.about = {
+        "link": "",
+        "name": "",
+        "authors": "",
+        "additional_data": False,
+        "venue": "",
+        "reported": "",
+        "footnote": "",
+    }
+    for field, value in fields.items():
+        config[field] = value
+    return config
+
+
+def ball(name="linf", eps=None):
+    """An lp threat spec; without an eps that of the checkpoint's training.
+
+    A new placeholder each time: a shared one would be overridden everywhere.
+    """
+    return {"name": name, "eps": placeholder(float) if eps is None else eps}
+
+
+def pgd(threat, steps, rel_step_size, **fields):
+    """PGD that stops at the first success."""
+    return {
+        "name": "pgd",
+        "threat": threat,
+        "objective": {"name": "cross_entropy"},
+        "steps": steps,
+        "rel_step_size": rel_step_size,
+        "early_stop": True,
+        **fields,
+    }

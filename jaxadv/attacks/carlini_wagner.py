@@ -1,0 +1,114 @@
+"""Carlini and Wagner's l2 attack with a binary search over its constant."""
+
+from typing import Any, ClassVar, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import optax
+from flax import struct
+
+from jaxadv import numerics, specs
+from jaxadv.attacks import base, minimal
+from jaxadv.objectives import OBJECTIVES, Margin
+from jaxadv.threats import THREATS
+
+_LARGEST = 1e10
+
+
+class Memory(NamedTuple):
+    """A round's constant, the bracket, whether it broke the image, and its Adam."""
+
+    constant: jax.Array
+    low: jax.Array
+    high: jax.Array
+    broke: jax.Array
+    adam: Any
+
+
+@struct.dataclass
+class CarliniWagner:
+    """Minimizes the squared l2 norm minus c times the margin, by Adam in the box.
+
+    The constant c is multiplied by ten until a round breaks the image and bisected
+    after that. Source: Carlini and Wagner, "Towards evaluating the robustness of
+    neural networks", 2017, sections 5 and 6.A. Of their three ways to stay in the
+    box this is the first, a projection after each step: the derivative of their tanh
+    all but vanishes at saturated pixels. As in the paper, and not in their code, a
+    round counts as broken by where it ends, its second half: the first steps overshoot
+    with any constant. Here alone: the steps shrink in the course of a round, and the
+    search at the end.
+
+    Attributes:
+      threat: an L2 ball; see `attacks.minimal` for what its eps means.
+      objective: a margin that is flat from a confidence kappa on, 0 by default.
+      rounds: values of the constant.
+      round_steps: steps with one constant.
+      search: further steps, which halve the segment to the image; 0 for none.
+      first_constant: c of the first round.
+      step_size: Adam's at the start of a round; a cosine divides it by 100.
+      early_stop: stop at the first broken point within eps.
+    """
+
+    threat: Any = specs.part(lambda: THREATS)
+    objective: Any = specs.part(lambda: OBJECTIVES, Margin(0.0))
+    rounds: int = specs.static(9, minimum=1)
+    round_steps: int = specs.static(100, minimum=1)
+    search: int = specs.static(10, minimum=0)
+    first_constant: float = specs.leaf(1e-3, minimum=0.0)
+    step_size: float = specs.leaf(0.01, minimum=0.0)
+    early_stop: bool = specs.static(False)
+    restarts: ClassVar[int] = 1
+
+    def __post_init__(self):
+        minimal.check_ball(self, ("l2",))
+
+    @property
+    def steps(self) -> int:
+        """Steps of all rounds, and of the search."""
+        return self.rounds * self.round_steps + self.search
+
+    def init(self, key, model, image, label) -> minimal.State:
+        memory = Memory(
+            constant=jnp.asarray(self.first_constant, jnp.float32),
+            low=jnp.zeros(()),
+            high=jnp.full((), _LARGEST),
+            broke=jnp.zeros((), bool),
+            adam=optax.scale_by_adam().init(image),
+        )
+        return minimal.begin(key, image, own=memory)
+
+    @minimal.precise
+    def step(self, state: minimal.State, model, image, label) -> minimal.State:
+        key, memory = jax.random.fold_in(state.key, state.count), state.own
+
+        def cost(params):
+            here = self.threat.apply(params, image)
+            gain = self.objective(model, here, label, key)
+            return jnp.sum(params**2) - memory.constant * gain
+
+        grad = base.input_gradient(cost, state.params)
+        logits = model(self.threat.apply(state.params, image), key)
+        best, broken = minimal.judge(self, state, state.params, logits, image, label)
+        within = state.count % self.round_steps
+        length = minimal.anneal(1.0, 0.01, within / self.round_steps) * self.step_size
+        update: Any
+        update, adam = optax.scale_by_adam().update(grad, memory.adam)
+        moved = numerics.clip(state.params - length * update, -image, 1 - image)
+        settled = 2 * (within + 1) > self.round_steps
+        memory = memory._replace(broke=memory.broke | (broken & settled), adam=adam)
+        last = within == self.round_steps - 1
+        moved = jnp.where(last, 0.0, moved)
+        memory = base.select(last, self._next_round(memory, image), memory)
+        return minimal.proceed(self, state, best, moved, own=memory)
+
+    def finish(self, state: minimal.State, model, image, label):
+        return minimal.finish(self, state, image)
+
+    def _next_round(self, memory, image) -> Memory:
+        """A new constant, and Adam as at the beginning."""
+        high = jnp.where(memory.broke, memory.constant, memory.high)
+        low = jnp.where(memory.broke, memory.low, memory.constant)
+        larger = jnp.minimum(10 * memory.constant, _LARGEST)
+        constant = jnp.where(high < _LARGEST, (low + high) / 2, larger)
+        start = optax.scale_by_adam().init(image)
+        return Memory(constant, low, high, jnp.zeros((), bool), start)

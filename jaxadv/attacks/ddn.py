@@ -1,0 +1,76 @@
+"""DDN: direction and norm of an l2 perturbation, one after the other."""
+
+from typing import Any, ClassVar
+
+import jax
+import jax.numpy as jnp
+from flax import struct
+
+from jaxadv import numerics, specs
+from jaxadv.attacks import base, minimal
+from jaxadv.objectives import OBJECTIVES, CrossEntropy
+from jaxadv.threats import THREATS
+
+
+@struct.dataclass
+class Ddn:
+    """Decoupled direction and norm, for the smallest l2 perturbation.
+
+    The direction follows the normalized gradient; the radius shrinks by a factor
+    after a broken point and grows after another. Source: Rony et al., "Decoupling
+    direction and norm for efficient gradient-based l2 adversarial attacks and
+    defenses", 2019, algorithm 1, without the rounding to 8 bits. Here alone: the
+    search at the end, and a projected point, not the clean image, where nothing
+    was broken.
+
+    Attributes:
+      threat: an L2 ball; see `attacks.minimal` for what its eps means.
+      objective: what to make larger.
+      steps: gradient steps, the search included.
+      search: the last steps, which halve the segment to the image; 0 for none.
+      first_radius: the radius of the first step.
+      gamma: by what share the radius changes.
+      step_size: length of the first step; a cosine takes it to `last_step_size`.
+      last_step_size: length of the last one.
+      early_stop: stop at the first broken point within eps.
+    """
+
+    threat: Any = specs.part(lambda: THREATS)
+    objective: Any = specs.part(lambda: OBJECTIVES, CrossEntropy())
+    steps: int = specs.static(110, minimum=1)
+    search: int = specs.static(10, minimum=0)
+    first_radius: float = specs.leaf(1.0, minimum=0.0)
+    gamma: float = specs.leaf(0.05, minimum=0.0, maximum=1.0)
+    step_size: float = specs.leaf(1.0, minimum=0.0)
+    last_step_size: float = specs.leaf(0.01, minimum=0.0)
+    early_stop: bool = specs.static(False)
+    restarts: ClassVar[int] = 1
+
+    def __post_init__(self):
+        minimal.check_ball(self, ("l2",))
+
+    def init(self, key, model, image, label) -> minimal.State:
+        radius = jnp.asarray(self.first_radius, jnp.float32)
+        return minimal.begin(key, image, own=radius)
+
+    @minimal.precise
+    def step(self, state: minimal.State, model, image, label) -> minimal.State:
+        key = jax.random.fold_in(state.key, state.count)
+
+        def value(params):
+            here = self.threat.apply(params, image)
+            return self.objective(model, here, label, key)
+
+        grad = base.input_gradient(value, state.params)
+        logits = model(self.threat.apply(state.params, image), key)
+        best, broken = minimal.judge(self, state, state.params, logits, image, label)
+        radius = state.own * jnp.where(broken, 1 - self.gamma, 1 + self.gamma)
+        share = minimal.progress(self, state)
+        length = minimal.anneal(self.step_size, self.last_step_size, share)
+        moved = state.params + length * minimal.unit_direction(key, grad)
+        moved = radius * numerics.safe_normalize(moved)
+        moved = numerics.clip(moved, -image, 1 - image)
+        return minimal.proceed(self, state, best, moved, own=radius)
+
+    def finish(self, state: minimal.State, model, image, label):
+        return minimal.finish(self, state, image)
