@@ -245,6 +245,32 @@ class LikelyTarget:
 
 
 @struct.dataclass
+class RandomTarget:
+    """Aims at one wrong class, each with the same chance; any one is a success.
+
+    Source: Kang et al., "Testing robustness against unforeseen adversaries", 2019,
+    section 4.
+
+    Attributes:
+      loss: which targeted objective is made larger.
+      target: the class; set by `bind`.
+    """
+
+    loss: str = specs.static("cross_entropy", choices=tuple(_TARGETED))
+    target: Any = specs.bound()
+
+    __post_init__ = specs.check
+    goal = staticmethod(margin)
+
+    def bind(self, model, image, label, key):
+        classes = jax.eval_shape(model, image, key).shape[0]
+        further = jax.random.randint(key, (), 1, classes)
+        return self.replace(target=(label + further) % classes)  # type: ignore
+
+    __call__ = LikelyTarget.__call__
+
+
+@struct.dataclass
 class Expectation:
     """The mean of an objective over `samples` keys, for stochastic models.
 
@@ -298,6 +324,7 @@ OBJECTIVES = {
     "kl": KL,
     "likely_target": LikelyTarget,
     "margin": Margin,
+    "random_target": RandomTarget,
     "targeted_cross_entropy": TargetedCrossEntropy,
     "targeted_dlr": TargetedDLR,
     "targeted_margin": TargetedMargin,

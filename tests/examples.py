@@ -51,6 +51,7 @@ _ATTACKS = {
 _SEARCHES = {
     "apgd_l1": ("l1",),
     "carlini_wagner": ("l2",),
+    "corrupt": ("linf", "l2", "l1", "l0"),
     "ddn": ("l2",),
     "deepfool": ("linf", "l2", "l1"),
     "fab": ("linf", "l2", "l1"),

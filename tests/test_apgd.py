@@ -14,7 +14,9 @@ from jaxadv.objectives import (
     CrossEntropy,
     LikelyTarget,
     Margin,
+    RandomTarget,
     TargetedDLR,
+    TargetedMargin,
     margin,
 )
 from jaxadv.specs import UsageError
@@ -147,6 +149,20 @@ def test_wrong_threats_and_stages_are_named():
         ApgdL1(Linf(0.1))
     with pytest.raises(UsageError, match="last stage must be 1.0"):
         ApgdL1(L1(1.0), stages=(2.0,), fractions=(1.0,))
+
+
+class TestRandomTarget:
+    def test_every_wrong_class_is_drawn_alike_and_any_is_a_success(self):
+        model, image = nets.linear(), nets.batch(1)[0][0]
+        keys = jax.random.split(jax.random.key(0), 3000)
+        bound = jax.vmap(lambda k: RandomTarget().bind(model, image, 1, k).target)(keys)
+        counts = np.bincount(bound, minlength=nets.CLASSES)
+        assert counts[1] == 0
+        share = np.delete(counts, 1) / 3000
+        assert np.allclose(share, 1 / (nets.CLASSES - 1), atol=0.04)
+        one = RandomTarget("margin").replace(target=2)
+        assert one(model, image, 1) == TargetedMargin(2)(model, image, 1)
+        assert one.goal(np.float32([0, 0, 3, 1]), 0) > 0
 
 
 class TestLikelyTarget:

@@ -87,7 +87,7 @@ def test_evaluates_into_the_checkpoint_by_default(folder, digits, capsys):
     assert call(folder) == 0
     out = capsys.readouterr().out
     assert "sound: " in out.splitlines()[0] and "\nattack " in out
-    assert "report: " in out
+    assert "page: " in out
     written = folder / "run" / "eval" / "tiny"
     report = json.loads((written / "report.json").read_text())
     assert digits == [("mnist5k", "test")]
@@ -163,7 +163,9 @@ def _plan(path, *text):
     spec.loader.exec_module(module)
     training = {"attack": {"threat": {"name": "linf", "eps": 0.1}}}
     config = settings.plain(module.get_config(*text)) | {"eps": 0.1, "distances": {}}
-    config["attacks"].pop("lpa", None)  # needs a trained network
+    for name in ("lpa", "ppgd"):  # they need a trained network
+        if config["attacks"].pop(name, None):
+            config |= {"unions": {}, "seen": None}
     return command.evaluation.config.resolve(config | {"overlap": ()}, training)
 
 
@@ -177,8 +179,25 @@ def test_every_suite_can_be_planned(path):
 def test_versions_of_autoattack(version):
     plan = _plan(ROOT / "configs" / "suites" / "autoattack.py", version)
     labels = [planned.label for planned in plan.attacks]
-    assert plan.cascade == plan.unions["apgd_square"] == tuple(labels)
+    name = "cascade" if version == "square" else "autoattack"
+    assert plan.cascades[name] == plan.unions[name] == tuple(labels)
     assert ("square" in labels) == (version not in ("rand", "plus,l1"))
+    assert ("fab_t" in labels) == (version not in ("rand", "square"))
+
+
+@pytest.mark.parametrize(
+    "file,text,count",
+    [
+        ("uar.py", "cifar10", 42),
+        ("uar.py", "imagenet100", 60),
+        ("uar.py", "cifar10,elastic", 6),
+        ("unseen_cifar.py", "budgets", 6),
+    ],
+)
+def test_sweeps_are_planned(file, text, count):
+    plan = _plan(ROOT / "configs" / "suites" / file, text)
+    assert len(plan.attacks) == count
+    assert sum(len(sweep.attacks) for sweep in plan.sweeps.values()) == count
 
 
 def test_help_explains_every_flag():

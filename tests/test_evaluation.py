@@ -1,8 +1,11 @@
 """Suites: what reaches the table, and what it does not depend on."""
 
+import base64
+import csv
 import dataclasses
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -131,12 +134,12 @@ class TestCascade:
     GIVEN = {
         **CONFIG,
         "attacks": {"small": pgd(restarts=2), "pgd": pgd(eps=0.08, restarts=2)},
-        "cascade": ("small", "pgd"),
+        "cascades": {"both": ("small", "pgd")},
     }
 
     def test_each_attack_takes_what_the_others_left(self, tmp_path):
         found = run(tmp_path / "cascade", self.GIVEN).table
-        alone = run(tmp_path / "alone", {**self.GIVEN, "cascade": ()}).table
+        alone = run(tmp_path / "alone", {**self.GIVEN, "cascades": {}}).table
         first = alone.attack("small", "success")
         second = alone.attack("pgd", "success")
         assert np.any(first[metrics.clean_correct(alone)]) and np.any(second & ~first)
@@ -158,8 +161,8 @@ class TestCascade:
         same(run(tmp_path, self.GIVEN).table, whole)
 
     def test_unknown_labels_are_named(self):
-        with pytest.raises(UsageError, match="config.cascade names 'fab'"):
-            configs.resolve({**self.GIVEN, "cascade": ("small", "fab")})
+        with pytest.raises(UsageError, match="config.cascades.both names 'fab'"):
+            configs.resolve({**self.GIVEN, "cascades": {"both": ("small", "fab")}})
 
 
 def test_a_random_network_is_judged_by_its_mean_prediction():
@@ -496,13 +499,14 @@ def test_one_table_is_printed_with_clean_first_and_means_last(written):
     content, folder, lines = written
     rows = lines[1].splitlines()
     starts = ["attack", "clean", "pgd", "l2", "union", "union only l2", "unseen mean"]
+    starts.append("mean of all attacks")
     assert len(rows) == len(starts)
     for row, start in zip(rows, starts, strict=True):
         assert row.startswith(start)
     assert "90.00  30  74.38 - 96.54" in rows[1]
     for line in lines[2:]:
         assert Path(line.split(": ")[1]).is_file()
-    assert {"report.md", "curve_pgd_linf.png", "pictures_pgd.png"} <= {
+    assert {"report.html", "curve_pgd_linf.png", "pictures_pgd.png"} <= {
         Path(line).name for line in lines[2:]
     }
 
@@ -516,6 +520,58 @@ def test_markdown_shows_the_table_and_the_pictures(written):
         assert f"| {point['eps']:.4g} | {report.percent(point['accuracy'])} |" in page
     for name in ("curve_pgd_linf.png", "pictures_pgd.png", "pictures_l2.png"):
         assert f"]({name})" in page
+
+
+def test_the_page_opens_without_its_folder(written):
+    content, folder, _ = written
+    page = (folder / "report.html").read_text()
+    pictures = re.findall(r'<img [^>]*src="([^"]*)"', page)
+    files = sorted(folder.glob("*.png"))
+    assert len(pictures) == len(files) > 2
+    stored = {base64.b64decode(p.partition("base64,")[2]) for p in pictures}
+    assert stored == {file.read_bytes() for file in files}
+    assert "http" not in page
+    assert page.count("<tr>") > len(report.rows(content))
+    rows = list(csv.reader((folder / "report.csv").read_text().splitlines()))
+    assert [tuple(row) for row in rows] == [report.HEADER, *report.rows(content)]
+
+
+def test_a_sweep_is_one_row_with_uar(tmp_path):
+    """The sum of the accuracies over that of the given ones, by hand."""
+    attacks = {f"pgd_{i}": pgd(eps=0.03 * i) for i in (1, 2, 3)}
+    labels, ata = tuple(attacks), (0.9, 0.8, 0.7)
+    given = {**CONFIG, "attacks": attacks, "curve": None}
+    sweeps = {"pgd": {"attacks": labels, "ata": ata}, "raw": {"attacks": labels[:2]}}
+    plan = configs.resolve({**given, "sweeps": sweeps})
+    outcome = run(tmp_path, {**given, "sweeps": sweeps})
+    content = report.build(metrics.summarize(outcome.table), outcome, plan, {}, "1")
+    found = [content["attacks"][label]["accuracy"] for label in labels]
+    assert found == sorted(found, reverse=True) and len(set(found)) > 1
+    assert np.isclose(content["sweeps"]["pgd"]["uar"], sum(found) / 2.4)
+    head, row, raw = report.sweep_rows(content)
+    assert row[1] == f"{100 * found[0]:.2f} (0.03)" and len(row) == len(head) == 5
+    assert row[-1] == f"{100 * sum(found) / 2.4:.1f}"
+    assert raw[-2:] == ("-", "-")
+    assert "## Accuracy by budget" in report.markdown(content, {})
+    for bad, message in (
+        ({"attacks": labels[::-1]}, "they must ascend"),
+        ({"attacks": labels, "ata": (1.0,)}, "ata has 1 numbers"),
+        ({"attacks": ("x",)}, "sweeps.pgd names 'x'"),
+    ):
+        with pytest.raises(UsageError, match=message):
+            configs.resolve({**given, "sweeps": {"pgd": bad}})
+
+
+def test_means_count_a_cascade_once():
+    broken = {"a": [1, 0, 0, 0], "b": [1, 1, 0, 0], "c": [0, 0, 0, 1]}
+    columns = {f"attack/{k}/success": np.array(v, bool) for k, v in broken.items()}
+    columns["clean/margin"] = np.full(4, -1.0)
+    metadata = {"attacks": {k: {} for k in "abc"}, "cascades": {"x": ["a", "b"]}}
+    found = table.Table(columns, metadata)
+    assert metrics.whole(found) == ["b", "c"]
+    assert metrics.union_mean(found) == (0.5 + 0.75) / 2
+    assert metrics.unseen_mean(found, ("b",)) == 0.75
+    assert metrics.seen_mean(found, ("b",)) == 0.5
 
 
 def test_autoattack_is_filled_from_its_union_and_eps_is_a_fraction(straight):
@@ -608,4 +664,4 @@ def test_two_processes_write_the_same_table_once(straight, tmp_path):
     outputs = [worker.communicate(timeout=180) for worker in workers]
     assert [worker.returncode for worker in workers] == [0, 0], outputs
     same(table.load(tmp_path / "table.npz"), straight.table)
-    assert "report: " in outputs[0][0] and "report: " not in outputs[1][0]
+    assert "page: " in outputs[0][0] and "page: " not in outputs[1][0]

@@ -12,12 +12,12 @@ ORDER = (
 ).split()
 # Within a folder, what its other files may import; each imports only from before it.
 SHARED = {
-    "attacks": ["base", "ascent", "apgd", "minimal", "boundary"],
+    "attacks": ["base", "ascent", "apgd", "noise", "minimal", "boundary"],
     "data": "formats catalog rendering crops disk records prepare sources".split(),
     "data/formats": ["contents"],
     "defenses": ["base"],
     "evaluation": (
-        "table metrics config inputs judge meters checks suite report plots charts"
+        "table metrics config inputs judge meters checks page suite report plots charts"
     ).split(),
     "evaluation/checks": "base graph results normalization gradients".split(),
     "models": ["layers", "resnet", "alexnet"],

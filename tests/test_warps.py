@@ -1,5 +1,7 @@
 """StAdv and Elastic: pixels read from elsewhere."""
 
+import math
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -9,8 +11,7 @@ import scipy.ndimage
 from jaxadv.attacks import Ascent
 from jaxadv.craft import craft
 from jaxadv.threats import Elastic, StAdv
-from jaxadv.threats.base import roughness
-from jaxadv.threats.elastic import blur, gaussian
+from jaxadv.threats.base import blur, gaussian, roughness
 from tests import nets
 
 pytestmark = pytest.mark.usefixtures("loops")
@@ -124,31 +125,33 @@ def test_the_gradient_is_that_of_interpolation(threat):
 
 
 def test_the_published_kernel():
-    weights = np.array(gaussian(3 / 224 * 32))
+    weights = np.array(gaussian(3 / 224 * 32, 2))
     kernel = weights[:, None] * weights
     assert kernel.shape == (5, 5)
     assert np.allclose(kernel[2, 1:3], [0.051339, 0.781079], atol=1e-6)
     assert np.isclose(kernel[1, 1], 0.003374, atol=1e-6)
-    assert len(gaussian(3.0)) == 25
 
 
+@pytest.mark.parametrize("border,mode", [("reflect", "mirror"), ("constant",) * 2])
 @pytest.mark.parametrize("width", [0.4286, 1.3])
-def test_the_blur_is_that_of_scipy(width):
-    field = random_flow(1.0)
+def test_the_blur_is_that_of_scipy(width, border, mode):
+    field, radius = random_flow(1.0), 5
     want = [
         scipy.ndimage.gaussian_filter(
-            field[..., k].astype(np.float64), width, mode="mirror",
-            radius=len(gaussian(width)) // 2,
+            field[..., k].astype(np.float64), width, mode=mode, radius=radius
         )
         for k in range(2)
     ]  # fmt: skip
-    assert np.allclose(blur(jnp.array(field), width), np.stack(want, -1), atol=1e-6)
+    got = blur(jnp.array(field), gaussian(width, radius), border)
+    assert np.allclose(got, np.stack(want, -1), atol=1e-6)
 
 
 def test_elastic_moves_by_blurred_pixels():
     threat = Elastic(2.0, width=0.1)
     params = threat.init(jax.random.key(0), IMAGE)
-    flow = np.asarray(blur(params, 0.1 * SHAPE[0]))
+    width = 0.1 * SHAPE[0]
+    weights = gaussian(width, math.ceil(4 * width))
+    flow = np.asarray(blur(params, weights, "reflect"))
     rows, columns = places(SHAPE)
     want = read(IMAGE, rows + flow[..., 0], columns + flow[..., 1])
     assert np.allclose(threat.apply(params, IMAGE), want, atol=1e-5)

@@ -21,7 +21,8 @@ def suite(name, attacks, **fields) -> ConfigDict:
     config.eps = placeholder(float)
     config.attacks = attacks
     config.unions = {"union": placeholder(tuple)}
-    config.cascade = ()
+    config.cascades = {}
+    config.sweeps = {}
     config.seen = placeholder(tuple)
     config.curve = {}
     config.distances = {}
@@ -49,6 +50,30 @@ def ball(name="linf", eps=None):
     A new placeholder each time: a shared one would be overridden everywhere.
     """
     return {"name": name, "eps": placeholder(float) if eps is None else eps}
+
+
+def functional(name, eps, steps):
+    """StAdv or ReColorAdv by signed gradient steps on the margin."""
+    return pgd(ball(name, eps), steps, 0.05, objective={"name": "margin"})
+
+
+def calibrated(name, eps, steps):
+    """One of Kang et al.'s attacks, with steps as long as theirs."""
+    return pgd(ball(name, eps), steps, steps**-0.5)
+
+
+def external(name):
+    """An external network's spec, whose weights `...network.path` names."""
+    return {"name": name, "path": placeholder(str)}
+
+
+def sweep(label, spec, budgets, ata=None):
+    """(attacks, sweep): one attack at ascending budgets, as `label_1`, `label_2`, …"""
+    attacks = {
+        f"{label}_{i}": {**spec, "threat": {**spec["threat"], "eps": eps}}
+        for i, eps in enumerate(budgets, start=1)
+    }
+    return attacks, {"attacks": tuple(attacks), "ata": ata}
 
 
 def pgd(threat, steps, rel_step_size, **fields):

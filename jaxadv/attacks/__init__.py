@@ -16,6 +16,7 @@ from jaxadv.attacks.apgd import Apgd
 from jaxadv.attacks.apgd_l1 import ApgdL1
 from jaxadv.attacks.ascent import Ascent
 from jaxadv.attacks.carlini_wagner import CarliniWagner
+from jaxadv.attacks.corrupt import Corrupt
 from jaxadv.attacks.ddn import Ddn
 from jaxadv.attacks.deepfool import DeepFool
 from jaxadv.attacks.fab import Fab
@@ -32,6 +33,7 @@ ATTACKS = {
     "apgd": Apgd,
     "apgd_l1": ApgdL1,
     "carlini_wagner": CarliniWagner,
+    "corrupt": Corrupt,
     "ddn": Ddn,
     "deepfool": DeepFool,
     "fab": Fab,

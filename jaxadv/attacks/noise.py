@@ -43,15 +43,19 @@ class UniformNoise:
 
     __post_init__ = specs.check
 
+    def draw(self, key, image):
+        """A random point of the threat."""
+        return self.threat.init(key, image)
+
     def init(self, key, model, image, label) -> NoiseState:
-        params = self.threat.init(key, image)
+        params = self.draw(key, image)
         zero = jnp.zeros((), jnp.int32)
         best = base.Best.none(params)
         return NoiseState(key, zero, best, params, jnp.zeros((), bool))
 
     def step(self, state: NoiseState, model, image, label) -> NoiseState:
         key = jax.random.fold_in(state.key, state.count)
-        params = self.threat.init(key, image)
+        params = self.draw(key, image)
         here = self.threat.apply(params, image)
         goal = goal_at(self.objective, model, here, label, key)
         best = state.best.update(params, goal)

@@ -34,8 +34,8 @@ def evaluate(
       model: a Classifier.
       source: the images; see `suite.run`.
       suite_config: a ConfigDict or mapping; see `jaxadv.evaluation.config`.
-      workdir: gets `table.npz`, `report.json`, `report.md`, `curve_*.png`,
-        `distances.png`, `overlap.png`, `pictures_*.png` and the journal.
+      workdir: gets `table.npz`, `report.json`, `.md`, `.html` and `.csv`,
+        `curve_*.png`, `distances.png`, `overlap.png`, `pictures_*.png` and the journal.
       info: what is known of the model: `name`, `architecture`, `checkpoint` and
         `training`, its training config; each optional.
       show: prints the verdict of the checks, the table and where the files lie.
@@ -62,7 +62,7 @@ def evaluate(
     report.write(content, files, workdir)
     show(report.verdict(content))
     show(report.text(content))
-    files = {"report": "report.md", "data": "report.json", "table": "table.npz"} | files
+    files = {"page": "report.html", "data": "report.json", "table": "table.npz"} | files
     for name, file in files.items():
         show(f"{name}: {workdir / file}")
     return content

@@ -12,9 +12,9 @@ from jaxadv.specs import UsageError
 HELP = """\
 Evaluates a checkpoint: eval.py --config=configs/suites/linf.py --checkpoint=runs/a
 
-Prints whether the result is sound and one table, and writes table.npz (every image),
-report.json, report.md and pictures. The same command goes on where a killed one
-stopped.
+Prints whether the result is sound and one table, and writes report.html, a page with
+all tables and pictures, report.json, report.md, report.csv and table.npz (every
+image). The same command goes on where a killed one stopped.
 
   --checkpoint: the --workdir of a training run
   --which: its "best" (by validation score; the default) or "last" checkpoint
@@ -32,6 +32,8 @@ FIELDS = {
     "batch_size": "images at a time on each device",
     "chunk_steps": "at most so many steps between looks for finished images",
     "unions": "name -> labels to report together; None: all",
+    "cascades": "name -> labels in order, each attacking what those before have left",
+    "sweeps": "name -> one attack at ascending budgets, with UAR",
     "seen": "labels that training has seen; None: those of its threats",
     "curve": "accuracy against eps: `eps` values, or `points` up to `up_to` x eps",
     "distances": "name -> distance, measured for every returned image",

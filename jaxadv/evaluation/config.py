@@ -16,8 +16,13 @@ The fields of a suite config, all optional but `attacks`:
   draws         for a network that is random: keys over which its mean prediction is
                 taken wherever success is judged
   unions        name -> labels whose union is reported; None for all of them
-  cascade       labels of attacks that run in this order, after the others, each on the
-                images which those before have left; their accuracies are cumulative
+  cascades      name -> labels of attacks that run in this order, after the others, each
+                on the images which those before have left; their accuracies are
+                cumulative, the last one's is reported as the union `name`, and means
+                over attacks count it alone
+  sweeps        name -> {"attacks", "ata"}: labels of one attack at ascending budgets,
+                reported in one row; with `ata`, as many accuracies of networks trained
+                against that attack, also UAR
   seen          labels that training has seen; None takes those whose threat is the
                 one of an attack of the checkpoint's training
   curve         accuracy against eps: {"attack": spec, "eps": ascending values} or,
@@ -61,7 +66,8 @@ DEFAULTS = {
     "chunk_steps": 5,
     "draws": 1,
     "unions": {"union": None},
-    "cascade": (),
+    "cascades": {},
+    "sweeps": {},
     "seen": None,
     "curve": None,
     "distances": {},
@@ -115,6 +121,19 @@ class Planned:
 
 
 @dataclasses.dataclass(frozen=True)
+class Sweep:
+    """One attack at several budgets.
+
+    Attributes:
+      attacks: labels, the budgets ascending.
+      ata: accuracies to compare with, as fractions, one for each; or None.
+    """
+
+    attacks: tuple[str, ...]
+    ata: tuple[float, ...] | None = None
+
+
+@dataclasses.dataclass(frozen=True)
 class Suite:
     """A checked suite; the fields are those of the module's page.
 
@@ -132,7 +151,8 @@ class Suite:
     chunk_steps: int
     draws: int
     unions: dict[str, tuple[str, ...]]
-    cascade: tuple[str, ...]
+    cascades: dict[str, tuple[str, ...]]
+    sweeps: dict[str, Sweep]
     seen: tuple[str, ...]
     curve: tuple[Planned, ...]
     curve_label: str | None
@@ -144,6 +164,10 @@ class Suite:
     checks: str
     black_box: dict[str, Any]
     about: dict[str, Any]
+
+    def cascade(self, label: str) -> str | None:
+        """The name of the cascade that an attack is part of."""
+        return next((n for n, some in self.cascades.items() if label in some), None)
 
     def choose(self, size: int, count: int | None) -> np.ndarray:
         """Ascending positions of `count` examples (0: all) of a split of `size`.
@@ -186,12 +210,12 @@ def resolve(config: Any, training: Mapping[str, Any] | None = None) -> Suite:
         _plan(label, spec, eps, f"config.attacks.{label}")
         for label, spec in full["attacks"].items()
     )
-    cascade = tuple(full["cascade"] or ())
+    labels = [planned.label for planned in attacks]
+    cascades = _cascades(full["cascades"] or {}, labels)
     # A ConfigDict sorts its keys: a cascade's own order is the one that is meant.
+    order = [label for some in cascades.values() for label in some]
     attacks = tuple(
-        sorted(
-            attacks, key=lambda p: cascade.index(p.label) if p.label in cascade else -1
-        )
+        sorted(attacks, key=lambda p: order.index(p.label) if p.label in order else -1)
     )
     labels = [planned.label for planned in attacks]
     curve = {**_CURVE, **(full["curve"] or {})}
@@ -207,8 +231,9 @@ def resolve(config: Any, training: Mapping[str, Any] | None = None) -> Suite:
         batch_size=full["batch_size"],
         chunk_steps=full["chunk_steps"],
         draws=full["draws"],
-        unions=_unions(full["unions"] or {}, labels),
-        cascade=_checked(cascade, labels, "config.cascade"),
+        unions={**cascades, **_unions(full["unions"] or {}, labels)},
+        cascades=cascades,
+        sweeps=_sweeps(full["sweeps"] or {}, attacks),
         seen=_seen(full["seen"], attacks, training),
         curve=points,
         curve_label=curve_label,
@@ -342,6 +367,42 @@ def _unions(unions, labels):
         name: _checked(parts or labels, labels, f"config.unions.{name}")
         for name, parts in unions.items()
     }
+
+
+def _cascades(cascades, labels):
+    found = {
+        name: _checked(parts, labels, f"config.cascades.{name}")
+        for name, parts in cascades.items()
+    }
+    several = [label for parts in found.values() for label in parts]
+    for label in set(several):
+        if several.count(label) > 1:
+            raise UsageError(
+                f"config.cascades names {label!r} twice; give it two labels, as an "
+                "attack has one place in one cascade"
+            )
+    return found
+
+
+def _sweeps(sweeps, attacks):
+    return {name: _sweep(given, attacks, name) for name, given in sweeps.items()}
+
+
+def _sweep(given, attacks, name):
+    where = f"config.sweeps.{name}"
+    _known(given, {"attacks": None, "ata": None}, where)
+    labels = [planned.label for planned in attacks]
+    chosen = _checked(given.get("attacks") or (), labels, where)
+    budgets = [attacks[labels.index(label)].eps for label in chosen]
+    if not budgets or budgets != sorted(set(budgets)):
+        raise UsageError(f"{where}.attacks have eps {budgets}; they must ascend")
+    ata = given.get("ata")
+    if ata and len(ata) != len(chosen):
+        raise UsageError(
+            f"{where}.ata has {len(ata)} numbers; give one for each of its "
+            f"{len(chosen)} attacks"
+        )
+    return Sweep(chosen, tuple(ata) if ata else None)
 
 
 def _overlap(overlap, labels):

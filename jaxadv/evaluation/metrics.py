@@ -56,8 +56,56 @@ def accuracy(correct: np.ndarray) -> dict[str, Any]:
     return {"accuracy": share, "n": n, "correct": count, "low": low, "high": high}
 
 
+def whole(table: Table) -> list[str]:
+    """The attacks over which means are taken: of a cascade the last, which has all."""
+    parts = [
+        p for some in table.metadata.get("cascades", {}).values() for p in some[:-1]
+    ]
+    return [label for label in table.attacks if label not in parts]
+
+
+def union_mean(table: Table) -> float | None:
+    """Mean robust accuracy over all attacks; None where there are none.
+
+    Source: Azizmalayeri and Rohban, "Lagrangian objective function leads to improved
+    unforeseen attack generalization in adversarial training", 2021, table 1. Not the
+    accuracy against the union, which is at most the smallest of these.
+    """
+    return unseen_mean(table, ())
+
+
+def uar(accuracies: Sequence[float], ata: Sequence[float]) -> float:
+    """Unforeseen attack robustness: the accuracies' sum over that of `ata`.
+
+    Args:
+      accuracies: [k] fractions, at k calibrated budgets of an attack.
+      ata: [k] those of networks adversarially trained against each.
+
+    Source: Kang et al., "Testing robustness against unforeseen adversaries", 2019,
+    section 4; theirs is 100 times as large.
+    """
+    return float(np.sum(accuracies) / np.sum(ata))
+
+
+def sweep(table: Table, name: str) -> dict[str, Any]:
+    """`points`, one `accuracy` with "eps" and "attack" a budget, and `uar` or None."""
+    found = table.metadata["sweeps"][name]
+    points = [
+        {
+            "attack": label,
+            "eps": table.metadata["attacks"][label]["eps"],
+            **accuracy(robust(table, [label])),
+        }
+        for label in found["attacks"]
+    ]
+    score = None
+    if found["ata"]:
+        score = uar([point["accuracy"] for point in points], found["ata"])
+    return {"points": points, "uar": score}
+
+
 def unseen_mean(table: Table, seen: Collection[str]) -> float | None:
-    """Mean robust accuracy over the attacks that are not in `seen`.
+    """Mean robust accuracy over the attacks that are not in `seen`; see `whole`.
 
     None where every attack was seen.
     """
@@ -67,7 +115,7 @@ def unseen_mean(table: Table, seen: Collection[str]) -> float | None:
 
 def seen_mean(table: Table, seen: Collection[str]) -> float | None:
     """Mean robust accuracy over the attacks in `seen`; None where there are none."""
-    return unseen_mean(table, set(table.attacks) - set(seen))
+    return unseen_mean(table, set(whole(table)) - set(seen))
 
 
 def unseen_mean_as_printed(table: Table, seen: Collection[str]) -> float | None:
@@ -78,11 +126,11 @@ def unseen_mean_as_printed(table: Table, seen: Collection[str]) -> float | None:
     trained rows, though the text describes `unseen_mean`. For comparison only.
     """
     values = _unseen(table, seen)
-    return float(np.sum(values) / len(table.attacks)) if values else None
+    return float(np.sum(values) / len(whole(table))) if values else None
 
 
 def _unseen(table, seen):
-    labels = [label for label in table.attacks if label not in seen]
+    labels = [label for label in whole(table) if label not in seen]
     return [float(np.mean(robust(table, [label]))) for label in labels]
 
 
@@ -164,8 +212,12 @@ def summarize(table: Table) -> dict[str, Any]:
         "seen_mean": seen_mean(table, seen),
         "unseen_mean": unseen_mean(table, seen),
         "unseen_mean_as_printed": unseen_mean_as_printed(table, seen),
+        "union_mean": union_mean(table),
         "seen": list(seen),
-        "cascade": list(table.metadata.get("cascade", ())),
+        "cascades": table.metadata.get("cascades", {}),
+        "sweeps": {
+            name: sweep(table, name) for name in table.metadata.get("sweeps", {})
+        },
         "broken_by": broken_by(table, table.attacks),
         "curves": {k: curve(table, k) for k in table.metadata.get("curves", {})},
     }

@@ -1,7 +1,9 @@
 """The report of an evaluation: one printed table, JSON for RobustBench, Markdown."""
 
+import csv
 import dataclasses
 import importlib.metadata
+import io
 import json
 import os
 import platform
@@ -13,6 +15,7 @@ import flax
 import jax
 
 from jaxadv.evaluation import checks
+from jaxadv.evaluation.page import page
 
 HEADER = (
     "attack",
@@ -31,7 +34,9 @@ _SUMMARY = (
     "seen_mean",
     "unseen_mean",
     "unseen_mean_as_printed",
-    "cascade",
+    "union_mean",
+    "cascades",
+    "sweeps",
     "broken_by",
     "curves",
 )
@@ -159,10 +164,29 @@ def rows(report: Mapping[str, Any]) -> list[tuple[str, ...]]:
     for name, union in report["unions"].items():
         title = name if name == "union" else f"union {name}"
         cells.append((title, *_share(union), "-", "-", "-", "-"))
-    if report["unseen_mean"] is not None:
-        mean = percent(report["unseen_mean"])
-        n = str(report["examples"])
-        cells.append(("unseen mean", mean, n, "-", "-", "-", "-", "-"))
+    for name in ("unseen_mean", "union_mean"):
+        if report[name] is not None:
+            n = str(report["examples"])
+            title = {"union_mean": "mean of all attacks"}.get(name, "unseen mean")
+            cells.append((title, percent(report[name]), n, "-", "-", "-", "-", "-"))
+    return cells
+
+
+def sweep_rows(report: Mapping[str, Any]) -> list[tuple[str, ...]]:
+    """Accuracies of each sweep at its budgets, and UAR; header first, or nothing."""
+    sweeps = report["sweeps"]
+    if not sweeps:
+        return []
+    most = max(len(found["points"]) for found in sweeps.values())
+    cells = [("accuracy % (at eps)", *(str(i + 1) for i in range(most)), "UAR")]
+    for name, found in sweeps.items():
+        shown = [
+            f"{percent(point['accuracy'])} ({point['eps']:.4g})"
+            for point in found["points"]
+        ]
+        shown += ["-"] * (most - len(shown))
+        score = "-" if found["uar"] is None else f"{100 * found['uar']:.1f}"
+        cells.append((name, *shown, score))
     return cells
 
 
@@ -190,9 +214,9 @@ def verdict(report: Mapping[str, Any]) -> str:
 def text(report: Mapping[str, Any]) -> str:
     """The tables for a terminal."""
     lines = aligned([HEADER, *rows(report)])
-    distances = distance_rows(report)
-    if distances:
-        lines += ["", *aligned(distances)]
+    for more in (sweep_rows(report), distance_rows(report)):
+        if more:
+            lines += ["", *aligned(more)]
     return "\n".join([*lines, *notes(report)])
 
 
@@ -210,10 +234,10 @@ def aligned(table: Sequence[Sequence[str]]) -> list[str]:
 def notes(report: Mapping[str, Any]) -> list[str]:
     """Lines that a reader of the table must know."""
     found = []
-    if report["cascade"]:
+    for labels in report["cascades"].values():
         found.append(
-            f"{', '.join(report['cascade'])}: each attacks what those before have "
-            "left, and its accuracy is what all of them leave"
+            f"{', '.join(labels)}: each attacks what those before have left, and its "
+            "accuracy is what all of them leave"
         )
     for label, attack in report["attacks"].items():
         if attack["resumed"]:
@@ -232,7 +256,7 @@ def notes(report: Mapping[str, Any]) -> list[str]:
 
 def markdown(report: Mapping[str, Any], files: Mapping[str, str]) -> str:
     """The report as a page; `files` names pictures relative to it."""
-    page = [
+    lines = [
         f"# {report['name'] or 'Model'} on {report['dataset']} ({report['split']})",
         "",
         f"**{report['verdict']}**",
@@ -252,6 +276,7 @@ def markdown(report: Mapping[str, Any], files: Mapping[str, str]) -> str:
         "attacked images; seconds include compilation.",
         "",
         *_unions(report),
+        *_sweeps(report),
         *_distances(report),
         "## Which attacks break an image",
         "",
@@ -261,22 +286,30 @@ def markdown(report: Mapping[str, Any], files: Mapping[str, str]) -> str:
         ),
     ]
     if report["checks"]:
-        page += ["", "## Checks", "", *_checks(report["checks"])]
+        lines += ["", "## Checks", "", *_checks(report["checks"])]
     for label, points in report["curves"].items():
-        page += ["", f"## Accuracy by eps, {label}", "", *_points(points)]
+        lines += ["", f"## Accuracy by eps, {label}", "", *_points(points)]
     for name, file in files.items():
         if file.endswith(".png"):
-            page += ["", f"## {name}", "", f"![{name}]({file})"]
-    return "\n".join(page) + "\n"
+            lines += ["", f"## {name}", "", f"![{name}]({file})"]
+    return "\n".join(lines) + "\n"
 
 
 def write(
     report: Mapping[str, Any], files: Mapping[str, str], workdir: str | os.PathLike
 ) -> None:
-    """Writes `report.json` and `report.md`, each whole or not at all."""
-    folder = Path(workdir)
+    """Writes `report.json`, `.md`, `.html` and `.csv`, each whole or not at all."""
+    folder, lines = Path(workdir), markdown(report, files)
     _replace(folder / "report.json", json.dumps(report, indent=2) + "\n")
-    _replace(folder / "report.md", markdown(report, files))
+    _replace(folder / "report.md", lines)
+    _replace(folder / "report.html", page(lines, folder))
+    _replace(folder / "report.csv", _csv(report))
+
+
+def _csv(report):
+    lines = io.StringIO()
+    csv.writer(lines, lineterminator="\n").writerows([HEADER, *rows(report)])
+    return lines.getvalue()
 
 
 def _replace(path, content):
@@ -300,6 +333,22 @@ def _unions(report):
             f"tables print it, would be {value} %."
         )
     return [" ".join(lines), ""]
+
+
+def _sweeps(report):
+    table = sweep_rows(report)
+    if not table:
+        return []
+    head, *cells = table
+    return [
+        "## Accuracy by budget",
+        "",
+        *page_table(head, cells),
+        "",
+        "UAR is the sum of a row's accuracies over that of networks trained against "
+        "the same attack at each budget, times 100.",
+        "",
+    ]
 
 
 def _distances(report):

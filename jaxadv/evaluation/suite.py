@@ -106,15 +106,19 @@ def run(
     timings = {"clean": _timing(watch)}
     bench.open_journal(Path(workdir), f"{source.name}/{suite.split}")
     columns, pictures, unconfirmed = bench.clean_columns(), {}, {}
-    samples, passed_on = {}, None
+    samples, passed_on = {}, {}
     for planned in suite.attacks:
-        before = passed_on if planned.label in suite.cascade else None
+        cascade = suite.cascade(planned.label)
         with Stopwatch() as watch:
             found, images = bench.attack(
-                planned, planned.label, bench.correct, len(bench.correct), before=before
+                planned,
+                planned.label,
+                bench.correct,
+                len(bench.correct),
+                before=passed_on.get(cascade),
             )
-        if planned.label in suite.cascade:
-            passed_on = dict(found), images
+        if cascade is not None:
+            passed_on[cascade] = dict(found), images
         timings[planned.label] = _timing(watch, bench.resumed)
         unconfirmed[planned.label] = int(np.sum(found.pop("unconfirmed")))
         found |= bench.distances(images)
@@ -411,7 +415,8 @@ def _metadata(suite, source, fingerprint):
         "curves": curves,
         "unions": {name: list(labels) for name, labels in suite.unions.items()},
         "seen": list(suite.seen),
-        "cascade": list(suite.cascade),
+        "cascades": {name: list(labels) for name, labels in suite.cascades.items()},
+        "sweeps": {name: dataclasses.asdict(s) for name, s in suite.sweeps.items()},
         "draws": suite.draws,
         "distances": suite.distance_specs,
         "dataset": source.name,

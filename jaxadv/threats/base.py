@@ -95,6 +95,32 @@ def convolve(maps: jax.Array, kernels: jax.Array) -> jax.Array:
     return full[n // 2 : n // 2 + height, n // 2 : n // 2 + width]
 
 
+def gaussian(width: jax.Array | float, radius: int) -> jax.Array:
+    """[2 radius + 1] weights of a blur with standard deviation `width` in pixels."""
+    places = jnp.arange(-radius, radius + 1) / jnp.maximum(width, 1e-6)
+    weights = jnp.exp(-0.5 * places**2)
+    return weights / jnp.sum(weights)
+
+
+def blur(field: jax.Array, weights: jax.Array, border: str) -> jax.Array:
+    """`field` [h, w, c] blurred along both sides by `weights` [odd].
+
+    `border` is what lies beyond: "reflect" for the mirrored field, "constant" for
+    zeros.
+    """
+    radius = len(weights) // 2
+    for axis in (0, 1):
+        pads = [(0, 0)] * field.ndim
+        pads[axis] = (radius, radius)
+        padded = jnp.pad(field, pads, mode=border)
+        side = field.shape[axis]
+        field = jnp.zeros_like(field)
+        for k in range(len(weights)):
+            shifted = jax.lax.slice_in_dim(padded, k, k + side, axis=axis)
+            field += weights[k] * shifted
+    return field
+
+
 def gray(image: jax.Array) -> jax.Array:
     """[h, w, 1]: luma of three channels (ITU-R BT.601), else their mean."""
     if image.shape[-1] != 3:

@@ -10,28 +10,6 @@ from jaxadv import numerics, specs
 from jaxadv.threats import base
 
 
-def gaussian(width: float) -> list[float]:
-    """Weights of a blur with standard deviation `width`, cut off at 4 deviations."""
-    radius = math.ceil(4 * width)
-    weights = [math.exp(-0.5 * (k / width) ** 2) for k in range(-radius, radius + 1)]
-    return [weight / sum(weights) for weight in weights]
-
-
-def blur(field: jax.Array, width: float) -> jax.Array:
-    """`field` [h, w, c] blurred along both sides, mirrored at the border."""
-    weights = gaussian(width)
-    radius = len(weights) // 2
-    for axis in (0, 1):
-        pads = [(0, 0)] * field.ndim
-        pads[axis] = (radius, radius)
-        padded = jnp.pad(field, pads, mode="reflect")
-        side = field.shape[axis]
-        field = jnp.zeros_like(field)
-        for k, weight in enumerate(weights):
-            field += weight * jax.lax.slice_in_dim(padded, k, k + side, axis=axis)
-    return field
-
-
 @struct.dataclass
 class Elastic:
     """A smooth warp: displacements of at most `eps` pixels before a Gaussian blur.
@@ -67,7 +45,9 @@ class Elastic:
 
     def apply(self, params, image):
         height, width = image.shape[:2]
-        flow = blur(params, self.width * max(height, width))
+        deviation = self.width * max(height, width)
+        weights = base.gaussian(deviation, math.ceil(4 * deviation))
+        flow = base.blur(params, weights, "reflect")
         rows, columns = jnp.meshgrid(
             jnp.arange(height), jnp.arange(width), indexing="ij"
         )

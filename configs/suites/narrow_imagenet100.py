@@ -1,0 +1,20 @@
+"""ImageNet-100 under the narrow threat models and two perceptual attacks.
+
+    python eval.py --config=configs/suites/narrow_imagenet100.py --checkpoint=runs/…
+
+Laidlaw, Singla and Feizi, "Perceptual adversarial robustness: defense against unseen threat
+models", 2021, table 3, at the medium bounds of their table 4; see narrow_cifar.py. PPGD and LPA
+are bounded in torchvision's AlexNet.
+"""
+
+from configs.suites.base import calibrated, functional
+from configs.suites.narrow_cifar import narrow
+
+
+def get_config():
+    more = {
+        "jpeg": calibrated("jpeg", 0.125, 200),
+        "stadv": functional("stadv", 0.05, 200),
+        "recolor": functional("recolor", 0.06, 200),
+    }
+    return narrow("narrow_imagenet100", 4 / 255, 1200 / 255, more, 0.5, "alexnet")
