@@ -1,114 +1,196 @@
-"""AutoAttack's components beside torchattacks', on one trained LeNetV2.
+"""AutoAttack beside its authors' package and torchattacks, on one trained LeNetV2.
 
-python -m benchmarks.autoattack RUN [--examples=200] [--queries=5000]
+python -m benchmarks.autoattack RUN [--examples=500] [--peers authors torchattacks]
 
 RUN is the folder of a training run of `lenet_v2` on `mnist5k`. Every component attacks
-all the images that are correct without it: robust accuracy and seconds of each side.
-Ours compiles first on a few images.
+all the images that are right without it: robust accuracy and seconds of each side. Then
+`standard` as a whole, each component on what those before have left. Ours compiles
+first on a few images.
 
-Needs torch and torchattacks (`make bench` installs them).
+Needs `make bench` and `pip install pyautoattack`.
 """
 
 import argparse
+import sys
 import time
 
 import jax
 import numpy as np
 import torch
 import torchattacks
+from pyautoattack import AutoAttack
 
 from benchmarks.peers import LeNetV2, carry_over
 from benchmarks.timing import table
 from jaxadv import checkpoints
-from jaxadv.attacks import Apgd, Square
+from jaxadv.attacks import Apgd, Fab, Square
 from jaxadv.craft import Crafter, craft_batches
 from jaxadv.data import sources
 from jaxadv.objectives import CrossEntropy, LikelyTarget
 from jaxadv.threats import Linf
 
+STEPS, TARGETS, QUERIES = 100, 9, 5000
 
-def components(eps, queries):
-    """name -> (our attack, torchattacks' for a module)."""
+
+def own(eps):
+    """name -> our attack; the names are those of the authors."""
     threat = Linf(eps)
     return {
-        "APGD-CE": (
-            Apgd(threat, CrossEntropy(), steps=100),
-            lambda net: torchattacks.APGD(net, eps=eps, steps=100),
+        "apgd-ce": Apgd(threat, CrossEntropy(), steps=STEPS),
+        "apgd-t": Apgd(threat, LikelyTarget(), steps=STEPS, restarts=TARGETS),
+        "fab-t": Fab(
+            threat, round_steps=STEPS, targets=TARGETS, search=0, early_stop=True
         ),
-        "APGD-T": (
-            Apgd(threat, LikelyTarget(), steps=100, restarts=9),
-            lambda net: torchattacks.APGDT(net, eps=eps, steps=100, n_classes=10),
-        ),
-        "Square": (
-            Square(threat, steps=queries),
-            lambda net: torchattacks.Square(net, eps=eps, n_queries=queries),
-        ),
+        "square": Square(threat, steps=QUERIES),
     }
 
 
-def ours(attack, model, images, labels):
-    """(survivors [n], seconds) of our attack, compiled before."""
-    crafter, key = Crafter(), jax.random.key(0)
-    lanes = 100 // jax.local_device_count()
+class Ours:
+    """Our attacks of one model, each compiled once."""
 
-    def attacked(count):
-        return craft_batches(
-            attack, model, key, images[:count], labels[:count],
-            batch_size=lanes, chunk_steps=10, crafter=crafter,
+    def __init__(self, model, eps):
+        self.model, self.attacks, self.crafter = model, own(eps), Crafter()
+        self.passes = {}
+
+    def prepare(self, images, labels):
+        for name in self.attacks:
+            self(name, images[:1], labels[:1])
+
+    def __call__(self, name, images, labels):
+        """(survivors [n], seconds); notes the passes of the network."""
+        attack, start = self.attacks[name], time.perf_counter()
+        found = craft_batches(
+            attack, self.model, jax.random.key(0), images, labels,
+            batch_size=100 // jax.local_device_count(), chunk_steps=10,
+            crafter=self.crafter,
         )  # fmt: skip
+        seconds = time.perf_counter() - start
+        self.passes[name] = sum(attack.passes) * np.sum(found.steps_used)
+        return ~np.asarray(found.success), seconds
 
-    attacked(1)
-    start = time.perf_counter()
-    found = attacked(len(images))
-    return ~found.success, time.perf_counter() - start
+    def standard(self, images, labels):
+        """(survivors [n], seconds, passes of all images) of the cascade."""
+        left, seconds, passes = np.ones(len(images), bool), 0.0, 0
+        for name in self.attacks:
+            rows = np.flatnonzero(left)
+            if len(rows):
+                left[rows], more = self(name, images[rows], labels[rows])
+                seconds, passes = seconds + more, passes + self.passes[name]
+        return left, seconds, passes
 
 
-def theirs(make, module, images, labels):
-    """(survivors [n], seconds) of torchattacks' attack, judged by the module."""
-    attack = make(module)
-    images = torch.tensor(images.transpose(0, 3, 1, 2).copy())
-    labels = torch.tensor(labels, dtype=torch.long)
-    start = time.perf_counter()
-    found = attack(images, labels)
-    seconds = time.perf_counter() - start
+class Authors:
+    """The package of AutoAttack's authors."""
+
+    def __init__(self, module, eps):
+        self.module, self.eps = module, eps
+
+    def __call__(self, name, images, labels):
+        return self._run(images, labels, version="custom", attacks=[name])
+
+    def standard(self, images, labels):
+        return self._run(images, labels, version="standard")
+
+    def _run(self, images, labels, **fields):
+        attack = AutoAttack(self.module, norm="Linf", eps=self.eps, seed=0, **fields)
+        start = time.perf_counter()
+        found = attack.run_standard_evaluation(images, labels, batch_size=100)
+        seconds = time.perf_counter() - start
+        return judged(self.module, found, labels), seconds
+
+
+class Torchattacks:
+    """Of a network whose components it builds one by one."""
+
+    def __init__(self, module, eps):
+        self.module = module
+        targeted = {"eps": eps, "steps": STEPS, "n_classes": TARGETS + 1}
+        self.attacks = {
+            "apgd-ce": torchattacks.APGD(module, eps=eps, steps=STEPS),
+            "apgd-t": torchattacks.APGDT(module, **targeted),
+            "fab-t": torchattacks.FAB(module, multi_targeted=True, **targeted),
+            "square": torchattacks.Square(module, eps=eps, n_queries=QUERIES),
+            "standard": torchattacks.AutoAttack(module, eps=eps, n_classes=10),
+        }
+
+    def __call__(self, name, images, labels):
+        start = time.perf_counter()
+        found = torch.cat(
+            [
+                self.attacks[name](images[i : i + 100], labels[i : i + 100])
+                for i in range(0, len(images), 100)
+            ]
+        )
+        seconds = time.perf_counter() - start
+        return judged(self.module, found, labels), seconds
+
+    def standard(self, images, labels):
+        return self("standard", images, labels)
+
+
+PEERS = {"authors": Authors, "torchattacks": Torchattacks}
+
+
+def judged(module, images, labels):
     with torch.no_grad():
-        return (module(found).argmax(1) == labels).numpy(), seconds
+        return (module(images).argmax(1) == labels).numpy()
 
 
-def percent(survivors, examples):
-    return [f"{100 * np.sum(x) / examples:.1f}" for x in survivors]
+def load(folder, examples):
+    """(our model, the same in torch, images and labels that it gets right)."""
+    model, config, _ = checkpoints.load_classifier(folder, "best")
+    mean, std = float(config.normalize.mean[0]), float(config.normalize.std[0])
+    module = carry_over(model.variables, LeNetV2(mean, std))
+    source = sources.load(config.data.name, "test", config.data.data_dir)
+    rows = source.get(np.arange(examples))
+    images = np.asarray(rows["image"], np.float32) / 255
+    labels = np.asarray(rows["label"], np.int32)
+    right = np.asarray(jax.jit(jax.vmap(model))(images)).argmax(1) == labels
+    return model, module, images[right], labels[right]
 
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("run", help="folder of the run that is attacked")
     parser.add_argument("--eps", type=float, default=0.15)
-    parser.add_argument("--examples", type=int, default=200)
-    parser.add_argument("--queries", type=int, default=5000, help="of Square")
+    parser.add_argument("--examples", type=int, default=500)
+    parser.add_argument("--peers", nargs="+", choices=PEERS, default=["authors"])
+    parser.add_argument(
+        "--only", nargs="+", help="components; default: all, then whole"
+    )
     args = parser.parse_args()
     torch.set_flush_denormal(True)
     jax.config.update("jax_num_cpu_devices", torch.get_num_threads())
-    model, config, _ = checkpoints.load_classifier(args.run, "best")
-    mean, std = float(config.normalize.mean[0]), float(config.normalize.std[0])
-    module = carry_over(model.variables, LeNetV2(mean, std))
-    source = sources.load(config.data.name, "test", config.data.data_dir)
-    rows = source.get(np.arange(args.examples))
-    images = np.asarray(rows["image"], np.float32) / 255
-    labels = np.asarray(rows["label"], np.int32)
-    logits = np.asarray(jax.jit(jax.vmap(model))(images))
-    correct = logits.argmax(1) == labels
-    images, labels = images[correct], labels[correct]
-    everyone = [np.ones(len(images), bool)] * 2
+    model, module, images, labels = load(args.run, args.examples)
+    pixels = torch.tensor(images.transpose(0, 3, 1, 2).copy())
+    classes = torch.tensor(labels, dtype=torch.long)
+    ours = Ours(model, args.eps)
+    ours.prepare(images, labels)
+    peers = {name: PEERS[name](module, args.eps) for name in args.peers}
     lines = []
-    for name, (attack, make) in components(args.eps, args.queries).items():
-        left, seconds = ours(attack, model, images, labels)
-        peer_left, peer_seconds = theirs(make, module, images, labels)
-        everyone = [everyone[0] & left, everyone[1] & peer_left]
-        times = f"{seconds:.1f}", f"{peer_seconds:.1f}", f"{peer_seconds / seconds:.2f}"
-        lines.append([name, *percent([left, peer_left], args.examples), *times])
-    lines.append(["union", *percent(everyone, args.examples), "", "", ""])
-    print(f"robust accuracy in %, {args.examples} images, linf eps {args.eps}")
-    table(["component", "ours", "peer's", "seconds", "peer's", "ratio"], lines)
+
+    def note(name, left, seconds, passes, found):
+        cells = [f"{100 * np.sum(left) / args.examples:.1f}", f"{seconds:.1f}"]
+        cells.append(f"{passes / len(images):.0f}")
+        for other, spent in found:
+            cells.append(f"{100 * np.sum(other) / args.examples:.1f}")
+            cells.append(f"{spent:.1f} ({spent / seconds:.2f} x)")
+        lines.append([name, *cells])
+        print(" ".join(lines[-1]), file=sys.stderr, flush=True)
+
+    for name in args.only or ours.attacks:
+        left, seconds = ours(name, images, labels)
+        found = [peer(name, pixels, classes) for peer in peers.values()]
+        note(name, left, seconds, ours.passes[name], found)
+    if not args.only:
+        left, seconds, passes = ours.standard(images, labels)
+        found = [peer.standard(pixels, classes) for peer in peers.values()]
+        note("standard", left, seconds, passes, found)
+    head = ["component", "ours, %", "seconds", "passes/image"]
+    for name in peers:
+        head += [f"{name}, %", "seconds"]
+    print(f"robust accuracy, {args.examples} images, linf eps {args.eps}")
+    table(head, lines)
 
 
 if __name__ == "__main__":
