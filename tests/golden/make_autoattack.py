@@ -18,7 +18,7 @@ from torch import nn
 from torch.nn import functional
 
 NAMES = ("apgd-ce", "apgd-dlr", "apgd-t", "fab", "fab-t", "square")
-BUDGETS = {"Linf": 0.1, "L2": 0.7, "L1": 5.0}
+BUDGETS = {"Linf": 0.1, "L2": 0.7, "L1": 1.5}
 IMAGES, HIDDEN, STEPS = 250, 32, 3000
 
 
@@ -68,12 +68,15 @@ def main():
         out[f"b{i}"] = net[i].bias.detach().numpy()
     for norm, eps in BUDGETS.items():
         for name in NAMES:
-            if norm == "L1" and name == "square":
-                continue
+            if norm != "Linf" and name == "square":
+                continue  # not in ours for l1; theirs fails on 14 x 14 pixels for l2
             attack = AutoAttack(
                 model, norm=norm, eps=eps, version="custom", attacks=[name], seed=0
             )
-            found = attack.run_standard_evaluation(x[right], y[right], batch_size=250)
+            attack.apgd.n_restarts = attack.fab.n_restarts = 1  # as in `standard`
+            found, _ = attack.run_standard_evaluation(
+                x[right], y[right], batch_size=250
+            )
             left = np.zeros(IMAGES, bool)
             with torch.no_grad():
                 left[right] = (model(found).argmax(1) == y[right]).numpy()
