@@ -18,10 +18,3 @@ def loops(monkeypatch):
     from jaxadv import numerics
 
     monkeypatch.setattr(numerics, "UNROLL_ON_CPU", False)
-
-
-@pytest.fixture(autouse=True, scope="module")
-def programs():
-    """Compiled programs of one file are not kept for the others: they fill memory."""
-    yield
-    jax.clear_caches()

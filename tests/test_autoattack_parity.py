@@ -63,7 +63,7 @@ def left(attack):
     return survives
 
 
-NAMES = sorted(name for name in GOLDEN.files if "/" in name)
+NAMES = sorted(name for name in GOLDEN.files if name.startswith(("linf/", "l2/")))
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -131,7 +131,7 @@ def test_report_has_mean_and_median_of_the_broken_images(tmp_path, monkeypatch):
             cells.append(f"{part['mean']:.4g} / {part['median']:.4g}")
         assert "| " + " | ".join(cells) + " |" in page
         assert any(
-            row.split() == " ".join(cells).split() for row in lines[0].split("\n")
+            row.split() == " ".join(cells).split() for row in lines[1].split("\n")
         )
     for name in ("distances.png", "overlap.png"):
         assert (tmp_path / name).is_file() and f"]({name})" in page

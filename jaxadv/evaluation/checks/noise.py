@@ -29,8 +29,12 @@ def noise(
         if not len(images):
             continue
         broken = np.zeros(len(images), bool)
+        # Filled up to whole blocks, so that one program serves any number of images.
+        missing = -len(images) % probe.block
+        filled = np.concatenate([images, np.repeat(images[:1], missing, 0)])
         for draw in range(draws):
-            logits = probe.logits(_drawn(threat, draw, images))
+            points = np.asarray(_drawn(threat, draw, filled))[: len(images)]
+            logits = probe.logits(points)
             broken |= ~correct(logits, labels)
         bad |= bool(np.any(broken))
         told.append(
