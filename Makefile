@@ -27,7 +27,7 @@ lint: $(VENV)/installed
 
 $(VENV)/bench: $(VENV)/installed
 	$(BIN)/pip install --quiet torch==2.13.0
-	$(BIN)/pip install --quiet --no-deps torchattacks==3.5.1
+	$(BIN)/pip install --quiet --no-deps torchattacks==3.5.1 pyautoattack==0.2.0
 	touch $@
 
 bench: $(VENV)/bench

@@ -7,7 +7,7 @@ all the images that are right without it: robust accuracy and seconds of each si
 `standard` as a whole, each component on what those before have left. Ours compiles
 first on a few images.
 
-Needs `make bench` and `pip install pyautoattack`.
+Needs torch, torchattacks and pyautoattack (`make bench` installs them).
 """
 
 import argparse

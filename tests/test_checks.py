@@ -238,6 +238,16 @@ def test_r12_one_step_that_beats_many():
     assert found.verdict == "ok" and "pgd 10, fgsm 0" in found.evidence
 
 
+def test_r12_counts_in_a_cascade_what_those_before_have_left():
+    """`b` takes over all that `a` has broken; by itself it adds ten."""
+    attacks = (planned("a"), planned("b"), planned("c"))
+    found = table(a=10, b=25, c=range(20, 30))
+    assert "a 0, b 10, c 5" in results.who_broke_what(found, attacks).evidence
+    cascades = {"cascades": {"x": ["a", "b"]}}
+    found = dataclasses.replace(found, metadata={**found.metadata, **cascades})
+    assert "a 10, b 10, c 5" in results.who_broke_what(found, attacks).evidence
+
+
 def test_r15_few_images_make_a_wide_interval():
     few, many = results.intervals(table(50)), results.intervals(table(500))
     assert (few.verdict, many.verdict) == ("warn", "ok")

@@ -8,7 +8,8 @@ Croce and Hein, "Reliable evaluation of adversarial robustness with an ensemble 
 parameter-free attacks", 2020. Versions: `standard`; `plus`, with five restarts and untargeted
 parts; `rand`, for networks with randomness, whose losses are means over 20 draws; or the names of
 components with + between them: `apgd_ce+square`. Norms: `linf` (default), `l2`, and `l1`, which
-has no Square here and whose Auto-PGD is still weaker than the authors'. The eps is that of the checkpoint's training; `--config.eps=0.15` sets it.
+has no Square here and whose Auto-PGD is still weaker than the authors'. The eps is that of the
+checkpoint's training; `--config.eps=0.15` sets it.
 """
 
 from configs.suites.base import ball, suite

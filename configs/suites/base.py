@@ -3,42 +3,22 @@
 from ml_collections import ConfigDict
 from ml_collections.config_dict import placeholder
 
+from jaxadv.evaluation.config import DEFAULTS
+
 
 def suite(name, attacks, **fields) -> ConfigDict:
     """A suite config with every field there is, so that flags can set each of them.
 
     Fields that are None in `fields` are placeholders of their type.
     """
-    config = ConfigDict()
-    config.name = name
+    config = ConfigDict(DEFAULTS)
+    config.name, config.attacks, config.examples = name, attacks, 1000
     config.data = {"name": placeholder(str), "data_dir": placeholder(str)}
-    config.split = "test"
-    config.examples = 1000
-    config.seed = 0
-    config.batch_size = 128
-    config.chunk_steps = 5
-    config.draws = 1
     config.eps = placeholder(float)
-    config.attacks = attacks
     config.unions = {"union": placeholder(tuple)}
-    config.cascades = {}
-    config.sweeps = {}
     config.seen = placeholder(tuple)
     config.curve = {}
-    config.distances = {}
     config.overlap = placeholder(tuple)
-    config.pictures = 6
-    config.checks = "cheap"
-    config.black_box = {"name": "square", "steps": 500}
-    config.about = {
-        "link": "",
-        "name": "",
-        "authors": "",
-        "additional_data": False,
-        "venue": "",
-        "reported": "",
-        "footnote": "",
-    }
     for field, value in fields.items():
         config[field] = value
     return config

@@ -75,7 +75,15 @@ DEFAULTS = {
     "pictures": 6,
     "checks": "cheap",
     "black_box": {"name": "square", "steps": 500},
-    "about": {},
+    "about": {
+        "link": "",
+        "name": "",
+        "authors": "",
+        "additional_data": False,
+        "venue": "",
+        "reported": "",
+        "footnote": "",
+    },
 }
 _CURVE = {
     "attack": None,
@@ -83,15 +91,6 @@ _CURVE = {
     "points": 10,
     "up_to": 2.0,
     "examples": None,
-}
-_ABOUT = {
-    "link": "",
-    "name": "",
-    "authors": "",
-    "additional_data": False,
-    "venue": "",
-    "reported": "",
-    "footnote": "",
 }
 
 
@@ -221,6 +220,7 @@ def resolve(config: Any, training: Mapping[str, Any] | None = None) -> Suite:
     curve = {**_CURVE, **(full["curve"] or {})}
     curve_label, points = _curve(curve, full["curve"], eps)
     distances = _distance_specs(full["distances"] or {})
+    about = DEFAULTS["about"]
     return Suite(
         name=full["name"],
         attacks=attacks,
@@ -247,7 +247,7 @@ def resolve(config: Any, training: Mapping[str, Any] | None = None) -> Suite:
         pictures=full["pictures"],
         checks=_level(full["checks"]),
         black_box=_black_box(full["black_box"]),
-        about={**_ABOUT, **_known(full["about"] or {}, _ABOUT, "config.about")},
+        about={**about, **_known(full["about"] or {}, about, "config.about")},
     )
 
 

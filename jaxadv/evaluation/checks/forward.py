@@ -123,7 +123,7 @@ def verification(probe: Probe, samples: Mapping[str, Any]) -> Finding:
     scale = np.max(np.abs(logits), axis=1)
     near = np.abs(margin(logits, labels)) <= 1e-4 * np.maximum(scale, 1e-6)
     changed = int(np.sum((broken != success) & ~near))
-    kept = ~correct(probe.logits(np.round(images * 255) / np.float32(255)), labels)
+    kept = ~correct(probe.logits(eight_bit(images)), labels)
     lost = int(np.sum(success & ~kept))
     evidence = (
         f"{len(images)} images again, {probe.block} at a time: {changed} changed sides"
@@ -143,6 +143,11 @@ def verification(probe: Probe, samples: Mapping[str, Any]) -> Finding:
             "R7", name, "warn", evidence, "keep adversarial images in float32"
         )
     return Finding("R7", name, "ok", evidence)
+
+
+def eight_bit(images: np.ndarray) -> np.ndarray:
+    """Images in [0, 1] as they come back from 8-bit files, float32."""
+    return np.round(images * 255).astype(np.uint8) / np.float32(255)
 
 
 def _distance(a, b):

@@ -78,20 +78,21 @@ def black_box(
 def who_broke_what(table: Table, attacks: Sequence[Any]) -> Finding:
     """R12: what each attack alone breaks; a single step must not beat many.
 
+    In a cascade an attack counts what those before have left, whatever the later
+    ones, which take it over, add.
+
     Args:
       table, attacks: as for `black_box`.
     """
     name = "who broke what"
-    alone = {
-        p.label: int(
-            np.sum(
-                metrics.broken(table, p.label)
-                & metrics.robust(table, [q.label for q in attacks if q is not p])
-            )
-        )
-        for p in attacks
-    }
-    parts = [f"{label} {count}" for label, count in alone.items()]
+    parts = []
+    for planned in attacks:
+        others = {p.label for p in attacks} - {planned.label}
+        for labels in table.metadata.get("cascades", {}).values():
+            if planned.label in labels:
+                others -= set(labels[labels.index(planned.label) :])
+        alone = metrics.broken(table, planned.label) & metrics.robust(table, others)
+        parts.append(f"{planned.label} {int(np.sum(alone))}")
     evidence = f"broken by one attack alone: {', '.join(parts)}"
     for group in by_threat(attacks):
         single = [p.label for p in group if p.attack.steps == 1]
