@@ -17,7 +17,8 @@ SHARED = {
     "data/formats": ["contents"],
     "defenses": ["base"],
     "evaluation": (
-        "table metrics config inputs judge meters checks page suite report plots charts"
+        "cells table metrics planned config inputs judge meters pictures checks page "
+        "suite report plots charts"
     ).split(),
     "evaluation/checks": "base graph results normalization gradients".split(),
     "models": ["layers", "resnet", "alexnet"],

@@ -5,7 +5,7 @@ import pytest
 from PIL import Image
 
 from jaxadv.evaluation import plots
-from jaxadv.evaluation.suite import Pictures
+from jaxadv.evaluation.pictures import Pictures
 
 POINTS = [
     {"eps": e, "accuracy": a, "low": a - 0.05, "high": a + 0.05, "n": 100}

@@ -16,6 +16,7 @@ from jaxadv.evaluation import (
     suite,
     table,
 )
+from jaxadv.evaluation.planned import threat_name
 
 
 def evaluate(
@@ -73,8 +74,8 @@ def _draw(outcome, plan, summary, workdir, class_names):
     files = {}
     for label, points in summary["curves"].items():
         planned = plan.curve[-1]
-        threat = planned.spec["threat"]["name"]
-        own = [p.eps for p in plan.attacks if _threat(p) == threat]
+        threat = threat_name(planned.spec)
+        own = [p.eps for p in plan.attacks if threat_name(p.spec) == threat]
         file = f"curve_{label}.png"
         plots.curve(
             points,
@@ -91,7 +92,7 @@ def _draw(outcome, plan, summary, workdir, class_names):
         pictures = outcome.pictures[planned.label]
         if len(pictures.ids):
             file = f"pictures_{planned.label}.png"
-            budget = f"{_threat(planned)} eps {planned.eps:.4g}"
+            budget = f"{threat_name(planned.spec)} eps {planned.eps:.4g}"
             plots.grid(
                 pictures,
                 workdir / file,
@@ -122,11 +123,6 @@ def _compare(found, plan, workdir):
         charts.overlap(counts, plan.overlap, workdir / "overlap.png", title=title)
         files["sets of broken images"] = "overlap.png"
     return files
-
-
-def _threat(planned):
-    threat = planned.spec["threat"]
-    return threat if isinstance(threat, str) else threat["name"]
 
 
 def _title(planned):

@@ -16,7 +16,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from jaxadv.evaluation import charts, report
+from jaxadv.evaluation import charts
+from jaxadv.evaluation.cells import aligned, page_table, percent
 from jaxadv.specs import UsageError
 
 _KEYS = ("dataset", "split", "suite", "examples", "clean", "attacks", "unions", "seen")
@@ -142,8 +143,8 @@ def _csv(rows, labels):
         cells = [row[key] for key in ("name", "suite", "dataset", "split", "n")]
         for found in _accuracies(row, labels).values():
             keys = ("accuracy", "low", "high")
-            cells += [report.percent(found[k]) if found else "" for k in keys]
-        cells += ["" if m is None else report.percent(m) for m in _means(row).values()]
+            cells += [percent(found[k]) if found else "" for k in keys]
+        cells += ["" if m is None else percent(m) for m in _means(row).values()]
         writer.writerow(cells)
     return text.getvalue()
 
@@ -153,13 +154,12 @@ def _cells(rows: Sequence[Mapping[str, Any]], labels: Sequence[str]):
     cells: list[tuple[str, ...]] = [("run", "data", "n", *columns)]
     for row in rows:
         accuracies = [
-            f"{report.percent(a['accuracy'])} "
-            f"({report.percent(a['low'])} - {report.percent(a['high'])})"
+            f"{percent(a['accuracy'])} ({percent(a['low'])} - {percent(a['high'])})"
             if a
             else "-"
             for a in _accuracies(row, labels).values()
         ]
-        means = ["-" if m is None else report.percent(m) for m in _means(row).values()]
+        means = ["-" if m is None else percent(m) for m in _means(row).values()]
         data = f"{row['dataset']} {row['split']}"
         cells.append((row["name"], data, str(row["n"]), *accuracies, *means))
     return cells
@@ -171,7 +171,7 @@ def _page(rows, labels, panels):
     lines = [
         "# Runs compared",
         "",
-        *report.page_table(head, cells),
+        *page_table(head, cells),
         "",
         "Accuracies in percent with their Wilson 95 % intervals. Means are over the "
         "attacks that training has seen, or has not. Unions are comparable only where "
@@ -198,7 +198,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"error: {error}", file=sys.stderr)
         return 2
     labels = list(dict.fromkeys(label for row in rows for label in row["attacks"]))
-    print("\n".join(report.aligned(_cells(rows, labels))))
+    print("\n".join(aligned(_cells(rows, labels))))
     for file in ("compare.md", "compare.csv", "compare.png"):
         print(f"{Path(flags.output) / file}")
     return 0

@@ -42,8 +42,6 @@ The fields of a suite config, all optional but `attacks`:
 
 import dataclasses
 import difflib
-import re
-import zlib
 from collections.abc import Mapping
 from typing import Any
 
@@ -51,6 +49,15 @@ import numpy as np
 
 from jaxadv import specs
 from jaxadv.attacks import ATTACKS
+from jaxadv.evaluation.planned import (
+    Eps,
+    Planned,
+    as_spec,
+    check_label,
+    plan,
+    threat_name,
+    training_attacks,
+)
 from jaxadv.perceptual import DISTANCES
 from jaxadv.specs import UsageError
 
@@ -92,31 +99,6 @@ _CURVE = {
     "up_to": 2.0,
     "examples": None,
 }
-
-
-@dataclasses.dataclass(frozen=True)
-class Planned:
-    """One attack of a suite.
-
-    Attributes:
-      label: its name in tables and files.
-      spec: the complete plain config it was built from.
-      attack: the attack itself.
-    """
-
-    label: str
-    spec: dict[str, Any]
-    attack: Any
-
-    @property
-    def number(self) -> int:
-        """A stable number of the label, for random keys."""
-        return zlib.crc32(self.label.encode())
-
-    @property
-    def eps(self) -> float:
-        """The budget, in the threat's unit."""
-        return float(self.attack.threat.eps)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -204,9 +186,9 @@ def resolve(config: Any, training: Mapping[str, Any] | None = None) -> Suite:
     if not full.get("attacks"):
         raise UsageError("config.attacks is empty; give at least one: label -> spec")
     _check_numbers(full)
-    eps = _Eps(full["eps"], _training_attacks(training))
+    eps = Eps(full["eps"], training_attacks(training))
     attacks = tuple(
-        _plan(label, spec, eps, f"config.attacks.{label}")
+        plan(label, spec, eps, f"config.attacks.{label}")
         for label, spec in full["attacks"].items()
     )
     labels = [planned.label for planned in attacks]
@@ -261,70 +243,13 @@ def plain(config: Any) -> dict[str, Any]:
     }
 
 
-@dataclasses.dataclass(frozen=True)
-class _Eps:
-    """Where an eps of None comes from."""
-
-    given: float | None
-    training: list[dict[str, Any]]
-
-    def fill(self, spec, where):
-        """`spec` with every eps that is None filled in."""
-        if isinstance(spec, (list, tuple)):
-            return [self.fill(v, f"{where}[{i}]") for i, v in enumerate(spec)]
-        if not isinstance(spec, dict):
-            return spec
-        full = {k: self.fill(v, f"{where}.{k}") for k, v in spec.items()}
-        if "eps" in full and full["eps"] is None:
-            full["eps"] = self._of(full.get("name"), where)
-        return full
-
-    def _of(self, threat, where):
-        if self.given is not None:
-            return float(self.given)
-        for attack in self.training:
-            trained = attack.get("threat") or {}
-            if trained.get("name") == threat and trained.get("eps") is not None:
-                return float(trained["eps"])
-        raise UsageError(
-            f"{where}.eps is None and the checkpoint was not trained with a "
-            f"{threat!r} threat; give --config.eps=<budget>"
-        )
-
-
-def _training_attacks(training):
-    several = training.get("attacks") or {}
-    return [a for a in (training.get("attack"), *several.values()) if a]
-
-
-def _check_label(label, where):
-    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_.+=-]*", label):
-        raise UsageError(f"{where}: label {label!r}; allowed: letters, digits, _.+=-")
-
-
-def _as_spec(spec, kind, where):
-    """`spec` as a dictionary; a name alone is one too."""
-    if isinstance(spec, str):
-        spec = {"name": spec}
-    if not isinstance(spec, dict):
-        raise UsageError(f"{where} is {spec!r}; it must be {kind} spec")
-    return spec
-
-
 def _distance_specs(given):
     for name in given:
-        _check_label(name, "config.distances")
+        check_label(name, "config.distances")
     return {
-        name: _as_spec(spec, "a distance", f"config.distances.{name}")
+        name: as_spec(spec, "a distance", f"config.distances.{name}")
         for name, spec in given.items()
     }
-
-
-def _plan(label, spec, eps, where):
-    _check_label(label, "config.attacks")
-    spec = _as_spec(spec, "an attack", where)
-    spec = eps.fill(spec, where)
-    return Planned(label, spec, specs.build(spec, ATTACKS, where))
 
 
 def _curve(curve, given, eps):
@@ -335,7 +260,7 @@ def _curve(curve, given, eps):
     values = curve["eps"]
     if values is None:
         _check_range(curve)
-        base = _plan("curve", spec, eps, "config.curve.attack").eps
+        base = plan("curve", spec, eps, "config.curve.attack").eps
         steps = np.arange(1, curve["points"] + 1) / curve["points"]
         # Rounded, so that 0.15 does not become 0.15000000000000002.
         values = [float(f"{v:.6g}") for v in steps * curve["up_to"] * base]
@@ -347,7 +272,7 @@ def _curve(curve, given, eps):
     threat = spec.get("threat")
     threat = {"name": threat} if isinstance(threat, str) else dict(threat or {})
     points = tuple(
-        _plan("curve", {**spec, "threat": {**threat, "eps": v}}, eps, "config.curve")
+        plan("curve", {**spec, "threat": {**threat, "eps": v}}, eps, "config.curve")
         for v in values
     )
     label = f"{spec.get('name')}_{threat.get('name')}"
@@ -421,13 +346,8 @@ def _checked(given, labels, where):
 def _seen(seen, attacks, training):
     if seen is not None:
         return _checked(seen, [planned.label for planned in attacks], "config.seen")
-    threats = {_threat_name(attack) for attack in _training_attacks(training)} - {None}
-    return tuple(p.label for p in attacks if _threat_name(p.spec) in threats)
-
-
-def _threat_name(spec):
-    threat = spec.get("threat")
-    return threat if isinstance(threat, str) else (threat or {}).get("name")
+    threats = {threat_name(attack) for attack in training_attacks(training)} - {""}
+    return tuple(p.label for p in attacks if threat_name(p.spec) in threats)
 
 
 def _level(given):
@@ -437,7 +357,7 @@ def _level(given):
 
 
 def _black_box(given):
-    spec = _as_spec(given, "an attack", "config.black_box")
+    spec = as_spec(given, "an attack", "config.black_box")
     ball = {"threat": {"name": "linf", "eps": 0.1}}
     specs.build({**spec, **ball}, ATTACKS, "config.black_box")
     return spec

@@ -31,7 +31,8 @@ from tqdm import tqdm
 
 from jaxadv import checkpoints
 from jaxadv.data import sources
-from jaxadv.evaluation import inputs, report
+from jaxadv.evaluation import inputs
+from jaxadv.evaluation.cells import aligned, page_table, percent
 from jaxadv.evaluation.judge import Judge
 from jaxadv.specs import UsageError
 
@@ -173,15 +174,15 @@ def table(content: Mapping[str, Any]) -> list[tuple[str, ...]]:
     scores = [k for k in ("ce", "relative_ce") if k in content["means"]["all"]]
     titles = {"ce": "CE", "relative_ce": "relative CE"}
     cells = [(*head, *(titles[k] for k in scores))]
-    clean = report.percent(content["clean"])
+    clean = percent(content["clean"])
     cells.append(("clean", *["-"] * SEVERITIES, clean, *["-"] * len(scores)))
     for name, row in content["corruptions"].items():
         numbers = [*row["errors"], row["mean"], *(row[k] for k in scores)]
-        cells.append((name, *map(report.percent, numbers)))
+        cells.append((name, *map(percent, numbers)))
     for group, row in content["means"].items():
         numbers = [row["mean"], *(row[k] for k in scores)]
         title = f"mean, {group}"
-        cells.append((title, *["-"] * SEVERITIES, *map(report.percent, numbers)))
+        cells.append((title, *["-"] * SEVERITIES, *map(percent, numbers)))
     return cells
 
 
@@ -195,7 +196,7 @@ def write(content: Mapping[str, Any], name: str, folder: str | Path) -> None:
     page = [
         f"# {name} under common corruptions",
         "",
-        *report.page_table(cells[0], cells[1:]),
+        *page_table(cells[0], cells[1:]),
         "",
         "Errors in percent at each severity. CE is the sum of a row's errors over that "
         "of the reference network, relative CE the same of errors less the clean one; "
@@ -234,7 +235,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except (UsageError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
-    print("\n".join(report.aligned(table(content))))
+    print("\n".join(aligned(table(content))))
     print(Path(flags.output) / "corruptions.md")
     return 0
 

@@ -91,7 +91,7 @@ def grid(
     """Draws originals, adversarial images and their magnified differences.
 
     Args:
-      pictures: a `suite.Pictures` of k >= 1 images [k, h, w, c].
+      pictures: a `pictures.Pictures` of k >= 1 images [k, h, w, c].
       path: the PNG to write.
       attack: named in the title.
       budget: the budget in words, for the title.

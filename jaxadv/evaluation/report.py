@@ -7,7 +7,7 @@ import io
 import json
 import os
 import platform
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,7 @@ import flax
 import jax
 
 from jaxadv.evaluation import checks
+from jaxadv.evaluation.cells import aligned, markdown_row, page_table, percent
 from jaxadv.evaluation.page import page
 
 HEADER = (
@@ -140,11 +141,6 @@ def environment(version: str) -> dict[str, Any]:
     }
 
 
-def percent(fraction: float) -> str:
-    """A fraction as percent with two decimals, without the sign."""
-    return f"{100 * fraction:.2f}"
-
-
 def rows(report: Mapping[str, Any]) -> list[tuple[str, ...]]:
     """The table's cells, in the order of `HEADER`: clean first, means last."""
     clean = report["clean"]
@@ -218,17 +214,6 @@ def text(report: Mapping[str, Any]) -> str:
         if more:
             lines += ["", *aligned(more)]
     return "\n".join([*lines, *notes(report)])
-
-
-def aligned(table: Sequence[Sequence[str]]) -> list[str]:
-    """Lines of a table of cells, the first column to the left."""
-    widths = [max(map(len, column)) for column in zip(*table, strict=True)]
-    lines = []
-    for first, *others in table:
-        cells = [first.ljust(widths[0])]
-        cells += [c.rjust(w) for c, w in zip(others, widths[1:], strict=True)]
-        lines.append("  ".join(cells).rstrip())
-    return lines
 
 
 def notes(report: Mapping[str, Any]) -> list[str]:
@@ -370,7 +355,7 @@ def _distances(report):
 def _checks(findings):
     fields = ("id", "name", "verdict", "evidence")
     cells = [tuple(finding[field] for field in fields) for finding in findings]
-    return [_line(fields), _line(["---"] * len(fields)), *map(_line, cells)]
+    return list(map(markdown_row, [fields, ["---"] * len(fields), *cells]))
 
 
 def _middle(found):
@@ -388,18 +373,6 @@ def _points(points):
 def _share(found):
     interval = f"{percent(found['low'])} - {percent(found['high'])}"
     return percent(found["accuracy"]), str(found["n"]), interval
-
-
-def page_table(
-    head: Sequence[str], cells: Sequence[Sequence[str]], first: str = "---"
-) -> list[str]:
-    """Lines of a Markdown table, all columns but the first to the right."""
-    rule = [first] + ["---:"] * (len(head) - 1)
-    return [_line(head), _line(rule), *map(_line, cells)]
-
-
-def _line(cells: Sequence[str]) -> str:
-    return "| " + " | ".join(cells) + " |"
 
 
 def _timing(timing):

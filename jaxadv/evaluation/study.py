@@ -34,7 +34,8 @@ import scipy.stats
 from PIL import Image, UnidentifiedImageError
 
 from jaxadv import specs
-from jaxadv.evaluation import charts, judge, metrics, report
+from jaxadv.evaluation import charts, judge, metrics
+from jaxadv.evaluation.cells import aligned, page_table, percent
 from jaxadv.perceptual import DISTANCES, NETWORKS
 from jaxadv.specs import UsageError
 
@@ -315,8 +316,8 @@ def _tables(content):
 
 
 def _cells(share):
-    interval = f"{report.percent(share['low'])} - {report.percent(share['high'])}"
-    return str(share["answers"]), report.percent(share["perceptibility"]), interval
+    interval = f"{percent(share['low'])} - {percent(share['high'])}"
+    return str(share["answers"]), percent(share["perceptibility"]), interval
 
 
 def _page(content):
@@ -325,12 +326,12 @@ def _page(content):
     lines = [
         "# Perceptual study",
         "",
-        *report.page_table(head, rows),
+        *page_table(head, rows),
         "",
         'Perceptibility is the share of the answers that say "different". Intervals '
         "are Wilson 95 %, as if the answers were independent.",
         "",
-        *report.page_table(below, correlations),
+        *page_table(below, correlations),
         "",
         f"Correlations are over the {count} rows of attacks, of their mean distance "
         "and their perceptibility.",
@@ -377,7 +378,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"error: {error}", file=sys.stderr)
         return 2
     for table in _tables(content):
-        print("\n".join([*report.aligned(table), ""]))
+        print("\n".join([*aligned(table), ""]))
     for file in ("study.md", "study.json", "perceptibility.png", "correlation.png"):
         print(Path(flags.output) / file)
     return 0

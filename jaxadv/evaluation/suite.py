@@ -17,9 +17,11 @@ import numpy as np
 from jaxadv import parallel
 from jaxadv.craft import Adversarial, Crafter, craft_batches, whole_chunk
 from jaxadv.evaluation import checks, inputs
-from jaxadv.evaluation.config import Planned, Suite
+from jaxadv.evaluation.config import Suite
 from jaxadv.evaluation.judge import Judge
 from jaxadv.evaluation.meters import Progress, Stopwatch
+from jaxadv.evaluation.pictures import Pictures, choose
+from jaxadv.evaluation.planned import Planned
 from jaxadv.evaluation.table import Table
 from jaxadv.journal import Journal
 
@@ -41,19 +43,6 @@ class Timing:
     compile_seconds: float
     programs: int
     resumed: int = 0
-
-
-@dataclasses.dataclass(frozen=True)
-class Pictures:
-    """A few attacked images for the report: arrays [k, …]."""
-
-    ids: np.ndarray
-    labels: np.ndarray
-    images: np.ndarray
-    adversarials: np.ndarray
-    predictions: np.ndarray
-    success: np.ndarray
-    sizes: np.ndarray
 
 
 @dataclasses.dataclass(frozen=True)
@@ -105,7 +94,7 @@ def run(
         bench.judge_clean()
     timings = {"clean": _timing(watch)}
     bench.open_journal(Path(workdir), f"{source.name}/{suite.split}")
-    columns, pictures, unconfirmed = bench.clean_columns(), {}, {}
+    columns, unconfirmed = bench.clean_columns(), {}
     samples, passed_on = {}, {}
     for planned in suite.attacks:
         cascade = suite.cascade(planned.label)
@@ -123,9 +112,7 @@ def run(
         unconfirmed[planned.label] = int(np.sum(found.pop("unconfirmed")))
         found |= bench.distances(images)
         columns |= {f"attack/{planned.label}/{k}": v for k, v in found.items()}
-        pictures[planned.label] = bench.pictures(found, images, suite.pictures)
-        count = checks.SAMPLES[suite.checks]
-        samples[planned.label] = bench.pictures(found, images, count)
+        samples[planned.label] = bench.pictures(found, images)
     if suite.curve:
         with Stopwatch() as watch:
             some = suite.choose(len(source), suite.curve_examples or len(ids))
@@ -136,6 +123,7 @@ def run(
         names = getattr(source, "class_names", None)
         findings = bench.check(table, samples, classes, names)
     timings["checks"] = _timing(watch, bench.resumed)
+    pictures = {k: v.first(suite.pictures) for k, v in samples.items()}
     return Outcome(table, timings, pictures, classes, unconfirmed, findings)
 
 
@@ -290,6 +278,7 @@ class _Bench:
             again += self.resumed
             return found["success"]
 
+        most = checks.SAMPLES[self.suite.checks]
         subject = checks.Subject(
             model=self.model,
             images=self.data["image"],
@@ -297,7 +286,7 @@ class _Bench:
             rows=self._local(np.arange(len(table))),
             table=table,
             attacks=self.suite.attacks,
-            samples=samples,
+            samples={label: some.first(most) for label, some in samples.items()},
             batch_size=self.suite.batch_size,
             classes=classes,
             named=len(names) if names else None,
@@ -308,16 +297,13 @@ class _Bench:
         self.resumed = again
         return findings
 
-    def pictures(self, found, images, count: int) -> Pictures:
-        """Up to `count` local images, broken ones and new classes first."""
+    def pictures(self, found, images) -> Pictures:
+        """As many local images as the report or the checks want of an attack."""
         found = {k: self._local(v) for k, v in found.items()}
         rows = np.flatnonzero(self.correct)
-        holds, labels = ~found["success"][rows], self.data["label"][rows]
-        turn = np.zeros(len(rows), int)
-        for kind in {*zip(holds, labels, strict=True)}:
-            same = (holds == kind[0]) & (labels == kind[1])
-            turn[same] = np.arange(np.sum(same))
-        rows = rows[np.lexsort((labels, turn, holds))][:count]
+        count = max(self.suite.pictures, checks.SAMPLES[self.suite.checks])
+        order = choose(found["success"][rows], self.data["label"][rows])
+        rows = rows[order[:count]]
         return Pictures(
             ids=self.data["id"][rows],
             labels=self.data["label"][rows],

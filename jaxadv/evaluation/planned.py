@@ -1,0 +1,116 @@
+"""One attack of a suite, built from its spec."""
+
+import dataclasses
+import re
+import zlib
+from collections.abc import Mapping
+from typing import Any
+
+from jaxadv import specs
+from jaxadv.attacks import ATTACKS
+from jaxadv.specs import UsageError
+
+
+@dataclasses.dataclass(frozen=True)
+class Planned:
+    """One attack of a suite.
+
+    Attributes:
+      label: its name in tables and files.
+      spec: the complete plain config it was built from.
+      attack: the attack itself.
+    """
+
+    label: str
+    spec: dict[str, Any]
+    attack: Any
+
+    @property
+    def number(self) -> int:
+        """A stable number of the label, for random keys."""
+        return zlib.crc32(self.label.encode())
+
+    @property
+    def eps(self) -> float:
+        """The budget, in the threat's unit."""
+        return float(self.attack.threat.eps)
+
+
+@dataclasses.dataclass(frozen=True)
+class Eps:
+    """Where an eps of None comes from.
+
+    Attributes:
+      given: the suite's, or None.
+      training: the attack specs of the checkpoint's training; that of the same
+        threat is taken where nothing is given.
+    """
+
+    given: float | None
+    training: list[dict[str, Any]]
+
+    def fill(self, spec: Any, where: str) -> Any:
+        """`spec` with every eps that is None filled in."""
+        if isinstance(spec, (list, tuple)):
+            return [self.fill(v, f"{where}[{i}]") for i, v in enumerate(spec)]
+        if not isinstance(spec, dict):
+            return spec
+        full = {k: self.fill(v, f"{where}.{k}") for k, v in spec.items()}
+        if "eps" in full and full["eps"] is None:
+            full["eps"] = self._of(full.get("name"), where)
+        return full
+
+    def _of(self, threat, where):
+        if self.given is not None:
+            return float(self.given)
+        for attack in self.training:
+            trained = attack.get("threat") or {}
+            if trained.get("name") == threat and trained.get("eps") is not None:
+                return float(trained["eps"])
+        raise UsageError(
+            f"{where}.eps is None and the checkpoint was not trained with a "
+            f"{threat!r} threat; give --config.eps=<budget>"
+        )
+
+
+def training_attacks(training: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """The attack specs of a training config."""
+    several = training.get("attacks") or {}
+    return [a for a in (training.get("attack"), *several.values()) if a]
+
+
+def check_label(label: str, where: str) -> None:
+    """Raises UsageError unless the label can stand in file names and tables."""
+    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_.+=-]*", label):
+        raise UsageError(f"{where}: label {label!r}; allowed: letters, digits, _.+=-")
+
+
+def as_spec(spec: Any, kind: str, where: str) -> dict[str, Any]:
+    """`spec` as a dictionary; a name alone is one too.
+
+    Raises:
+      UsageError: it is neither.
+    """
+    if isinstance(spec, str):
+        spec = {"name": spec}
+    if not isinstance(spec, dict):
+        raise UsageError(f"{where} is {spec!r}; it must be {kind} spec")
+    return spec
+
+
+def plan(label: str, spec: Any, eps: Eps, where: str) -> Planned:
+    """The attack of a spec, its open eps filled in.
+
+    Raises:
+      UsageError: a bad label or spec, or an eps that nothing gives.
+    """
+    check_label(label, "config.attacks")
+    spec = as_spec(spec, "an attack", where)
+    spec = eps.fill(spec, where)
+    return Planned(label, spec, specs.build(spec, ATTACKS, where))
+
+
+def threat_name(spec: Mapping[str, Any]) -> str:
+    """The registry name of an attack spec's threat; empty where there is none."""
+    threat = spec.get("threat") or ""
+    return threat if isinstance(threat, str) else threat.get("name", "")
