@@ -171,7 +171,7 @@ def _plan(path, *text):
 
 @pytest.mark.parametrize("path", sorted((ROOT / "configs" / "suites").glob("*.py")))
 def test_every_suite_can_be_planned(path):
-    if path.stem != "base":
+    if path.stem not in ("base", "corruptions"):  # the second runs no attack
         assert _plan(path).attacks
 
 

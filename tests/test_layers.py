@@ -18,7 +18,7 @@ SHARED = {
     "defenses": ["base"],
     "evaluation": (
         "cells table metrics planned config inputs judge meters pictures checks page "
-        "suite report plots charts"
+        "suite report plots charts corrupted corruptions"
     ).split(),
     "evaluation/checks": "base graph results normalization gradients".split(),
     "models": ["layers", "resnet", "alexnet"],

@@ -7,6 +7,7 @@ from typing import Any
 
 from jaxadv import checkpoints, cli, evaluation, settings
 from jaxadv.data import sources
+from jaxadv.evaluation import corruptions
 from jaxadv.specs import UsageError
 
 HELP = """\
@@ -61,6 +62,9 @@ def main(argv: Sequence[str]) -> int:
             raise UsageError(f"--checkpoint: there is no folder {folder!r}")
         # With an eps in place of the checkpoint's, which is not read yet.
         trial = settings.plain(config) | level
+        if "corruptions" in trial:
+            corruptions.resolve(trial)
+            return
         eps = trial.get("eps")
         evaluation.config.resolve(trial | {"eps": 1.0 if eps is None else eps})
 
@@ -80,13 +84,16 @@ def evaluate(config: Any, checkpoint: str, which: str, workdir: str) -> dict[str
     then = training["data"]
     data = {"name": then["name"], "data_dir": then["data_dir"], **data}
     source = sources.load(data["name"], suite.get("split", "test"), data["data_dir"])
+    suite, name = suite | {"data": data}, Path(checkpoint).name
+    if "corruptions" in suite:
+        return corruptions.evaluate(model, source, suite, workdir, name=name)
     return evaluation.evaluate(
         model,
         source,
-        suite | {"data": data},
+        suite,
         workdir,
         info={
-            "name": Path(checkpoint).name,
+            "name": name,
             "checkpoint": str(checkpoint),
             "which": which,
             "step": info.get("step"),

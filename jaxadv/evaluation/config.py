@@ -92,6 +92,9 @@ DEFAULTS = {
         "footnote": "",
     },
 }
+_LEAST = {"examples": 0, "pictures": 0, "seed": 0} | dict.fromkeys(
+    ("chunk_steps", "batch_size", "draws"), 1
+)
 _CURVE = {
     "attack": None,
     "eps": None,
@@ -181,11 +184,11 @@ def resolve(config: Any, training: Mapping[str, Any] | None = None) -> Suite:
     """
     given = plain(config)
     training = plain(training or {})
-    _known(given, {**DEFAULTS, "attacks": None}, "config")
+    known(given, {**DEFAULTS, "attacks": None}, "config")
     full = {**DEFAULTS, **given}
     if not full.get("attacks"):
         raise UsageError("config.attacks is empty; give at least one: label -> spec")
-    _check_numbers(full)
+    check_numbers(full, _LEAST)
     eps = Eps(full["eps"], training_attacks(training))
     attacks = tuple(
         plan(label, spec, eps, f"config.attacks.{label}")
@@ -229,7 +232,7 @@ def resolve(config: Any, training: Mapping[str, Any] | None = None) -> Suite:
         pictures=full["pictures"],
         checks=_level(full["checks"]),
         black_box=_black_box(full["black_box"]),
-        about={**about, **_known(full["about"] or {}, about, "config.about")},
+        about={**about, **known(full["about"] or {}, about, "config.about")},
     )
 
 
@@ -255,7 +258,7 @@ def _distance_specs(given):
 def _curve(curve, given, eps):
     if not given or curve["attack"] is None:
         return None, ()
-    _known(given, _CURVE, "config.curve")
+    known(given, _CURVE, "config.curve")
     spec = plain(curve["attack"])
     values = curve["eps"]
     if values is None:
@@ -315,7 +318,7 @@ def _sweeps(sweeps, attacks):
 
 def _sweep(given, attacks, name):
     where = f"config.sweeps.{name}"
-    _known(given, {"attacks": None, "ata": None}, where)
+    known(given, {"attacks": None, "ata": None}, where)
     labels = [planned.label for planned in attacks]
     chosen = _checked(given.get("attacks") or (), labels, where)
     budgets = [attacks[labels.index(label)].eps for label in chosen]
@@ -363,21 +366,29 @@ def _black_box(given):
     return spec
 
 
-def _check_numbers(full):
-    optional = ("examples",)
-    rules = {"examples": 0, "pictures": 0, "seed": 0}
-    rules |= dict.fromkeys(("chunk_steps", "batch_size", "draws"), 1)
-    for field, least in rules.items():
+def check_numbers(full: Mapping[str, Any], least: Mapping[str, int]) -> None:
+    """Raises UsageError unless each field of `least` is a whole number as large.
+
+    `examples` may be None.
+    """
+    for field, minimum in least.items():
         value = full[field]
-        if value is None and field in optional:
+        if value is None and field == "examples":
             continue
-        if not isinstance(value, int) or isinstance(value, bool) or value < least:
+        if not isinstance(value, int) or isinstance(value, bool) or value < minimum:
             raise UsageError(
-                f"config.{field} is {value!r}; it must be a whole number >= {least}"
+                f"config.{field} is {value!r}; it must be a whole number >= {minimum}"
             )
 
 
-def _known(given, allowed, where):
+def known(
+    given: Mapping[str, Any], allowed: Mapping[str, Any], where: str
+) -> Mapping[str, Any]:
+    """`given`, whose keys are all in `allowed`.
+
+    Raises:
+      UsageError: one is not.
+    """
     for key in given:
         if key not in allowed:
             near = difflib.get_close_matches(key, allowed, n=1)

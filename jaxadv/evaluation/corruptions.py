@@ -1,27 +1,31 @@
-"""Errors under common corruptions: `python -m jaxadv.evaluation.corruptions RUN ...`.
+"""Errors under common corruptions, and mCE: a config with a field `corruptions`.
 
-Reads a folder in the layout of CIFAR-10-C: `labels.npy` and, for each corruption,
-`NAME.npy`, uint8 [5 n, h, w, c], severity after severity. The n images are those of
-the data set's test split in its order, unless `labels.npy` says otherwise.
+    python eval.py --config=configs/suites/corruptions.py --checkpoint=runs/pat \\
+        --config.corruptions.folder=CIFAR-10-C
 
-    python -m jaxadv.evaluation.corruptions runs/pat --data CIFAR-10-C --output out \\
-        --reference runs/alexnet
+Writes `corruptions.md`, `.csv` and `.json`; what a killed run has measured is kept in
+`corruptions.jsonl`. With a reference network, the CIFAR AlexNet in the papers, the
+error of each corruption is also given relative to its error; the mean of these is mCE.
+The fields of the config:
 
-Writes `corruptions.md`, `.csv` and `.json`. With a reference network, the CIFAR
-AlexNet in the papers, the error of each corruption is also given relative to its
-error; the mean of these is mCE.
+  name           of the output folder
+  corruptions    `folder` of the stored sets (see `corrupted`) and `reference`, the
+                 folder of a training run, or None
+  data           {"name", "data_dir"} of the data set; None takes the checkpoint's
+  split          of the clean images
+  examples       how many images of each severity, evenly over them; 0 or None: all
+  batch_size     images at a time on each device
 
 Source: Hendrycks and Dietterich, "Benchmarking neural network robustness to common
 corruptions and perturbations", 2019, section 4.
 """
 
-import argparse
 import csv
+import functools
 import io
 import json
-import math
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -29,21 +33,90 @@ import jax
 import numpy as np
 from tqdm import tqdm
 
-from jaxadv import checkpoints
-from jaxadv.data import sources
+from jaxadv import checkpoints, parallel
+from jaxadv.evaluation import config as configs
 from jaxadv.evaluation import inputs
 from jaxadv.evaluation.cells import aligned, page_table, percent
+from jaxadv.evaluation.corrupted import KINDS, SEVERITIES, Arrays, Trees, open_folder
 from jaxadv.evaluation.judge import Judge
 from jaxadv.specs import UsageError
 
-SEVERITIES = 5
-KINDS = {
-    "noise": ("gaussian_noise", "shot_noise", "impulse_noise"),
-    "blur": ("defocus_blur", "glass_blur", "motion_blur", "zoom_blur"),
-    "weather": ("snow", "frost", "fog", "brightness"),
-    "digital": ("contrast", "elastic_transform", "pixelate", "jpeg_compression"),
+DEFAULTS = {
+    "name": "corruptions",
+    "corruptions": {"folder": None, "reference": None},
+    "data": {"name": None, "data_dir": None},
+    "split": "test",
+    "examples": None,
+    "batch_size": 128,
 }
-NAMES = tuple(name for names in KINDS.values() for name in names)
+_BLOCK = 1000  # images in memory at a time
+
+
+def resolve(given: Mapping[str, Any]) -> dict[str, Any]:
+    """The config with its defaults filled in.
+
+    Raises:
+      UsageError: an unknown field, a bad number, or no folder.
+    """
+    configs.known(given, DEFAULTS, "config")
+    parts = given.get("corruptions") or {}
+    configs.known(parts, DEFAULTS["corruptions"], "config.corruptions")
+    full = {**DEFAULTS, **given, "corruptions": {**DEFAULTS["corruptions"], **parts}}
+    configs.check_numbers(full, {"examples": 0, "batch_size": 1})
+    if not full["corruptions"]["folder"]:
+        raise UsageError(
+            "config.corruptions.folder is not given; give the folder of CIFAR-10-C or "
+            "ImageNet-C: --config.corruptions.folder=DIR"
+        )
+    return full
+
+
+def evaluate(
+    model: Any,
+    source: Any,
+    config: Mapping[str, Any],
+    workdir: str | Path,
+    *,
+    name: str,
+    show: Callable[[str], None] = print,
+) -> dict[str, Any]:
+    """Measures a network, and the reference if there is one; writes the tables.
+
+    Args:
+      model: a Classifier.
+      source: the clean split; see `evaluation.suite.run`.
+      config: see the module.
+      workdir: gets what is written; the same call goes on after a kill.
+      name: of the network, for the title.
+      show: prints the table.
+
+    Returns:
+      `summarize` of what was found.
+
+    Raises:
+      UsageError: a bad config, or sets that do not fit the clean split.
+    """
+    full, workdir = resolve(config), Path(workdir)
+    stored = open_folder(full["corruptions"]["folder"], source.class_names)
+    workdir.mkdir(parents=True, exist_ok=True)
+    kept = workdir / "corruptions.jsonl"
+
+    def measured(network):
+        rest = full["examples"], full["batch_size"], kept
+        return measure(network, source, stored, *rest)
+
+    found, reference = measured(model), None
+    if full["corruptions"]["reference"]:
+        other, _, _ = checkpoints.load_classifier(
+            full["corruptions"]["reference"], "best"
+        )
+        reference = measured(other)
+    content = summarize(found, reference)
+    if parallel.is_primary():
+        write(content, name, workdir)
+        show("\n".join(aligned(table(content))))
+        show(f"page: {workdir / 'corruptions.md'}")
+    return content
 
 
 def corruption_error(errors: np.ndarray, reference: np.ndarray) -> float:
@@ -53,16 +126,16 @@ def corruption_error(errors: np.ndarray, reference: np.ndarray) -> float:
 
 def relative_corruption_error(
     errors: np.ndarray, clean: float, reference: np.ndarray, reference_clean: float
-) -> float:
+) -> float | None:
     """Relative CE: as `corruption_error`, of what is lost against clean images.
 
-    NaN where the reference network loses nothing.
+    None where the reference network loses nothing.
 
     Source: Laidlaw, Singla and Feizi, "Perceptual adversarial robustness: defense
     against unseen threat models", 2021, appendix G.
     """
     lost = np.sum(reference - reference_clean)
-    return float(np.sum(errors - clean) / lost) if lost else math.nan
+    return float(np.sum(errors - clean) / lost) if lost else None
 
 
 def summarize(
@@ -90,82 +163,94 @@ def summarize(
         some = [rows[name] for name in names if name in rows]
         if some:
             keys = [key for key in ("mean", "ce", "relative_ce") if key in some[0]]
-            means[group] = {k: float(np.mean([r[k] for r in some])) for k in keys}
+            means[group] = {key: _mean([r[key] for r in some]) for key in keys}
     return {"clean": found["clean"], "corruptions": rows, "means": means}
+
+
+def _mean(values):
+    """None where a value is missing: a mean over fewer would not compare."""
+    return None if None in values else float(np.mean(values))
 
 
 def measure(
     model: Any,
     source: Any,
-    folder: str | Path,
+    stored: Arrays | Trees,
     examples: int | None = None,
     batch_size: int = 128,
+    kept: Path | None = None,
 ) -> dict[str, Any]:
     """`clean` and `errors` of a network; see `summarize`.
 
     Args:
       model: a Classifier.
-      source: the clean test split; see `evaluation.suite.run`.
-      folder: see the module.
-      examples: the first so many images of each severity; None for all.
+      source: the clean split.
+      stored: the corrupted sets.
+      examples: how many images of each severity, evenly over them; None or 0: all.
       batch_size: images at a time on each device.
+      kept: a file that gets a line for each finished set; sets that it has for the
+        same network and images are not measured again.
 
     Raises:
-      UsageError: the folder holds no corruptions, or arrays of another shape.
+      UsageError: sets that do not fit the clean split.
     """
-    folder = Path(folder)
-    labels = _labels(folder)
-    count = min(examples or len(labels), len(labels))
-    if len(source) < count:
-        raise UsageError(
-            f"{folder}: {count} images and {len(source)} in the clean test split; "
-            "give the --data of the same data set"
-        )
-    names = [name for name in NAMES if (folder / f"{name}.npy").is_file()]
-    if not names:
-        raise UsageError(f"{folder}: none of {', '.join(NAMES)} as NAME.npy")
+    total = len(stored.labels)
+    count = min(examples or total, total)
+    rows = np.linspace(0, total - 1, count).astype(int)
+    blocks = np.array_split(rows, -(-count // _BLOCK))
     judge = Judge(model, batch_size)
-    ids = np.arange(count)
 
-    def error(images):
-        verdict = judge.verdict(jax.random.key(0), images, labels[:count], ids)
-        return float(np.mean(verdict["margin"] >= 0))
+    def error(read):
+        """Of [images, labels] as `read` gives them for a block of rows."""
+        wrong = 0
+        for block in blocks:
+            images, labels = read(block)
+            verdict = judge.verdict(jax.random.key(0), images, labels, block)
+            wrong += np.sum(verdict["margin"] >= 0)
+        return float(wrong / count)
 
-    clean = inputs.read(source, ids)
-    if not np.array_equal(clean["label"], labels[:count]):
-        raise UsageError(
-            f"{folder}/labels.npy are not those of the clean test split; give the "
-            "--data of the same data set"
-        )
-    result = {"clean": error(clean["image"]), "errors": {}}
-    for name in tqdm(names, "corruptions", unit="set", file=sys.stderr):
-        stored = np.load(folder / f"{name}.npy", mmap_mode="r")
-        if len(stored) != SEVERITIES * len(labels):
-            raise UsageError(
-                f"{folder}/{name}.npy has {len(stored)} images; it must have "
-                f"{SEVERITIES} for each of {len(labels)} labels"
+    def clean(block):
+        found = stored.clean(source, block)
+        return found["image"], found["label"]
+
+    def corrupted(block, name, severity):
+        images = stored.read(name, severity, block).astype(np.float32)
+        return images / np.float32(255), stored.labels[block]
+
+    result = {"clean": error(clean), "errors": {}}
+    network = inputs.digest(model).hexdigest()[:16]
+    done = _Kept(kept, f"{network} {stored.folder} {count}")
+    for name in tqdm(stored.names, "corruptions", unit="set", file=sys.stderr):
+        if name not in done.errors:
+            sets = (
+                functools.partial(corrupted, name=name, severity=severity)
+                for severity in range(1, SEVERITIES + 1)
             )
-        starts = range(0, len(stored), len(labels))
-        result["errors"][name] = [
-            error(stored[s : s + count].astype(np.float32) / np.float32(255))
-            for s in starts
-        ]
+            done.add(name, list(map(error, sets)))
+        result["errors"][name] = done.errors[name]
     return result
 
 
-def _labels(folder):
-    try:
-        stored = np.load(folder / "labels.npy")
-    except OSError:
-        raise UsageError(
-            f"{folder}: there is no labels.npy; give the folder of CIFAR-10-C, as "
-            "published, or one in its layout"
-        ) from None
-    # Published once for each severity.
-    repeated = len(stored) % SEVERITIES == 0 and np.array_equal(
-        stored, np.tile(stored[: len(stored) // SEVERITIES], SEVERITIES)
-    )
-    return stored[: len(stored) // SEVERITIES] if repeated else stored
+class _Kept:
+    """Errors by corruption of one network, in a file that others may share."""
+
+    def __init__(self, path, run):
+        self._path, self._run, self.errors = path, run, {}
+        if path is not None and path.is_file():
+            for line in path.read_text().splitlines():
+                try:
+                    entry = json.loads(line)
+                except ValueError:  # the line that a kill cut short
+                    continue
+                if entry["run"] == run:
+                    self.errors[entry["set"]] = entry["errors"]
+
+    def add(self, name, errors):
+        self.errors[name] = errors
+        if self._path is not None and parallel.is_primary():
+            with self._path.open("a") as file:
+                entry = {"run": self._run, "set": name, "errors": errors}
+                file.write(json.dumps(entry) + "\n")
 
 
 def table(content: Mapping[str, Any]) -> list[tuple[str, ...]]:
@@ -178,12 +263,16 @@ def table(content: Mapping[str, Any]) -> list[tuple[str, ...]]:
     cells.append(("clean", *["-"] * SEVERITIES, clean, *["-"] * len(scores)))
     for name, row in content["corruptions"].items():
         numbers = [*row["errors"], row["mean"], *(row[k] for k in scores)]
-        cells.append((name, *map(percent, numbers)))
+        cells.append((name, *map(_cell, numbers)))
     for group, row in content["means"].items():
         numbers = [row["mean"], *(row[k] for k in scores)]
         title = f"mean, {group}"
-        cells.append((title, *["-"] * SEVERITIES, *map(percent, numbers)))
+        cells.append((title, *["-"] * SEVERITIES, *map(_cell, numbers)))
     return cells
+
+
+def _cell(value):
+    return "-" if value is None else percent(value)
 
 
 def write(content: Mapping[str, Any], name: str, folder: str | Path) -> None:
@@ -205,40 +294,3 @@ def write(content: Mapping[str, Any], name: str, folder: str | Path) -> None:
     (folder / "corruptions.json").write_text(json.dumps(content, indent=2) + "\n")
     (folder / "corruptions.csv").write_text(lines.getvalue())
     (folder / "corruptions.md").write_text("\n".join(page) + "\n", encoding="utf-8")
-
-
-def _of_run(run, folder, examples):
-    model, config, _ = checkpoints.load_classifier(run, "best")
-    source = sources.load(config.data.name, "test", config.data.data_dir)
-    return measure(model, source, folder, examples)
-
-
-def main(arguments: Sequence[str] | None = None) -> int:
-    """The command line; returns the exit status, 2 for a user's mistake."""
-    parser = argparse.ArgumentParser(
-        prog="python -m jaxadv.evaluation.corruptions",
-        description="Errors of a run under common corruptions, and mCE.",
-    )
-    parser.add_argument("run", metavar="RUN", help="folder of a training run")
-    parser.add_argument("--data", required=True, metavar="DIR", help="as CIFAR-10-C")
-    parser.add_argument("--reference", metavar="RUN", help="the network of mCE")
-    parser.add_argument("--examples", type=int, help="of each severity; default: all")
-    parser.add_argument("--output", required=True, metavar="DIR")
-    flags = parser.parse_args(arguments)
-    try:
-        found = _of_run(flags.run, flags.data, flags.examples)
-        reference = None
-        if flags.reference:
-            reference = _of_run(flags.reference, flags.data, flags.examples)
-        content = summarize(found, reference)
-        write(content, Path(flags.run).name, flags.output)
-    except (UsageError, OSError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    print("\n".join(aligned(table(content))))
-    print(Path(flags.output) / "corruptions.md")
-    return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())

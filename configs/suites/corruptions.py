@@ -1,0 +1,23 @@
+"""The 15 common corruptions at five severities, mCE and relative mCE.
+
+    python eval.py --config=configs/suites/corruptions.py --checkpoint=runs/a \\
+        --config.corruptions.folder=CIFAR-10-C --config.corruptions.reference=runs/alexnet
+    python eval.py --config=configs/suites/corruptions.py:imagenet100 ... (ImageNet-C)
+
+The folders are read as published (Hendrycks and Dietterich, 2019), of ImageNet-C the
+classes of ImageNet-100; see `jaxadv.evaluation.corrupted`.
+"""
+
+from ml_collections import ConfigDict
+from ml_collections.config_dict import placeholder
+
+from jaxadv.evaluation.corruptions import DEFAULTS
+
+
+def get_config(data="cifar10"):
+    config = ConfigDict(DEFAULTS)
+    config.corruptions = {"folder": placeholder(str), "reference": placeholder(str)}
+    config.data = {"name": placeholder(str), "data_dir": placeholder(str)}
+    config.examples = placeholder(int)
+    config.split = "validation" if data == "imagenet100" else "test"
+    return config
