@@ -5,7 +5,8 @@ python -m benchmarks.autoattack RUN [--examples=500] [--peers authors torchattac
 RUN is the folder of a training run of `lenet_v2` on `mnist5k`. Every component attacks
 all the images that are right without it: robust accuracy and seconds of each side. Then
 `standard` as a whole, each component on what those before have left. Ours compiles
-first on a few images.
+first on a few images. Last, the share of compaction: passes of the network per image
+with it, if a batch ran until its slowest image is done, and if no image ever stopped.
 
 Needs torch, torchattacks and pyautoattack (`make bench` installs them).
 """
@@ -29,7 +30,7 @@ from jaxadv.data import sources
 from jaxadv.objectives import CrossEntropy, LikelyTarget
 from jaxadv.threats import Linf
 
-STEPS, TARGETS, QUERIES = 100, 9, 5000
+STEPS, TARGETS, QUERIES, BATCH = 100, 9, 5000, 100
 
 
 def own(eps):
@@ -50,7 +51,7 @@ class Ours:
 
     def __init__(self, model, eps):
         self.model, self.attacks, self.crafter = model, own(eps), Crafter()
-        self.passes = {}
+        self.passes, self.by_batch = {}, {}
 
     def prepare(self, images, labels):
         for name in self.attacks:
@@ -61,22 +62,30 @@ class Ours:
         attack, start = self.attacks[name], time.perf_counter()
         found = craft_batches(
             attack, self.model, jax.random.key(0), images, labels,
-            batch_size=100 // jax.local_device_count(), chunk_steps=10,
+            batch_size=BATCH // jax.local_device_count(), chunk_steps=10,
             crafter=self.crafter,
         )  # fmt: skip
         seconds = time.perf_counter() - start
-        self.passes[name] = sum(attack.passes) * np.sum(found.steps_used)
+        steps, one = found.steps_used, sum(attack.passes)
+        batches = [steps[i : i + BATCH] for i in range(0, len(steps), BATCH)]
+        self.passes[name] = one * np.sum(steps)
+        self.by_batch[name] = one * sum(len(b) * np.max(b) for b in batches)
         return ~np.asarray(found.success), seconds
 
     def standard(self, images, labels):
-        """(survivors [n], seconds, passes of all images) of the cascade."""
-        left, seconds, passes = np.ones(len(images), bool), 0.0, 0
+        """(survivors [n], seconds) of the cascade; notes the passes."""
+        left, seconds = np.ones(len(images), bool), 0.0
+        self.passes, self.by_batch = {}, {}
         for name in self.attacks:
             rows = np.flatnonzero(left)
             if len(rows):
                 left[rows], more = self(name, images[rows], labels[rows])
-                seconds, passes = seconds + more, passes + self.passes[name]
-        return left, seconds, passes
+                seconds += more
+        return left, seconds
+
+    def most_passes(self):
+        """Passes of one image on which no attack ever stops."""
+        return sum(sum(a.passes) * a.steps * a.restarts for a in self.attacks.values())
 
 
 class Authors:
@@ -95,7 +104,7 @@ class Authors:
         attack = AutoAttack(self.module, norm="Linf", eps=self.eps, seed=0, **fields)
         attack.apgd.n_restarts = attack.fab.n_restarts = 1  # as in `standard`
         start = time.perf_counter()
-        found, _ = attack.run_standard_evaluation(images, labels, batch_size=100)
+        found, _ = attack.run_standard_evaluation(images, labels, batch_size=BATCH)
         seconds = time.perf_counter() - start
         return judged(self.module, found, labels), seconds
 
@@ -118,8 +127,8 @@ class Torchattacks:
         start = time.perf_counter()
         found = torch.cat(
             [
-                self.attacks[name](images[i : i + 100], labels[i : i + 100])
-                for i in range(0, len(images), 100)
+                self.attacks[name](images[i : i + BATCH], labels[i : i + BATCH])
+                for i in range(0, len(images), BATCH)
             ]
         )
         seconds = time.perf_counter() - start
@@ -184,14 +193,22 @@ def main():
         found = [peer(name, pixels, classes) for peer in peers.values()]
         note(name, left, seconds, ours.passes[name], found)
     if not args.only:
-        left, seconds, passes = ours.standard(images, labels)
+        left, seconds = ours.standard(images, labels)
         found = [peer.standard(pixels, classes) for peer in peers.values()]
-        note("standard", left, seconds, passes, found)
+        note("standard", left, seconds, sum(ours.passes.values()), found)
     head = ["component", "ours, %", "seconds", "passes/image"]
     for name in peers:
         head += [f"{name}, %", "seconds"]
     print(f"robust accuracy, {args.examples} images, linf eps {args.eps}")
     table(head, lines)
+    if not args.only:
+        used = sum(ours.passes.values()) / len(images)
+        slowest = sum(ours.by_batch.values()) / len(images)
+        print(
+            f"passes per image of standard: {used:.0f}; {slowest:.0f} if each batch "
+            f"of {BATCH} waited for its slowest image; {ours.most_passes()} if no "
+            "image ever stopped"
+        )
 
 
 if __name__ == "__main__":

@@ -38,6 +38,7 @@ FIELDS = {
     "seen": "labels that training has seen; None: those of its threats",
     "curve": "accuracy against eps: `eps` values, or `points` up to `up_to` x eps",
     "distances": "name -> distance, measured for every returned image",
+    "corruptions": "folder of stored sets, run of the reference network",
     "overlap": "labels whose broken images are compared; None: the first three",
     "pictures": "images in each picture grid",
     "checks": "of the result: cheap, full (runs attacks again) or none",
