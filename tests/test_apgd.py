@@ -23,7 +23,9 @@ from jaxadv.specs import UsageError
 from jaxadv.threats import L1, L2, Linf
 from tests import nets
 from tests.oracles import apgd as oracle
+from tests.oracles import apgd_l1 as oracle_l1
 from tests.oracles.linear import worst_margin
+from tests.oracles.projections import project
 
 pytestmark = pytest.mark.usefixtures("loops")
 run = jax.jit(craft)
@@ -90,6 +92,42 @@ def test_every_iterate_is_the_reference_s(norm, threat):
     )
     assert len(set(etas)) >= 3  # it was halved
     assert np.allclose(np.array(sizes) * threat.eps, etas, rtol=1e-12)
+    assert np.allclose(got, want, atol=1e-9)
+
+
+@pytest.mark.parametrize("stages", [((1.0, 75),), ((3.0, 30), (2.0, 30), (1.0, 40))])
+def test_every_iterate_is_the_reference_s_in_l1(stages):
+    """In double precision, with channels that end and that start at the box."""
+    shape, eps, rng = (6, 6, 1), 3.0, np.random.default_rng(3)
+    scale, shift = rng.uniform(0.2, 0.9, shape), rng.uniform(-1, 1, shape)
+    image = rng.uniform(0, 1, shape)
+    image[:2], image[2] = 0, 1
+    image[3], scale[3], shift[3] = 0.9, 0.6, -4  # brighter is better
+    steps = sum(n for _, n in stages)
+    with jax.enable_x64(True):
+        model = nets.linear(shape)
+        wave = Wave(jnp.array(scale), jnp.array(shift))
+        attack = ApgdL1(
+            L1(eps), wave, steps=steps, early_stop=False,
+            stages=tuple(m for m, _ in stages),
+            fractions=tuple(n / steps for _, n in stages),
+        )  # fmt: skip
+        state = attack.init(jax.random.key(1), model, jnp.array(image), 0)
+        state = jax.tree.map(in_double, state)
+        ball = float(eps * stages[0][0])
+        start = project(np.asarray(state.params), "l1", ball, -image, 1 - image)
+        state = state.replace(params=jnp.array(start))
+        step = jax.jit(attack.step)
+        got = []
+        for _ in range(steps):
+            got.append(np.asarray(state.params))
+            state = step(state, model, jnp.array(image), 0)
+    want, lengths = oracle_l1.run(
+        reference_wave(scale, shift), start, image, eps, stages
+    )
+    room = np.where(want > 0, 1 - image, image)
+    assert np.any((np.abs(want) == room) & (image > 0) & (image < 1))
+    assert len(set(lengths / eps)) >= 3
     assert np.allclose(got, want, atol=1e-9)
 
 

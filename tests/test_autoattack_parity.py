@@ -2,7 +2,8 @@
 
 The network and the authors' results are `tests/golden/autoattack.npz`. The alarm goes
 both ways: an attack that leaves more is weak, and one that leaves fewer cheats, unless
-the authors' union of attacks leaves as few.
+the authors' union of attacks leaves as few. `apgd-ce-stages` is the l1 Auto-PGD of
+the authors' version "standard", with one restart.
 """
 
 from pathlib import Path
@@ -38,13 +39,18 @@ RIGHT = np.asarray(jax.vmap(MODEL)(IMAGES)).argmax(-1) == LABELS
 
 
 def component(name, threat):
-    norm = threat.norm
-    kind = ApgdL1 if norm == "l1" else Apgd
+    def apgd(objective, **fields):
+        if threat.norm != "l1":
+            return Apgd(threat, objective, steps=100, **fields)
+        one = {"stages": (1.0,), "fractions": (1.0,)}
+        return ApgdL1(threat, objective, steps=100, **one, **fields)
+
     fields = {"round_steps": 100, "search": 0, "early_stop": True}
     return {
-        "apgd-ce": lambda: kind(threat, CrossEntropy(), steps=100),
-        "apgd-dlr": lambda: kind(threat, DLR(), steps=100),
-        "apgd-t": lambda: kind(threat, LikelyTarget(), steps=100, restarts=9),
+        "apgd-ce": lambda: apgd(CrossEntropy()),
+        "apgd-ce-stages": lambda: ApgdL1(threat, CrossEntropy(), steps=100),
+        "apgd-dlr": lambda: apgd(DLR()),
+        "apgd-t": lambda: apgd(LikelyTarget(), restarts=9),
         "fab": lambda: Fab(threat, **fields),
         "fab-t": lambda: Fab(threat, targets=9, **fields),
         "square": lambda: Square(threat, steps=5000),
@@ -63,7 +69,7 @@ def left(attack):
     return survives
 
 
-NAMES = sorted(name for name in GOLDEN.files if name.startswith(("linf/", "l2/")))
+NAMES = sorted(name for name in GOLDEN.files if "/" in name)
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -185,6 +185,20 @@ def test_versions_of_autoattack(version):
     assert ("fab_t" in labels) == (version not in ("rand", "square"))
 
 
+def test_l1_autoattack_has_stages_in_its_standard_version():
+    path = ROOT / "configs" / "suites" / "autoattack.py"
+    for version, restarts, targets, stages in (
+        ("standard,l1", 5, 5, (3.0, 2.0, 1.0)),
+        ("plus,l1", 5, 9, (1.0,)),
+        ("apgd_ce+apgd_t,l1", 1, 9, (1.0,)),
+    ):
+        found = {p.label: p.attack for p in _plan(path, version).attacks}
+        assert found["apgd_ce"].restarts == restarts
+        assert found["apgd_t"].restarts == targets
+        for name in ("apgd_ce", "apgd_t"):
+            assert found[name].stages == stages
+
+
 @pytest.mark.parametrize(
     "file,text,count",
     [

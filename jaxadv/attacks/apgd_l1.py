@@ -13,8 +13,8 @@ from jaxadv.attacks.apgd import Top
 from jaxadv.objectives import OBJECTIVES, CrossEntropy
 from jaxadv.threats import L1, THREATS, lp
 
-SHRINK = 1.5  # of the step where the sparsity settles; also of the sparsity itself
-SETTLED = 0.95  # fewer nonzeros than this share of before: not settled yet
+SHRINK = 1.5  # of the step where the sparsity settles
+SETTLED = 95  # fewer nonzeros than this percentage of before: not settled yet
 SMALLEST = 0.1  # step, as a share of the budget
 
 
@@ -24,15 +24,15 @@ class ApgdL1State:
 
     Attributes:
       size: [] step length, as a multiple of the stage's budget.
-      share: [] share of the channels that a step moves.
-      nonzeros: [] of the best point when `share` was last set.
+      moves: [] how many channels a step moves.
+      nonzeros: [] of the best point when `moves` was last set.
     """
 
     key: jax.Array
     count: jax.Array
     params: jax.Array
     size: jax.Array
-    share: jax.Array
+    moves: jax.Array
     nonzeros: jax.Array
     top: Top
     best: base.Best
@@ -43,12 +43,16 @@ class ApgdL1State:
 class ApgdL1:
     """Auto-PGD in the l1 ball.
 
-    A step moves the channels of largest gradient by equal amounts, of those that the
-    box lets move, which the authors' code does not ask. At the end of
-    each period of 4 % of a stage's steps their number becomes that of the best
-    point's nonzeros over 1.5; while it still falls the step is the budget and
-    the search goes on from the best point, else the step shrinks by 1.5. With
-    `stages`, the first steps search larger balls and the last ones their own.
+    A step moves the channels of largest gradient by equal amounts. Those at the box
+    are pushed as well, because else the projection would take back what they have;
+    left out, unlike in the authors' code, are the ones that the box holds at zero
+    change. At the end of each period of 4 % of a stage's steps the number of moved
+    channels becomes that of the best point's nonzeros over 1.5; while it still falls
+    the step is the budget and the search goes on from the best point, else the step
+    shrinks by 1.5. With `stages`, the first steps search larger balls and the last
+    ones their own, as in the authors' AutoAttack "standard"; its other versions have
+    one stage, `stages=(1.0,)` and `fractions=(1.0,)`. The start is uniform in the
+    ball, theirs a projected Gaussian.
 
     Source: Croce and Hein, "Mind the box: l1-APGD for sparse adversarial attacks on
     image classifiers", 2021, algorithm 1 and section 4.2.
@@ -85,23 +89,18 @@ class ApgdL1:
 
     def init(self, key, model, image, label) -> ApgdL1State:
         key, start = jax.random.split(key)
-        params = self._ball(0).init(start, image)
+        multiple = self._plan()[0][0]
+        params = self._ball(multiple).init(start, image)
         return ApgdL1State(
             key=key,
             count=jnp.zeros((), jnp.int32),
-            params=params,
-            size=jnp.ones(()),
-            share=jnp.ones(()),
-            nonzeros=jnp.ones(()),
-            top=Top.none(params),
             best=base.Best.none(params),
             done=jnp.zeros((), bool),
+            **_entered(params),
         )
 
     def step(self, state: ApgdL1State, model, image, label) -> ApgdL1State:
-        multiple, enters, ends = (part[state.count] for part in self._plan())
-        ball = self.threat.replace(eps=self.threat.eps * multiple)
-        state = self._entered(state, enters, ball, image)
+        multiple, following, leaves, ends = (p[state.count] for p in self._plan())
         value, grad, best = base.look(self, state, model, image, label)
         best = base.select(multiple == 1, best, state.best)
         state = state.replace(  # type: ignore[attr-defined]
@@ -110,63 +109,76 @@ class ApgdL1:
             done=best.broken if self.early_stop else state.done,
         )
         state, grad = self._checked(state, grad, ends)
-        free = jnp.where(lp.blocked(grad, state.params, image), 0.0, grad)
-        moved = state.params + state.size * ball.eps * _sparse(free, state.share)
-        params = ball.project(moved, image)
-        count = state.count + 1
-        return state.replace(count=count, params=params)  # type: ignore
+        idle = lp.blocked(grad, state.params, image) & (state.params == 0)
+        move = _sparse(jnp.where(idle, 0.0, grad), state.moves)
+        ahead = state.params + state.size * self._ball(multiple).eps * move
+        ahead = base.select(leaves, state.top.params, ahead)
+        params = self._ball(following).project(ahead, image)
+        state = state.replace(  # type: ignore[attr-defined]
+            count=state.count + 1, params=params
+        )
+        fresh = state.replace(**_entered(params))  # type: ignore[attr-defined]
+        return base.select(leaves, fresh, state)
 
     def finish(self, state: ApgdL1State, model, image, label):
         return state.best.or_last(self.threat.project(state.params, image))
 
     def _plan(self):
-        """Three [steps]: the stage's multiple, where it starts, where periods end."""
+        """Four [steps]: multiple, the next step's, where stages and periods end."""
         ends = np.round(np.cumsum(self.fractions) / sum(self.fractions) * self.steps)
         starts = np.concatenate([[0], ends[:-1]]).astype(int)
         at = np.arange(self.steps)
         stage = np.searchsorted(ends, at, side="right").clip(max=len(ends) - 1)
+        after = np.append(stage[1:], stage[-1])
         period = np.maximum((0.04 * (ends - starts)).astype(int), 1)[stage]
         into = at - starts[stage]
-        multiple = jnp.asarray(self.stages, jnp.float32)[stage]
-        ends_here = (into > 0) & (into % period == 0)
-        return multiple, jnp.asarray(np.isin(at, starts)), jnp.asarray(ends_here)
+        multiple = np.asarray(self.stages, np.float32)
+        period_ends = (into > 0) & (into % period == 0)
+        plan = multiple[stage], multiple[after], after != stage, period_ends
+        return tuple(jnp.asarray(part) for part in plan)
 
-    def _ball(self, stage):
-        return self.threat.replace(eps=self.threat.eps * self.stages[stage])
-
-    def _entered(self, state, enters, ball, image):
-        """Goes on from the best point of the stage before, in the smaller ball."""
-        last = base.select(state.count > 0, state.top.params, state.params)
-        params = ball.project(last, image)
-        nonzeros = jnp.sum(params != 0).astype(jnp.float32)
-        fresh = state.replace(
-            params=params,
-            size=jnp.ones(()),
-            share=nonzeros / params.size / SHRINK,
-            nonzeros=nonzeros,
-            top=Top.none(params),
-        )
-        return base.select(enters, fresh, state)
+    def _ball(self, multiple):
+        return self.threat.replace(eps=self.threat.eps * multiple)
 
     def _checked(self, state, grad, ends):
         """The state and the gradient to go on with, after a period has ended."""
-        nonzeros = jnp.sum(state.top.params != 0).astype(jnp.float32)
-        falling = nonzeros < SETTLED * state.nonzeros
+        nonzeros = _nonzeros(state.top.params)
+        falling = 100 * nonzeros < SETTLED * state.nonzeros
         shrunk = jnp.maximum(state.size / SHRINK, SMALLEST)
         back = ends & falling
         state = state.replace(
             size=jnp.where(ends, jnp.where(falling, 1.0, shrunk), state.size),
-            share=jnp.where(ends, nonzeros / state.params.size / SHRINK, state.share),
+            moves=jnp.where(ends, _fewer(nonzeros), state.moves),
             nonzeros=jnp.where(ends, nonzeros, state.nonzeros),
             params=base.select(back, state.top.params, state.params),
         )
         return state, base.select(back, state.top.grad, grad)
 
 
-def _sparse(grad, share):
-    """Equal moves, together of length 1, of the `share` of largest gradient."""
+def _nonzeros(params):
+    return jnp.sum(params != 0).astype(jnp.int32)
+
+
+def _fewer(nonzeros):
+    """Over 1.5, rounded up; in integers, as a division of floats may round past."""
+    return -(-2 * nonzeros // 3)
+
+
+def _entered(params):
+    """The fields of a state that starts a stage at `params`."""
+    nonzeros = _nonzeros(params)
+    return {
+        "params": params,
+        "size": jnp.ones(()),
+        "moves": _fewer(nonzeros),
+        "nonzeros": nonzeros,
+        "top": Top.none(params),
+    }
+
+
+def _sparse(grad, moves):
+    """Equal moves, together of length 1, of the channels of largest gradient."""
     size = jnp.abs(grad)
-    rank = jnp.clip((1 - share) * size.size, 0, size.size - 1).astype(jnp.int32)
-    least = jnp.sort(size.reshape(-1))[rank]
+    least = jnp.sort(size.reshape(-1))[jnp.clip(size.size - moves, 0, size.size - 1)]
     chosen = (size >= least) & (size > 0)
     return jnp.where(chosen, jnp.sign(grad), 0.0) / jnp.maximum(jnp.sum(chosen), 1)
