@@ -30,6 +30,23 @@ def linear(shape=SHAPE, classes=CLASSES, seed=0) -> Classifier:
     return Classifier.from_function(_linear, variables, features=_taps)
 
 
+def _dense(variables, image, key):
+    hidden = jax.nn.relu(variables["w0"] @ image.reshape(-1) + variables["b0"])
+    return variables["w1"] @ hidden
+
+
+def dense(shape=SHAPE, classes=CLASSES, seed=0) -> Classifier:
+    """A random perceptron of 32 units, for loops, where convolutions are slow."""
+    rng = np.random.default_rng(seed)
+    size = int(np.prod(shape))
+    shapes = {"w0": (32, size), "b0": (32,), "w1": (classes, 32)}
+    variables = {
+        name: jnp.array(rng.normal(size=s) / s[-1] ** 0.5, jnp.float32)
+        for name, s in shapes.items()
+    }
+    return Classifier.from_function(_dense, variables)
+
+
 class ConvNet(nn.Module):
     """Two convolutions and a batch norm, width 4."""
 

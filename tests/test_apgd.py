@@ -157,7 +157,7 @@ def clean_margins(model, images, labels):
 
 
 def test_not_weaker_than_pgd_of_a_tuned_step():
-    model, (images, _) = nets.conv(), nets.batch(48)
+    model, (images, _) = nets.dense(), nets.batch(48)
     labels = nets.predicted(model, images)
     for threat in (Linf(0.06), L2(0.4)):
         pgd = Ascent(threat, CrossEntropy(), steps=25, rel_step_size=0.15)
@@ -169,7 +169,7 @@ def test_not_weaker_than_pgd_of_a_tuned_step():
 
 
 def test_larger_stages_help_in_l1_and_stay_inside():
-    model, (images, _) = nets.conv(), nets.batch(48)
+    model, (images, _) = nets.dense(), nets.batch(48)
     labels = nets.predicted(model, images)
     counts = []
     for stages, fractions in (((1.0,), (1.0,)), ((3.0, 2.0, 1.0), (0.3, 0.3, 0.4))):
