@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from flax import linen as nn
 
+from jaxadv import parallel
 from jaxadv.attacks.ascent import Ascent
 from jaxadv.attacks.fgsm import Fgsm
 from jaxadv.attacks.lagrange import FastLpa
@@ -298,10 +299,16 @@ def test_every_defense_keeps_memory_and_gives_finite_gradients(name):
     defense = make((attack,)) if "attacks" in make.__dataclass_fields__ else make()
     state.memory = defense.init(SHAPE, 100)
 
-    def value(params):
+    def value(params, batch):
         return defense.loss(params, state, batch, jax.random.key(0))
 
-    (loss, out), grads = jax.jit(jax.value_and_grad(value, has_aux=True))(params)
+    # As one device among one: defenses that remember exchange what they do.
+    devices = jax.vmap(
+        jax.value_and_grad(value, has_aux=True), (None, 0), axis_name=parallel.AXIS
+    )
+    (loss, out), grads = jax.jit(devices)(
+        params, jax.tree.map(lambda rows: rows[None], batch)
+    )
     structures = [jax.tree.structure(t) for t in (out.memory, state.memory)]
     assert structures[0] == structures[1]
     for leaf in jax.tree.leaves((loss, grads, out.metrics)):

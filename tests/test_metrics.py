@@ -203,3 +203,47 @@ def test_unknown_attack_and_curve_name_what_there_is():
         metrics.robust(HAND, ["z"])
     with pytest.raises(UsageError, match="curves: none"):
         metrics.curve(HAND, "z")
+
+
+# Types of attack ------------------------------------------------------------------
+
+
+def test_accuracies_over_types_written_by_hand():
+    losses = [[3.0, 1.0, 2.0, np.nan], [1.0, 2.0, 2.0, 9.0]]
+    correct = [[1, 1, 1, 0], [0, 0, 0, 1]]
+    found = metrics.types(losses, correct)
+    # The first attack is the strongest on examples 0, 2 (a tie) and 3 (NaN).
+    assert found == {"acc_max": 0.5, "union": 0.0, "acc_avg": 0.5}
+
+
+@given(st.integers(1, 4), st.integers(1, 20), st.integers(0, 99))
+def test_the_union_is_the_smallest_accuracy_over_types(k, n, seed):
+    rng = np.random.default_rng(seed)
+    losses, correct = rng.random((k, n)), rng.random((k, n)) < 0.6
+    found = metrics.types(losses, correct)
+    assert found["union"] <= min(found["acc_max"], correct.mean(1).min())
+    slow = [correct[max(range(k), key=lambda i, j=j: losses[i, j]), j]
+            for j in range(n)]  # fmt: skip
+    assert found["acc_max"] == pytest.approx(np.mean(slow))
+    # Where only broken images have large losses, the two agree.
+    agreed = metrics.types(losses + 10 * ~correct, correct)
+    assert agreed["acc_max"] == agreed["union"]
+
+
+def test_area_is_that_of_the_trapezoids():
+    assert metrics.area([0.5, 1.0, 3.0], [1.0, 0.5, 0.0]) == pytest.approx(0.875)
+    assert metrics.area([1, 2], [0.3, 0.3]) == pytest.approx(0.3)
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda: metrics.types([[1.0]], [[True, False]]), "must both be"),
+        (lambda: metrics.types(np.zeros((2, 0)), np.zeros((2, 0))), "must both be"),
+        (lambda: metrics.area([1.0, 0.5], [0.1, 0.1]), "must ascend"),
+        (lambda: metrics.area([1.0], [0.1]), "two or more"),
+    ],
+)
+def test_mistakes_in_numbers_of_types_are_told(call, message):
+    with pytest.raises(UsageError, match=message):
+        call()

@@ -28,6 +28,9 @@ TINY = {
     "preact_resnet18": {"width": 2, "stage_sizes": (1, 2)},
     "wrn_28_10": {"depth": 10, "widen_factor": 1},
     "wrn_34_10": {"depth": 16, "widen_factor": 1},
+    "madry_wrn": {"blocks": 2, "widen_factor": 2},
+    "cifar_vgg16": {"width": 2},
+    "googlenet": {"divisor": 16},
 }
 
 
@@ -200,8 +203,83 @@ def small_reference(name, variables, image):
     return dense_reference(x, params["head"]), taps
 
 
+def madry_reference(variables, image, blocks):
+    params = variables["params"]
+
+    def leaky(x):
+        return np.where(x < 0, 0.1 * x, x)
+
+    x = conv_reference(image, params["stem"])
+    taps = []
+    for stage, block in itertools.product((1, 2, 3), range(1, blocks + 1)):
+        name = f"stage{stage}_block{block}"
+        stride = 2 if stage > 1 and block == 1 else 1
+        active = leaky(norm_reference(x, variables, [name, "norm1"]))
+        x = active if name == "stage1_block1" else x
+        y = conv_reference(active, params[name]["conv1"], stride)
+        y = leaky(norm_reference(y, variables, [name, "norm2"]))
+        y = conv_reference(y, params[name]["conv2"])
+        if stride == 2:
+            h, w, c = x.shape
+            x = x.reshape(h // 2, 2, w // 2, 2, c).mean((1, 3))
+        side = (y.shape[-1] - x.shape[-1]) // 2
+        x = np.concatenate([np.zeros((*x.shape[:2], side)), x], axis=-1)
+        x = np.pad(x, ((0, 0), (0, 0), (0, y.shape[-1] - x.shape[-1]))) + y
+        if block == blocks:
+            taps.append(x)
+    x = leaky(norm_reference(x, variables, ["final_norm"]))
+    return dense_reference(x.mean((0, 1)), params["head"]), taps
+
+
+def vgg_reference(variables, image):
+    params, x, taps = variables["params"], image, []
+    for stage, convolutions in enumerate((2, 2, 3, 3, 3), start=1):
+        for index in range(1, convolutions + 1):
+            x = conv_reference(x, params[f"conv{stage}_{index}"])
+            x = relu(norm_reference(x, variables, [f"norm{stage}_{index}"]))
+        taps.append(x)
+        x = pool_reference(x, 2, 2, 0)
+    return dense_reference(x.reshape(-1), params["head"]), taps
+
+
+def googlenet_reference(variables, image):
+    params = variables["params"]
+
+    def conv(x, path):
+        own = functools.reduce(lambda tree, key: tree[key], path, params)
+        x = conv_reference(x, own)
+        return relu(norm_reference(x, variables, [*path[:-1], f"{path[-1]}_norm"]))
+
+    x, taps = conv(image, ["stem"]), []
+    for module in range(1, 10):
+        name = f"inception{module}"
+        branches = [
+            (x, ("one",)),
+            (x, ("three_reduce", "three")),
+            (x, ("five_reduce", "five1", "five2")),
+            (pool_reference(x, 3, 1, 1), ("pool",)),
+        ]
+        found = []
+        for y, convolutions in branches:
+            for key in convolutions:
+                y = conv(y, [name, key])
+            found.append(y)
+        x = np.concatenate(found, axis=-1)
+        if module in (2, 7, 9):  # 3b, 4e, 5b
+            taps.append(x)
+        if module in (2, 7):
+            x = pool_reference(x, 3, 2, 1)
+    return dense_reference(x.mean((0, 1)), params["head"]), taps
+
+
 def reference(name, variables, image):
     fields = TINY[name]
+    if name == "madry_wrn":
+        return madry_reference(variables, image, fields["blocks"])
+    if name == "cifar_vgg16":
+        return vgg_reference(variables, image)
+    if name == "googlenet":
+        return googlenet_reference(variables, image)
     if name == "preact_resnet18":
         return preact_reference(variables, image, fields["stage_sizes"])
     if name.startswith("wrn"):
@@ -218,6 +296,7 @@ def reference(name, variables, image):
 def test_logits_and_taps_equal_the_numpy_reference(name):
     module = build(name, num_classes=3, **TINY[name])
     shape = (2, 16, 16, 1) if name in ("mlp", "lenet", "lenet_v2") else (2, 8, 8, 3)
+    shape = (1, 32, 32, 3) if name == "cifar_vgg16" else shape
     variables, images = random_variables(module, shape), random_images(shape)
     logits, taps = apply_with_taps(module, variables, images)
     for i, image in enumerate(images):
@@ -228,9 +307,55 @@ def test_logits_and_taps_equal_the_numpy_reference(name):
             np.testing.assert_allclose(tap[i], expected, rtol=1e-4, atol=1e-4)
 
 
+def _vgg_count():
+    """Weights, biases, scales and offsets of 13 convolutions, and the dense layer."""
+    widths = [3, 64, 64, 128, 128, 256, 256, 256, *[512] * 6]
+    return sum(9 * a * b + 3 * b for a, b in itertools.pairwise(widths)) + 513 * 10
+
+
+def _madry_count():
+    """Convolutions without biases, two numbers a channel of each normalization."""
+    total, channels = 27 * 16, 16
+    for features in (160, 320, 640):
+        for _ in range(5):
+            total += 2 * channels + 9 * channels * features
+            total += 2 * features + 9 * features**2
+            channels = features
+    return total + 2 * 640 + 641 * 10
+
+
+def _googlenet_count():
+    """From the columns of table 1 of Szegedy et al. (2015)."""
+    modules = [
+        (192, 64, 96, 128, 16, 32, 32, 256), (256, 128, 128, 192, 32, 96, 64, 480),
+        (480, 192, 96, 208, 16, 48, 64, 512), (512, 160, 112, 224, 24, 64, 64, 512),
+        (512, 128, 128, 256, 24, 64, 64, 512), (512, 112, 144, 288, 32, 64, 64, 528),
+        (528, 256, 160, 320, 32, 128, 128, 832),
+        (832, 256, 160, 320, 32, 128, 128, 832),
+        (832, 384, 192, 384, 48, 128, 128, 1024),
+    ]  # fmt: skip
+
+    def conv(kernel, before, after):
+        return kernel**2 * before * after + 3 * after
+
+    total = conv(3, 3, 192) + 1025 * 10
+    for x, one, r3, three, r5, five, pool, output in modules:
+        assert one + three + five + pool == output
+        total += conv(1, x, one) + conv(1, x, r3) + conv(3, r3, three)
+        total += conv(1, x, r5) + conv(3, r5, five) + conv(3, five, five)
+        total += conv(1, x, pool)
+    return total
+
+
 @pytest.mark.parametrize(
     ("name", "classes", "expected"),
     [
+        # Also what the common PyTorch implementations for CIFAR-10 have.
+        ("cifar_vgg16", 10, 14_728_266),
+        ("cifar_vgg16", 10, _vgg_count()),
+        ("googlenet", 10, 6_166_250),
+        ("googlenet", 10, _googlenet_count()),
+        ("madry_wrn", 10, _madry_count()),
         ("resnet18", 10, 11_173_962),
         ("resnet50", 10, 23_520_842),
         ("resnet18_imagenet", 1000, 11_689_512),
@@ -252,7 +377,8 @@ def test_logits_and_taps_equal_the_numpy_reference(name):
     ],
 )
 def test_parameter_counts(name, classes, expected):
-    shape = (1, 32, 32, 3) if "resnet" in name or "wrn" in name else (1, 28, 28, 1)
+    small = name in ("mlp", "lenet", "lenet_v2", "all_cnn")
+    shape = (1, 28, 28, 1) if small else (1, 32, 32, 3)
     variables, _, _ = abstract(build(name, num_classes=classes), shape)
     assert count(variables) == expected
 
@@ -289,6 +415,13 @@ def maps(*shapes):
         ("preact_resnet18", 32, maps((32, 64), (16, 128), (8, 256), (4, 512))),
         ("wrn_28_10", 32, maps((32, 160), (16, 320), (8, 640))),
         ("wrn_34_10", 32, maps((32, 160), (16, 320), (8, 640))),
+        ("madry_wrn", 32, maps((32, 160), (16, 320), (8, 640))),
+        (
+            "cifar_vgg16",
+            32,
+            maps((32, 64), (16, 128), (8, 256), (4, 512), (2, 512)),
+        ),
+        ("googlenet", 32, maps((32, 480), (16, 832), (8, 1024))),
     ],
 )
 def test_taps_and_dtypes_at_full_size(name, side, expected):
@@ -526,6 +659,8 @@ def test_unknown_fields_are_named_and_linen_s_own_are_not_offered(name):
         ("preact_resnet18", {"stage_sizes": []}, r"stage_sizes is \(\)"),
         ("wrn_28_10", {"depth": 27}, "depth is 27; it must be 6 k"),
         ("wrn_34_10", {"widen_factor": 0}, "widen_factor is 0"),
+        ("madry_wrn", {"blocks": 0}, "blocks is 0; it must be >= 1"),
+        ("googlenet", {"divisor": 17}, "divisor is 17; it must be <= 16"),
     ],
 )
 def test_bad_fields_are_told_in_one_line(name, fields, message):

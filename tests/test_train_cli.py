@@ -13,9 +13,11 @@ from pathlib import Path
 import jax
 import pytest
 
+from configs import mnist_gat
 from jaxadv import cli, metrics, settings
 from jaxadv.checkpoints import Checkpoints
 from jaxadv.perceptual import NETWORKS
+from jaxadv.specs import UsageError
 from tests import nets
 
 ROOT = Path(__file__).parents[1]
@@ -212,6 +214,26 @@ def test_every_training_config_is_complete_and_sound(call, monkeypatch):
         assert f"--config=configs/{path.name}" in path.read_text()
         checked += 1
     assert checked >= 6
+
+
+@pytest.mark.parametrize("file", ["mnist_gat", "mnist5k_gat"])
+def test_generalized_training_has_a_config_for_every_row(file):
+    path = f"{ROOT / 'configs' / file}.py"
+    kinds = {"natural": "Clean", "linf": "Adversarial", "l2": "Adversarial",
+             "usgd": "Universal"}  # fmt: skip
+    for training in mnist_gat.TRAININGS:
+        config = cli._load(f"{path}:lenet,{training}")
+        defense = settings.plan(config).defense
+        assert type(defense).__name__ == kinds.get(training, "Generalized")
+        assert config.model.name == "lenet"
+        eps = {a.threat.norm: a.threat.eps for a in getattr(defense, "attacks", ())}
+        if training not in kinds:
+            assert eps == {"linf": 0.2, "l2": 2.0}
+            assert defense.diversity == (0.1 if "dpar" in training else 0.0)
+            assert defense.weighting == training.removesuffix("_dpar")
+            assert (defense.alpha, defense.beta) == (0.5, 0.5)
+    with pytest.raises(UsageError, match="'minmax' in 'mlp,minmax'.*'mlp,min_max'"):
+        cli._load(f"{path}:mlp,minmax")
 
 
 # A real process ---------------------------------------------------------------------

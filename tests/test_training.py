@@ -477,6 +477,44 @@ def test_run_in_parts_is_the_run_in_one(small_config, tmp_path, monkeypatch):
         jax.tree.map(np.testing.assert_array_equal, a, b)
 
 
+def test_memory_of_examples_survives_an_interruption(
+    small_config, tmp_path, monkeypatch, loops
+):
+    """Each example's weights, bit for bit, and those of the held out unmoved."""
+    with small_config.unlocked():
+        attack = {"name": "pgd", "steps": 2, "rel_step_size": 0.5}
+        small_config.attack = {}
+        small_config.attacks = {
+            name: {**attack, "threat": {"name": name, "eps": eps}}
+            for name, eps in (("linf", 0.05), ("l2", 0.2))
+        }
+        small_config.defense = {"name": "generalized", "weight_step": 0.3}
+    config = settings.complete(small_config)
+    config.epochs, config.checkpoint_steps = 2, 1
+    save, stops, memory = checkpoints.Checkpoints.save, [], {}
+
+    def interrupted(self, step, trees, meta):
+        save(self, step, trees, meta)
+        memory[step] = np.array(trees["training"]["memory"])
+        if stops and step == stops[0]:
+            stops.pop(0)
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(checkpoints.Checkpoints, "save", interrupted)
+    training.run(config, tmp_path / "whole")
+    whole, stops[:] = memory.copy(), [4]
+    memory.clear()
+    with pytest.raises(KeyboardInterrupt):
+        training.run(config, tmp_path / "parts")
+    training.run(config, tmp_path / "parts")
+    assert memory.keys() == whole.keys()
+    for step, rows in whole.items():
+        np.testing.assert_array_equal(memory[step], rows)
+    assert whole[6].shape == (49, 2)
+    moved = np.any(whole[6] != 0.5, axis=1)
+    assert moved.sum() > 40 and np.any(whole[6] != whole[3])
+
+
 def test_collapse_is_reported_and_stops_early(
     small_config, tmp_path, monkeypatch, capsys
 ):

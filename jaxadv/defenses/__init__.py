@@ -5,23 +5,28 @@ A defense is a frozen dataclass of two pure functions:
   init(image_shape, examples) -> memory
       what it remembers between steps, () for nothing. `examples` is one more than
       the largest example id: memory of single examples is an array
-      [examples, …] indexed by id, whose rows the devices exchange.
+      [examples, …] indexed by id, whose rows the devices exchange (`base.remember`).
   loss(params, state, batch, key) -> (loss, Output)
       the mean loss of one device's batch {image [b, h, w, c] in [0, 1], label [b],
       id [b]}. `state` is the TrainState: `network`, `batch_stats`, `memory`. The
       key is the same on all devices; see `base.Output` for the rest.
 
-Inputs are crafted by `jaxadv.craft.craft` on the current weights in evaluation
-mode and carry no gradient. The attacks come from the config's `attack` or
+Inputs are crafted on the current weights in evaluation mode (by
+`jaxadv.craft.craft`, where each perturbation has a loss of its own) and carry no
+gradient. The attacks come from the config's `attack` or
 `attacks`, not from the defense's own spec.
 """
 
 from jaxadv.defenses.adversarial import Adversarial
 from jaxadv.defenses.clean import Clean
+from jaxadv.defenses.generalized import Generalized
 from jaxadv.defenses.trades import Trades
+from jaxadv.defenses.universal import Universal
 
 DEFENSES = {
     "adversarial": Adversarial,
     "clean": Clean,
+    "generalized": Generalized,
     "trades": Trades,
+    "universal": Universal,
 }

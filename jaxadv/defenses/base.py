@@ -9,6 +9,7 @@ import jax.numpy as jnp
 from flax import linen as nn
 from flax import struct
 
+from jaxadv import parallel
 from jaxadv.classifier import Classifier
 from jaxadv.objectives import cross_entropy, margin
 
@@ -39,9 +40,13 @@ class Network:
         variables = _init(self.module, rngs, jnp.zeros((1, *image_shape)))
         return variables["params"], variables.get("batch_stats", {})
 
-    def classifier(self, params: Any, batch_stats: Any) -> Classifier:
-        """The network in evaluation mode, through which no gradient reaches params."""
-        variables = jax.lax.stop_gradient(_variables(params, batch_stats))
+    def classifier(
+        self, params: Any, batch_stats: Any, fixed: bool = True
+    ) -> Classifier:
+        """The network in evaluation mode; no gradient reaches params if `fixed`."""
+        batch_stats = jax.lax.stop_gradient(batch_stats)
+        params = jax.lax.stop_gradient(params) if fixed else params
+        variables = _variables(params, batch_stats)
         return Classifier.from_linen(
             self.module, variables, self.mean, self.std, self.rngs
         )
@@ -101,6 +106,15 @@ def correct(logits: jax.Array, labels: jax.Array) -> jax.Array:
 def local_key(key: jax.Array, ids: jax.Array) -> jax.Array:
     """A key that differs between devices, because their first examples do."""
     return jax.random.fold_in(key, ids[0])
+
+
+def remember(memory: jax.Array, ids: jax.Array, rows: jax.Array) -> jax.Array:
+    """Memory of single examples [examples, …] with `rows` [b, …] written at `ids` [b].
+
+    The devices exchange their rows, so the result is equal on all of them.
+    """
+    ids, rows = jax.lax.all_gather((ids, rows), parallel.AXIS, tiled=True)
+    return memory.at[ids].set(rows)
 
 
 @functools.partial(jax.jit, static_argnums=0)

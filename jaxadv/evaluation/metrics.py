@@ -134,6 +134,57 @@ def _unseen(table, seen):
     return [float(np.mean(robust(table, [label]))) for label in labels]
 
 
+def types(losses: np.ndarray, correct: np.ndarray) -> dict[str, float]:
+    """Accuracies over several types of attack, as fractions.
+
+    "acc_max" counts each example as the attack of largest loss leaves it (the first
+    at ties); "union" counts those that every attack leaves correct, and is no larger;
+    "acc_avg" is the mean of the attacks' accuracies. Source: Wang et al., "Adversarial
+    attack generation empowered by min-max optimization", 2021, section 4.2, whose
+    Acc_max is once above an attack's own accuracy, which no union can be.
+
+    Args:
+      losses: [k, n] of the attacked images; NaN counts as the largest.
+      correct: [k, n] whether they are classified correctly.
+
+    Raises:
+      UsageError: the shapes differ, or there is no attack or example.
+    """
+    losses, correct = np.asarray(losses), np.asarray(correct, bool)
+    if losses.shape != correct.shape or losses.ndim != 2 or not losses.size:
+        raise UsageError(
+            f"types: losses {losses.shape} and correct {correct.shape} must both be "
+            "[attacks, examples]"
+        )
+    strongest = np.argmax(np.where(np.isnan(losses), np.inf, losses), axis=0)
+    left = np.take_along_axis(correct, strongest[None], axis=0)
+    return {
+        "acc_max": float(np.mean(left)),
+        "union": float(np.mean(np.all(correct, axis=0))),
+        "acc_avg": float(np.mean(correct)),
+    }
+
+
+def area(eps: Sequence[float], accuracies: Sequence[float]) -> float:
+    """Area under accuracy against eps, by trapezoids, in units of eps.
+
+    Of "acc_max" it is the overall robustness S of Wang et al., 2021, section 4.2.
+
+    Args:
+      eps: [k] ascending budgets.
+      accuracies: [k] fractions.
+
+    Raises:
+      UsageError: lengths differ, or `eps` does not ascend.
+    """
+    x, y = np.asarray(eps, float), np.asarray(accuracies, float)
+    if x.shape != y.shape or len(x) < 2 or np.any(np.diff(x) <= 0):
+        raise UsageError(
+            f"area: eps {eps} must ascend, with one accuracy for each of two or more"
+        )
+    return float(np.sum(np.diff(x) * (y[1:] + y[:-1]) / 2))
+
+
 def broken(table: Table, label: str) -> np.ndarray:
     """[n] whether an image is correct without the attack and wrong with it."""
     return clean_correct(table) & table.attack(label, "success")

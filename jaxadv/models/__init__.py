@@ -7,7 +7,7 @@ All take normalized images [n, h, w, c] and return float32 logits; see
 from collections.abc import Callable
 from typing import Any
 
-from jaxadv.models import alexnet, resnet, small, vgg, wide_resnet
+from jaxadv.models import alexnet, googlenet, resnet, small, vgg, wide_resnet
 
 MODELS: dict[str, Callable[..., Any]] = {
     "mlp": small.MLP,
@@ -23,7 +23,10 @@ MODELS: dict[str, Callable[..., Any]] = {
     "preact_resnet18": resnet.PreActResNet18,
     "wrn_28_10": wide_resnet.WRN28x10,
     "wrn_34_10": wide_resnet.WRN34x10,
+    "madry_wrn": wide_resnet.MadryWRN,
+    "googlenet": googlenet.GoogLeNet,
     "alexnet": alexnet.AlexNet,
     "cifar_alexnet": alexnet.CifarAlexNet,
     "vgg16": vgg.VGG16,
+    "cifar_vgg16": vgg.CifarVGG16,
 }

@@ -1,4 +1,4 @@
-"""VGG-16, a network of the LPIPS distance."""
+"""VGG-16, a network of the LPIPS distance, and its form for CIFAR."""
 
 import jax
 import jax.numpy as jnp
@@ -70,3 +70,46 @@ class VGG16(layers.ImageClassifier):
             )
             x = nn.Dropout(0.5, deterministic=not train)(x)
         return nn.Dense(self.num_classes, kernel_init=kernel_init, name="head")(x)
+
+
+class CifarVGG16(layers.ImageClassifier):
+    """VGG-16 for 32x32 images: 14,728,266 parameters for 10 classes.
+
+    Simonyan and Zisserman, "Very Deep Convolutional Networks for Large-Scale Image
+    Recognition" (2015), configuration D, with a batch normalization between each
+    convolution and its ReLU and one dense layer on the 512 numbers that five
+    poolings leave, as PyTorch users train it on CIFAR-10: model E of Wang et al.,
+    "Adversarial Attack Generation Empowered by Min-Max Optimization" (2021). The taps
+    are those of VGG16. Images of at least 32x32 pixels fit; the dense layer is made
+    for the size it is initialized with.
+
+    Attributes:
+      width: as in VGG16.
+
+    Raises:
+      UsageError: a field is out of bounds, or the images are too small.
+    """
+
+    width: int = specs.static(64, minimum=1)
+
+    @nn.compact
+    def __call__(self, images: jax.Array, train: bool = False) -> jax.Array:
+        """Images [n, h, w, c] to float32 logits [n, num_classes]."""
+        alexnet.check_side(self, images, 32)
+        x = images
+        for stage, convolutions in enumerate(STAGES, start=1):
+            for index in range(1, convolutions + 1):
+                x = nn.Conv(
+                    self.width * min(2 ** (stage - 1), 8),
+                    (3, 3),
+                    padding=1,
+                    kernel_init=layers.TORCH_KERNEL,
+                    bias_init=alexnet.uniform_bias(9 * x.shape[-1]),
+                    dtype=self.dtype,
+                    name=f"conv{stage}_{index}",
+                )(x)
+                norm = layers.batch_norm(train, self.dtype, f"norm{stage}_{index}")
+                x = nn.relu(norm(x))
+            x = layers.max_pool(self.tap(x), 2)
+        x = x.reshape(len(x), -1).astype(jnp.float32)
+        return layers.torch_dense(self.num_classes, x.shape[-1])(x)

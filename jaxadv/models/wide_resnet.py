@@ -1,6 +1,9 @@
 """Wide residual networks for images of CIFAR's size."""
 
+from typing import Any
+
 import jax
+import jax.numpy as jnp
 from flax import linen as nn
 
 from jaxadv import specs
@@ -60,3 +63,84 @@ class WRN34x10(WideResNet):
     """WRN-34-10, as in TRADES: 46,160,474 parameters for 10 classes."""
 
     depth: int = specs.static(34, minimum=10)
+
+
+class MadryBlock(nn.Module):
+    """A pre-activation block whose shortcut has no parameters.
+
+    Where the shape changes, the shortcut is the input's mean over windows of
+    `strides` pixels, with zero channels on both sides.
+
+    Attributes:
+      features: output channels.
+      strides: of the first convolution and the shortcut.
+      activate_first: take the shortcut after the first normalization and ReLU.
+      dtype: of the activations.
+    """
+
+    features: int
+    strides: int
+    activate_first: bool
+    dtype: Any
+
+    @nn.compact
+    def __call__(self, x: jax.Array, train: bool) -> jax.Array:
+        """[n, h, w, c] to [n, h / strides, w / strides, features]."""
+        make = {"kernel_init": layers.HE_FAN_OUT, "dtype": self.dtype}
+        active = _leaky(layers.batch_norm(train, self.dtype, "norm1")(x))
+        x = active if self.activate_first else x
+        y = layers.conv(self.features, 3, self.strides, name="conv1", **make)(active)
+        y = _leaky(layers.batch_norm(train, self.dtype, "norm2")(y))
+        y = layers.conv(self.features, 3, name="conv2", **make)(y)
+        if self.strides > 1:
+            x = nn.avg_pool(x, (self.strides,) * 2, (self.strides,) * 2)
+        more = self.features - x.shape[-1]
+        x = jnp.pad(x, ((0, 0),) * 3 + ((more // 2, more - more // 2),))
+        return x + y
+
+
+class MadryWRN(layers.ImageClassifier):
+    """The wide ResNet of Madry et al.: 45,901,914 parameters for 10 classes.
+
+    Madry, Makelov, Schmidt, Tsipras and Vladu, "Towards Deep Learning Models Resistant
+    to Adversarial Attacks" (2018), section 5 and its public code: 16 channels, then
+    three groups of blocks with 160, 320 and 640, leaky ReLUs of slope 0.1 and
+    shortcuts without parameters; model G of Wang et al., "Adversarial Attack
+    Generation Empowered by Min-Max Optimization" (2021). Kernels start from
+    N(0, 2/fan_out), the output bias at zero. The taps are the groups' outputs before
+    the last normalization. The code's standardization of each image is left out.
+
+    Attributes:
+      blocks: residual blocks of each group.
+      widen_factor: channels of the first group, in units of 16.
+
+    Raises:
+      UsageError: a field is out of bounds.
+    """
+
+    blocks: int = specs.static(5, minimum=1)
+    widen_factor: int = specs.static(10, minimum=1)
+
+    @nn.compact
+    def __call__(self, images: jax.Array, train: bool = False) -> jax.Array:
+        """Images [n, h, w, c] to float32 logits [n, num_classes]."""
+        x = layers.conv(
+            16, 3, name="stem", kernel_init=layers.HE_FAN_OUT, dtype=self.dtype
+        )(images)
+        for stage in (1, 2, 3):
+            for block in range(1, self.blocks + 1):
+                x = MadryBlock(
+                    features=8 * 2**stage * self.widen_factor,
+                    strides=2 if stage > 1 and block == 1 else 1,
+                    activate_first=stage == block == 1,
+                    dtype=self.dtype,
+                    name=f"stage{stage}_block{block}",
+                )(x, train)
+            self.tap(x)
+        x = _leaky(layers.batch_norm(train, self.dtype, "final_norm")(x))
+        head = layers.torch_dense(self.num_classes, x.shape[-1], zero_bias=True)
+        return head(layers.global_mean(x))
+
+
+def _leaky(x):
+    return nn.leaky_relu(x, 0.1)

@@ -1,0 +1,301 @@
+"""Generalized adversarial training: several types of attack, weighed by their loss."""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from flax import struct
+
+from jaxadv import domains, numerics, parallel, specs
+from jaxadv.attacks.ascent import Ascent
+from jaxadv.attacks.base import like
+from jaxadv.defenses import base
+from jaxadv.objectives import bind, cross_entropy
+
+GRAM = 1e-6  # added to the diagonal of the Gram matrix, which may be singular
+LENGTH = 1e-8  # added, in squares, to the length of an input gradient
+
+_IMAGES = "images"
+
+
+@struct.dataclass
+class Generalized:
+    """The worst weighted sum of the losses under K types of attack (AMPGD).
+
+    For one example, with f_i the cross-entropy of the image that attack i perturbs:
+
+      max over w in the simplex and all perturbations of
+        sum_i w_i f_i - gamma / 2 |w - 1/K|^2 + diversity * h
+
+    is searched by the attacks' number of joint projected steps, in which the weights
+    move by the losses before the step. The network is then trained, in one
+    forward pass in train mode, on `alpha` times the clean loss plus `beta` times
+    sum_i w_i f_i + diversity * h. Source: Wang et al., "Towards a unified min-max
+    framework for adversarial exploration and robustness" (later "Adversarial attack
+    generation empowered by min-max optimization"), 2019, eqs. 15 to 17 and algorithm
+    2. Theirs also starts the perturbations where they ended; here each step of
+    training starts them anew, as the attacks say.
+
+    h, the diversity-promoting regularizer (DPAR), is log det(G'G + 1e-6 I), G having
+    the input gradients of the f_i, divided by their l2 lengths, as columns: 0 where
+    they are orthogonal. It is taken of the network in evaluation mode, and here alone
+    a gradient of the weights comes from a crafted image: through the network's input
+    gradient there, the image itself being fixed.
+
+    The metrics `weight_0`, … and `accuracy_0`, … are those of the attacks in order
+    (in a config: by label); `robust_accuracy` is that under each example's largest
+    loss. An example's weights after its last visit are a row of the state's memory.
+
+    Attributes:
+      attacks: PGD in one threat each, all of the same number of steps; their
+        objectives are replaced by the cross-entropy.
+      weighting: "min_max", or "average" for w = 1/K.
+      share: whether each "example" has its own w, or all of a "batch" one, which
+        then moves by the mean losses.
+      warm_start: begin with the w that the last visit to the example (or the last
+        batch) ended with, instead of 1/K.
+      weight_step: step size of w, in weight per nat of loss.
+      gamma: strength of the pull to w = 1/K.
+      gradient: "steepest" moves by the threat's steepest direction of
+        f_i / K + diversity * h: that of the sum at equal weights, so that a type
+        without weight goes on searching. "raw", as in the source, moves by
+        `step_size` times the gradient of the weighted sum itself.
+      diversity: weight of h; the source's lambda, 0.1. 0 turns it off.
+      alpha: weight of the clean loss.
+      beta: weight of the attacked images' loss; the source's ratio 1 of adversarial
+        to benign is 0.5 and 0.5.
+    """
+
+    attacks: Any
+    weighting: str = specs.static("min_max", choices=("min_max", "average"))
+    share: str = specs.static("example", choices=("example", "batch"))
+    warm_start: bool = specs.static(True)
+    weight_step: float = specs.static(0.02, minimum=0.0)
+    gamma: float = specs.static(4.0, minimum=0.0)
+    gradient: str = specs.static("steepest", choices=("steepest", "raw"))
+    diversity: float = specs.static(0.0, minimum=0.0)
+    alpha: float = specs.static(0.5, minimum=0.0)
+    beta: float = specs.static(0.5, minimum=0.0)
+
+    def __post_init__(self):
+        specs.check(self)
+        if self.alpha + self.beta == 0:
+            raise specs.UsageError("Generalized: alpha and beta are both 0")
+        if self.weight_step * self.gamma >= 2:
+            raise specs.UsageError(
+                f"Generalized.weight_step is {self.weight_step}: above 2 / gamma "
+                f"({2 / self.gamma:g}) the weights swing around the average; lower it"
+            )
+        _check(self.attacks, self.gradient)
+
+    @property
+    def _remembers(self):
+        return self.warm_start and self.weighting == "min_max"
+
+    def init(self, image_shape, examples):
+        if not self._remembers:
+            return ()
+        equal = domains.uniform(len(self.attacks))
+        return equal if self.share == "batch" else jnp.tile(equal, (examples, 1))
+
+    def loss(self, params, state, batch, key):
+        craft_key, train_key = jax.random.split(key)
+        images, labels, ids = batch["image"], batch["label"], batch["id"]
+        model = state.network.classifier(params, state.batch_stats)
+        start = self._start(state.memory, ids)
+        crafted, weights = self._crafted(model, craft_key, batch, start)
+        copies = [images] if self.alpha else []
+        copies += list(jnp.swapaxes(crafted, 0, 1))
+        logits, batch_stats = state.network.train(
+            params,
+            state.batch_stats,
+            jnp.concatenate(copies),
+            base.local_key(train_key, ids),
+        )
+        logits = logits.reshape(len(copies), len(labels), -1)
+        values = jax.vmap(base.cross_entropies, (0, None))(logits, labels)
+        hits = jax.vmap(base.correct, (0, None))(logits, labels)
+        loss, metrics = 0.0, {}
+        if self.alpha:
+            loss += self.alpha * jnp.mean(values[0])
+            metrics["clean_accuracy"] = jnp.mean(hits[0])
+            values, hits = values[1:], hits[1:]
+        attacked = jnp.mean(jnp.sum(weights.T * values, axis=0))
+        hardest = jnp.argmax(values, axis=0)[None]
+        worst = jnp.take_along_axis(hits, hardest, axis=0)
+        metrics["robust_accuracy"] = jnp.mean(worst)
+        for i in range(len(self.attacks)):
+            metrics[f"accuracy_{i}"] = jnp.mean(hits[i])
+            metrics[f"weight_{i}"] = jnp.mean(weights[:, i])
+        if self.diversity:
+            live = state.network.classifier(params, state.batch_stats, fixed=False)
+            keys = _keys(craft_key, ids)
+            spread = jnp.mean(jax.vmap(_diversity, (None, 0, 0, 0))(
+                live, crafted, labels, keys
+            ))  # fmt: skip
+            attacked += self.diversity * spread
+            metrics["diversity"] = spread
+        loss += self.beta * attacked
+        memory = self._remembered(state.memory, ids, weights)
+        return loss, base.Output(batch_stats, memory, metrics)
+
+    def _start(self, memory, ids):
+        """The weights [b, K], or [K] of the batch, that the search begins with."""
+        equal = domains.uniform(len(self.attacks))
+        if self.share == "batch":
+            return memory if self._remembers else equal
+        return memory[ids] if self._remembers else jnp.tile(equal, (len(ids), 1))
+
+    def _remembered(self, memory, ids, weights):
+        if not self._remembers:
+            return memory
+        if self.share == "batch":
+            return weights[0]
+        return base.remember(memory, ids, weights)
+
+    def _crafted(self, model, key, batch, start):
+        """Perturbed images [b, K, h, w, c] and their weights [b, K], fixed."""
+
+        def one(image, label, own_key, weights):
+            return self._search(model, own_key, image, label, weights)
+
+        keys = _keys(key, batch["id"])
+        over = 0 if self.share == "example" else None
+        found = jax.vmap(one, (0, 0, 0, over), axis_name=_IMAGES)(
+            batch["image"], batch["label"], keys, start
+        )
+        return jax.lax.stop_gradient(found)
+
+    def _search(self, model, key, image, label, weights):
+        threats, params = [], []
+        for i, attack in enumerate(self.attacks):
+            own = jax.random.fold_in(key, i)
+            threat = bind(attack.threat, model, image, label, own)
+            attack = attack.replace(threat=threat)
+            threats.append(threat)
+            params.append(attack.init(own, model, image, label).params)
+        threats = tuple(threats)
+
+        def step(state):
+            return _step(self, threats, model, state, image, label, key)
+
+        state = (tuple(params), weights, jnp.zeros((), jnp.int32))
+        params, weights, _ = numerics.repeat(self.attacks[0].steps, step, state)
+        return _applied(threats, params, image), weights
+
+    def _move(self, attack, threat, params, grad, image):
+        grad = jax.tree.map(numerics.finite_or_zero, grad)
+        if self.gradient == "raw":
+            move = jax.tree.map(lambda g: attack.step_size * g, grad)
+        else:
+            direction = threat.direction(grad, params, image)
+            size = attack.step_size
+            if size is None:
+                budget = like(threat.budget, direction)
+                size = jax.tree.map(lambda b: attack.rel_step_size * b, budget)
+            move = jax.tree.map(jnp.multiply, like(size, direction), direction)
+        return threat.project(jax.tree.map(jnp.add, params, move), image)
+
+
+@jax.jit
+def _step(defense, threats, model, state, image, label, key):
+    """One joint step of one image; compiled as a call, so unrolled steps trace once."""
+    params, weights, count = state
+    key, equal = jax.random.fold_in(key, count), domains.uniform(len(threats))
+    factors = weights if defense.gradient == "raw" else equal
+
+    def value(params):
+        images = _applied(threats, params, image)
+        if not defense.diversity:
+            losses = jax.vmap(_loss_at, (None, 0, None, None))(
+                model, images, label, key
+            )
+            return jnp.sum(factors * losses), losses
+        losses, grads = _gradients(model, images, label, key)
+        spread = log_det(grads)
+        return jnp.sum(factors * losses) + defense.diversity * spread, losses
+
+    grads, losses = jax.grad(value, has_aux=True)(params)
+    moved = tuple(
+        defense._move(*parts, image)
+        for parts in zip(defense.attacks, threats, params, grads, strict=True)
+    )
+    if defense.weighting == "min_max":
+        if defense.share == "batch":
+            losses = jax.lax.pmean(losses, (_IMAGES, parallel.AXIS))
+        weights = domains.ascend(weights, losses, defense.weight_step, defense.gamma)
+    return moved, weights, count + 1
+
+
+def log_det(grads: jax.Array) -> jax.Array:
+    """log det(G'G + 1e-6 I), the columns of G being gradients of length 1.
+
+    At most about 0, for orthogonal gradients; for two at an angle a, log sin(a)^2.
+    A gradient far shorter than 1e-8 counts as zero: its direction is rounding.
+    Source: Wang et al., 2019, eq. 16, after Pang et al., "Improving adversarial
+    robustness via promoting ensemble diversity", 2019, whose 1e-6 it is.
+
+    Args:
+      grads: [k, ...], one input gradient a row.
+    """
+    rows = grads.reshape(len(grads), -1)
+    length = jnp.sqrt(jnp.sum(rows**2, axis=1, keepdims=True) + LENGTH**2)
+    rows = rows / length
+    gram = jnp.matmul(rows, rows.T, precision=jax.lax.Precision.HIGHEST)
+    return jnp.linalg.slogdet(gram + GRAM * jnp.eye(len(rows)))[1]
+
+
+def _loss_at(model, image, label, key):
+    return cross_entropy(model(image, key), label)
+
+
+def _gradients(model, images, label, key):
+    """Losses [k] and input gradients [k, h, w, c] of one image's perturbed forms."""
+
+    def one(image):
+        return _loss_at(model, image, label, key)
+
+    return jax.vmap(jax.value_and_grad(one))(images)
+
+
+def _diversity(model, images, label, key):
+    return log_det(_gradients(model, images, label, key)[1])
+
+
+def _applied(threats, params, image):
+    pairs = zip(threats, params, strict=True)
+    return jnp.stack([threat.apply(point, image) for threat, point in pairs])
+
+
+def _keys(key, ids):
+    """[b] keys of the examples."""
+    return jax.vmap(lambda example: jax.random.fold_in(key, example))(ids)
+
+
+def _check(attacks, gradient):
+    if not attacks:
+        raise specs.UsageError("Generalized needs attacks; set config.attacks")
+    for attack in attacks:
+        kind: Any = Ascent  # a type checker sees no fields in a flax dataclass
+        if type(attack) is not kind:
+            name = type(attack).__name__
+            raise specs.UsageError(f"Generalized: {name} in attacks; it takes 'pgd'")
+        wanted = {
+            "steps": attacks[0].steps,
+            "restarts": 1,
+            "momentum": None,
+            "schedule": "constant",
+            "keep": "last",
+            "early_stop": False,
+        }
+        for field, value in wanted.items():
+            if getattr(attack, field) != value:
+                raise specs.UsageError(
+                    f"Generalized: {field} of an attack is {getattr(attack, field)!r}; "
+                    f"set it to {value!r}"
+                )
+        if gradient == "raw" and attack.step_size is None:
+            raise specs.UsageError(
+                "Generalized.gradient is 'raw', whose steps have no length of their "
+                "own; give the attacks step_size in place of rel_step_size"
+            )

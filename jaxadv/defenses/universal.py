@@ -1,0 +1,112 @@
+"""Universal adversarial training: one perturbation for all images."""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from flax import struct
+
+from jaxadv import numerics, parallel, projections, specs
+from jaxadv.attacks.ascent import Ascent
+from jaxadv.defenses import base
+from jaxadv.objectives import cross_entropy
+from jaxadv.threats import lp
+
+_PROJECT = {"linf": projections.project_linf, "l2": projections.project_l2}
+
+
+@struct.dataclass
+class Universal:
+    """Cross-entropy of all images under one perturbation, trained beside the weights.
+
+    Before each step of the network the perturbation, kept from step to step, climbs
+    the mean loss of the batch by the attack's number of steps and stays in its ball;
+    the perturbed images are clipped to [0, 1]. Source: Shafahi, Najibi, Xu, Dickerson,
+    Davis and Goldstein, "Universal adversarial training", 2018 (uSGD), with one step
+    of `eps` times the sign.
+
+    Attributes:
+      attacks: a tuple of one PGD, of whose threat (linf or l2), steps and step size
+        use is made; the perturbation begins at zero.
+    """
+
+    attacks: Any
+
+    def __post_init__(self):
+        if len(self.attacks) != 1:
+            raise specs.UsageError(
+                f"Universal needs exactly one attack, not {len(self.attacks)}; "
+                "set config.attack"
+            )
+        (attack,), kind = self.attacks, Ascent
+        if type(attack) is not kind or not isinstance(attack.threat, (lp.Linf, lp.L2)):
+            raise specs.UsageError(
+                "Universal: the attack must be 'pgd' with the threat 'linf' or 'l2'"
+            )
+
+    def init(self, image_shape, examples):
+        return jnp.zeros(image_shape)
+
+    def loss(self, params, state, batch, key):
+        craft_key, train_key = jax.random.split(key)
+        images, labels, ids = batch["image"], batch["label"], batch["id"]
+        model = state.network.classifier(params, state.batch_stats)
+        delta = ascend(
+            self.attacks[0], model, state.memory, images, labels,
+            base.local_key(craft_key, ids),
+        )  # fmt: skip
+        attacked = jax.vmap(lp.apply, (None, 0))(delta, images)
+        logits, batch_stats = state.network.train(
+            params, state.batch_stats, attacked, base.local_key(train_key, ids)
+        )
+        metrics = {"robust_accuracy": jnp.mean(base.correct(logits, labels))}
+        loss = jnp.mean(base.cross_entropies(logits, labels))
+        return loss, base.Output(batch_stats, delta, metrics)
+
+
+def ascend(
+    attack: Any,
+    model: Any,
+    delta: jax.Array,
+    images: jax.Array,
+    labels: jax.Array,
+    key: jax.Array,
+) -> jax.Array:
+    """`delta` after the attack's steps towards the largest mean loss of all devices.
+
+    Call it under an axis `parallel.AXIS`, with one device's part of the images.
+
+    Args:
+      attack: PGD in an linf or l2 ball.
+      model: a Classifier.
+      delta: [h, w, c], the perturbation of every image.
+      images: [b, h, w, c] in [0, 1].
+      labels: [b].
+      key: of the model's own randomness.
+
+    Returns:
+      [h, w, c] inside the ball, gradients stopped; equal on all devices.
+    """
+    threat, keys = attack.threat, jax.random.split(key, len(images))
+    size = attack.step_size
+    if size is None:
+        size = attack.rel_step_size * threat.eps
+
+    @jax.jit
+    def step(model, delta, images, labels):
+        def value(delta):
+            def one(image, label, own_key):
+                return cross_entropy(model(lp.apply(delta, image), own_key), label)
+
+            return jnp.mean(jax.vmap(one)(images, labels, keys))
+
+        grad = jax.lax.pmean(jax.grad(value)(delta), parallel.AXIS)
+        moved = delta + size * numerics.steepest(grad, threat.norm)
+        # No image has room for more than 1; its own box is the clip in `apply`.
+        room = jnp.ones_like(moved)
+        return _PROJECT[threat.norm](moved, threat.eps, -room, room)
+
+    moved = numerics.repeat(
+        attack.steps, lambda point: step(model, point, images, labels), delta
+    )
+    return jax.lax.stop_gradient(moved)
