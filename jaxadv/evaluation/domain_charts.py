@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from jaxadv.evaluation.charts import COLORS, MARKERS
-from jaxadv.evaluation.plots import draw_image, pyplot, write
+from jaxadv.evaluation.plots import GRAY, draw_image, pyplot, write
 
 
 def weights(
@@ -39,7 +39,7 @@ def weights(
     _, places, count = history.shape
     ticks = range(places) if ticks is None else ticks
     figure, axes = plt.subplots(
-        figsize=(max(6.4, 0.22 * places * count + 1.5), 4.2), layout="constrained"
+        figsize=(max(6.4, 0.22 * places * count + 2.6), 4.2), layout="constrained"
     )
     width = 0.8 / count
     for k, name in enumerate(names):
@@ -47,14 +47,14 @@ def weights(
         color = COLORS[k % len(COLORS)]
         _DRAW[kind](axes, history[:, :, k], at, 0.85 * width, color)
         axes.plot([], [], "s", color=color, label=name)
-    axes.axhline(1 / count, color="#555555", ls=":", lw=1, label="average case")
+    axes.axhline(1 / count, color=GRAY, ls=":", lw=1, label="average case")
     axes.set_xticks(range(places), [str(t) for t in ticks])
     axes.set_xlabel(axis)
     axes.set_ylabel(f"weight, {len(history)} examples")
     axes.set_ylim(-0.02, 1.02)
     axes.set_title(title, fontsize=11)
     axes.grid(axis="y", alpha=0.3)
-    axes.legend(fontsize=9, framealpha=0.9)
+    figure.legend(fontsize=9, loc="outside right upper")
     write(figure, path)
 
 
@@ -140,30 +140,26 @@ def image_robustness(
       title: over the picture.
     """
     groups, count = images.shape[:2]
-    lines = len(columns)
+    heights = 1.2, 0.19 * len(columns)
     figure, cells = pyplot().subplots(
-        groups,
+        2 * groups,
         count,
-        figsize=(1.25 * count + 1.9, (1.15 + 0.19 * lines) * groups + 0.4),
+        figsize=(1.25 * count + 1.4, sum(heights) * groups + 0.5),
+        height_ratios=heights * groups,
         squeeze=False,
+        layout="constrained",
     )
-    for row, cell_row in enumerate(cells):
-        for k, axes in enumerate(cell_row):
-            draw_image(axes, images[row, k])
-            for line, (name, values) in enumerate(columns.items()):
-                y = -0.12 - 0.17 * line
-                strongest = values[row, k] == np.max(values[row])
-                axes.text(
-                    0.5, y, f"{values[row, k]:.3f}", ha="center", va="center",
-                    transform=axes.transAxes, fontsize=9,
-                    fontweight="bold" if strongest else "normal",
-                )  # fmt: skip
-                if k == 0:
-                    axes.text(-0.15, y, name, ha="right", va="center", fontsize=9,
-                              transform=axes.transAxes)  # fmt: skip
+    for row, k in np.ndindex(groups, count):
+        draw_image(cells[2 * row, k], images[row, k])
+        below = cells[2 * row + 1, k]
+        below.set_axis_off()
+        for line, (name, values) in enumerate(columns.items()):
+            y = 1 - (line + 0.5) / len(columns)
+            value, largest = values[row, k], np.max(values[row])
+            weight = "bold" if value == largest else "normal"
+            below.text(0.5, y, f"{value:.3f}", ha="center", va="center",
+                       fontsize=9, fontweight=weight)  # fmt: skip
+            if k == 0:
+                below.text(0, y, name, ha="right", va="center", fontsize=9)
     figure.suptitle(title, fontsize=11)
-    figure.subplots_adjust(
-        left=1.6 / (1.25 * count + 1.9), right=0.98, top=1 - 0.4 / (1.5 * groups),
-        bottom=0.2 * lines / (1.5 * groups * 1.4), hspace=0.17 * lines + 0.1,
-    )  # fmt: skip
     write(figure, path)
