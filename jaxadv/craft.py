@@ -21,6 +21,7 @@ from jaxadv.attacks.base import select
 from jaxadv.journal import Journal
 from jaxadv.numerics import repeat
 from jaxadv.objectives import bind, goal_at, restarted
+from jaxadv.specs import UsageError
 
 
 @struct.dataclass
@@ -58,10 +59,11 @@ def craft(
 
     Args:
       attack: see `jaxadv.attacks`.
-      model: a Classifier, or what the attack's objective takes in its place.
+      model: a Classifier, or what the attack's objective takes in its place, as a
+        tuple of them.
       key: the run's key; an example's own is `fold_in(key, id)`.
-      images: [b, h, w, c] in [0, 1].
-      labels: [b] class indices.
+      images: [b, h, w, c] in [0, 1], or groups [b, k, h, w, c] for a `Shared` threat.
+      labels: [b] class indices, [b, k] of groups.
       ids: [b] example ids; default 0 … b - 1.
       per_image: field path -> [b, …] values of fields that differ by image, as
         `{"threat.eps": radii}`.
@@ -76,9 +78,7 @@ def craft(
         own_key = jax.random.fold_in(_raw(key), example)
         found: Any = None
         for restart in range(attack.restarts):
-            own = _bound(given, restart, model, image, label)
-            state = own.init(jax.random.fold_in(own_key, restart), model, image, label)
-            state = repeat(attack.steps, _step(own, model, image, label), state)
+            own, state = _searched(given, restart, model, own_key, image, label)
             new = _verified(own, state, model, image, label)
             if found is None:
                 found = new
@@ -88,6 +88,41 @@ def craft(
 
     found = jax.vmap(one)(images, labels, ids, dict(per_image or {}))
     return jax.lax.stop_gradient(found)
+
+
+def craft_traced(
+    attack: Any,
+    model: Any,
+    key: jax.Array,
+    images: jax.Array,
+    labels: jax.Array,
+    *,
+    ids: jax.Array | None = None,
+) -> tuple[Adversarial, Any]:
+    """As `craft`, with what the attack recorded on its way; pure.
+
+    Returns:
+      An `Adversarial` and `attack.trace(…)`, both with a leading batch axis: of
+      `MinMax` the weights [b, steps + 1, K].
+
+    Raises:
+      UsageError: the attack has no `trace`, or several restarts.
+    """
+    if not hasattr(attack, "trace") or attack.restarts != 1:
+        name = type(attack).__name__
+        raise UsageError(
+            f"craft_traced: {name} with {attack.restarts} restarts; it takes one "
+            "restart of an attack with a `trace`, as MinMax"
+        )
+    ids = jnp.arange(images.shape[0]) if ids is None else ids
+
+    def one(image, label, example):
+        own_key = jax.random.fold_in(_raw(key), example)
+        own, state = _searched(attack, 0, model, own_key, image, label)
+        found = _verified(own, state, model, image, label)
+        return found, own.trace(state, model, image, label)
+
+    return jax.lax.stop_gradient(jax.vmap(one)(images, labels, ids))
 
 
 def worst(a: Adversarial, b: Adversarial) -> Adversarial:
@@ -131,10 +166,11 @@ def craft_batches(
 
     Args:
       attack: see `jaxadv.attacks`.
-      model: a Classifier, or what the attack's objective takes in its place.
+      model: a Classifier, or what the attack's objective takes in its place, as a
+        tuple of them.
       key: the run's key; an example's own is `fold_in(key, id)`.
-      images: [n, h, w, c] float32 in [0, 1].
-      labels: [n] class indices.
+      images: [n, h, w, c] float32 in [0, 1], or groups as for `craft`.
+      labels: [n] class indices, or [n, k].
       ids: [n] distinct example ids; default 0 … n - 1.
       per_image: as for `craft`, [n, …].
       batch_size: lanes on each device; the one batch shape that is compiled.
@@ -338,6 +374,14 @@ def _harvest(attack, model, lanes):
         return _verified(own, lane.state, model, lane.image, lane.label)
 
     return jax.vmap(one)(lanes)
+
+
+def _searched(attack, restart, model, key, image, label):
+    """The bound attack and the state after all steps of one restart."""
+    own = _bound(attack, restart, model, image, label)
+    state = own.init(jax.random.fold_in(key, restart), model, image, label)
+    state = repeat(attack.steps, _step(own, model, image, label), state)
+    return own, state
 
 
 def _step(attack, model, image, label):

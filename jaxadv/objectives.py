@@ -1,7 +1,9 @@
 """What an attack makes larger.
 
 An objective is called as `objective(model, image, label, key) -> scalar` on one
-image; `goal(logits, label)` is at least 0 exactly where the attack has succeeded.
+image; `goal(logits, label)` is at least 0 exactly where the attack has succeeded. An
+objective that asks more than one network or image has `goal_at(model, image, label,
+key)` in its place.
 An objective that depends on the clean image has `bind(model, image, label, key)`,
 which the drivers call before the attack starts; one that differs from restart to
 restart has `restarted(number)`, which they call before that.
@@ -83,6 +85,8 @@ def goal_at(objective, model, image, label, key) -> jax.Array:
     Beside a gradient of the same objective at the same image and key the network
     is not run again: the compiler merges the two equal forward passes.
     """
+    if hasattr(objective, "goal_at"):
+        return objective.goal_at(model, image, label, key)
     draws = getattr(objective, "samples", 1)
     return objective.goal(expected_logits(model, image, key, draws), label)
 
@@ -282,7 +286,9 @@ class Expectation:
     objective: Any = specs.part(lambda: OBJECTIVES, CrossEntropy())
     samples: int = specs.static(16, minimum=1)
 
-    __post_init__ = specs.check
+    def __post_init__(self):
+        specs.check(self)
+        check_logits(self, "draws")
 
     def goal(self, logits, label):
         return self.objective.goal(logits, label)
@@ -301,6 +307,20 @@ class Expectation:
         keys = jax.random.split(key, self.samples)
         values = jax.vmap(lambda k: self.objective(model, image, label, k))(keys)
         return jnp.mean(values)
+
+
+def check_logits(part: Any, does: str) -> None:
+    """Raises UsageError if the objective of `part` asks more than one network's logits.
+
+    Such an objective has no `goal`; `does` says what `part` needs that for.
+    """
+    objective = part.objective
+    if hasattr(objective, "goal_at") and not hasattr(objective, "goal"):
+        raise specs.UsageError(
+            f"{type(part).__name__}.objective is a {type(objective).__name__}, which "
+            f"has no logits of its own; {type(part).__name__} {does} them: take "
+            f"another objective, or put it inside the {type(objective).__name__}"
+        )
 
 
 def bind(part, model, image, label, key):

@@ -25,6 +25,7 @@ _THREATS = {
         "foreground": {"name": "l2", "eps": 0.3},
         "background": {"name": "linf", "eps": 0.2},
     },
+    "shared": {"threat": {"name": "l2", "eps": 0.6}},
     "recolor": {"eps": 0.2, "smooth": 0.05, "table": (4, 3, 3)},
     "stadv": {"eps": 0.2, "smooth": 0.05},
 }
@@ -40,6 +41,7 @@ _ATTACKS = {
     "fmn": {"steps": 6, "search": 2},
     "grid": {"points": (3, 2, 1)},
     "lpa": {"rounds": 2, "round_steps": 3},
+    "min_max": {"steps": 4},
     "pgd": {"steps": 4, "rel_step_size": 0.5},
     "pgd0": {"steps": 6, "round_steps": 2},
     "ppgd": {"steps": 4},
@@ -59,6 +61,7 @@ _SEARCHES = {
     "fmn": ("linf", "l2", "l1", "l0"),
     "grid": ("rotation_translation",),
     "lpa": ("lpips",),
+    "min_max": ("linf", "l2", "l1", "l0", "shared"),
     "pgd0": ("l0",),
     "ppgd": ("lpips",),
     "square": ("linf", "l2"),

@@ -65,13 +65,13 @@ def test_curve_shows_band_chance_budget_and_unit(tmp_path, change):
 @pytest.fixture
 def cells(monkeypatch):
     """The axes that `plots.grid` fills, row by row."""
-    filled, original = [], plots._image
+    filled, original = [], plots.draw_image
 
     def recording(axes, image):
         filled.append(axes)
         original(axes, image)
 
-    monkeypatch.setattr(plots, "_image", recording)
+    monkeypatch.setattr(plots, "draw_image", recording)
     return filled
 
 

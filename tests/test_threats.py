@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from jaxadv.objectives import bind
-from jaxadv.threats import L0, L1, L2, THREATS, Linf, Masked
+from jaxadv.threats import L0, L1, L2, THREATS, Linf, Masked, Shared
 from tests import examples, nets
 
 SHAPES = [(8, 8, 1), (1, 1, 1), (5, 3, 3)]
@@ -133,6 +133,8 @@ def test_eps_zero_is_the_image(name):
     threat = examples.threat(name)
     if isinstance(threat, Masked):
         threat = Masked(L2(0.0), Linf(0.0))
+    elif isinstance(threat, Shared):
+        threat = Shared(L2(0.0))
     else:
         threat = threat.replace(eps=0.0)
     image = nets.batch(1)[0][0]

@@ -9,7 +9,8 @@ An attack is a frozen dataclass of pure functions on one image [h, w, c]:
 with the static counts `steps` and `restarts`, and `passes`, the forward and
 backward passes of a step, where they are not one each. Its state has `count` (steps
 taken) and `done` (nothing more to gain). `threat` and `objective` are its parts;
-the drivers in `jaxadv.craft` loop, restart, verify and merge.
+the drivers in `jaxadv.craft` loop, restart, verify and merge. An attack that records
+something on its way has `trace(state, model, image, label)`; see `craft.craft_traced`.
 """
 
 from jaxadv.attacks.apgd import Apgd
@@ -24,6 +25,7 @@ from jaxadv.attacks.fgsm import Fgsm
 from jaxadv.attacks.fmn import Fmn
 from jaxadv.attacks.grid import Grid
 from jaxadv.attacks.lagrange import FastLpa, Lpa
+from jaxadv.attacks.min_max import MinMax
 from jaxadv.attacks.noise import UniformNoise
 from jaxadv.attacks.pgd0 import Pgd0
 from jaxadv.attacks.ppgd import Ppgd
@@ -42,6 +44,7 @@ ATTACKS = {
     "fmn": Fmn,
     "grid": Grid,
     "lpa": Lpa,
+    "min_max": MinMax,
     "pgd": Ascent,
     "pgd0": Pgd0,
     "ppgd": Ppgd,

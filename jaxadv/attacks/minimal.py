@@ -20,7 +20,7 @@ import jax
 import jax.numpy as jnp
 from flax import struct
 
-from jaxadv import numerics, specs
+from jaxadv import numerics, objectives, specs
 from jaxadv.attacks import base
 
 # Two programs that compute the logits of one image differ by rounding, up to about
@@ -188,6 +188,7 @@ def check_ball(attack: Any, norms: tuple[str, ...]) -> None:
         are, or the threat is not an additive ball of one of `norms`.
     """
     specs.check(attack)
+    objectives.check_logits(attack, "judges")
     name, threat = type(attack).__name__, attack.threat
     norm = getattr(threat, "norm", None)
     if dataclasses.is_dataclass(threat) and norm not in norms:

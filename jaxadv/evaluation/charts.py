@@ -11,8 +11,8 @@ import numpy as np
 from jaxadv.evaluation.plots import BLUE, GRAY, ORANGE, pyplot, write
 
 # Okabe and Ito's colors, told apart by everyone; markers repeat the difference.
-_COLORS = (BLUE, ORANGE, "#009E73", "#CC79A7", "#E69F00", "#56B4E9", GRAY)
-_MARKERS = "osD^vPX"
+COLORS = (BLUE, ORANGE, "#009E73", "#CC79A7", "#E69F00", "#56B4E9", GRAY)
+MARKERS = "osD^vPX"
 _MOST_SETS = 16
 
 
@@ -51,7 +51,7 @@ def violins(
 
 
 def _violin(axes, position, values):
-    color = _COLORS[position % len(_COLORS)]
+    color = COLORS[position % len(COLORS)]
     if len(values) == 0:
         axes.text(position, 0.02, "none", ha="center", color=GRAY, fontsize=9,
                   transform=axes.get_xaxis_transform())  # fmt: skip
@@ -177,8 +177,8 @@ def _run(axes, run, number):
         y[0],
         xerr=_whiskers(*x),
         yerr=_whiskers(*y),
-        fmt=_MARKERS[number // len(_COLORS) % len(_MARKERS)],
-        color=_COLORS[number % len(_COLORS)],
+        fmt=MARKERS[number // len(COLORS) % len(MARKERS)],
+        color=COLORS[number % len(COLORS)],
         ms=7,
         capsize=2,
         lw=1.2,
@@ -224,12 +224,12 @@ def _groups(axes, groups, kind, number):
     y, low, high = (
         [100 * g[key] for g in groups] for key in ("perceptibility", "low", "high")
     )
-    color = _COLORS[number % len(_COLORS)]
+    color = COLORS[number % len(COLORS)]
     axes.errorbar(
         x,
         y,
         yerr=_whiskers(y, low, high),
-        fmt=_MARKERS[number % len(_MARKERS)],
+        fmt=MARKERS[number % len(MARKERS)],
         ls=":",
         color=color,
         ms=6,

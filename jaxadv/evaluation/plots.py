@@ -116,7 +116,7 @@ def grid(
     )
     for r, (name, images) in enumerate(rows):
         for k in range(count):
-            _image(cells[r, k], images[k])
+            draw_image(cells[r, k], images[k])
             cells[r, k].set_title(_caption(pictures, r, k, class_names), fontsize=10)
         cells[r, 0].set_ylabel(
             name, rotation=0, ha="right", va="center", fontsize=10, labelpad=8
@@ -159,7 +159,8 @@ def _digits(value):
     return f"{value:.{min(places, 6)}f}"
 
 
-def _image(axes, image):
+def draw_image(axes: Any, image: np.ndarray) -> None:
+    """Draws an image [h, w, c] in [0, 1], pixel by pixel and without ticks."""
     gray = image.shape[-1] != 3
     axes.imshow(
         image[..., 0] if gray else image,

@@ -26,6 +26,7 @@ from jaxadv.threats.lp import L0, L1, L2, Linf
 from jaxadv.threats.lpips import LpipsBall
 from jaxadv.threats.masked import Masked
 from jaxadv.threats.recolor import ReColor
+from jaxadv.threats.shared import Shared
 from jaxadv.threats.snow import Snow
 from jaxadv.threats.spatial import RotationTranslation
 
@@ -43,6 +44,7 @@ THREATS = {
     "masked": Masked,
     "recolor": ReColor,
     "rotation_translation": RotationTranslation,
+    "shared": Shared,
     "snow": Snow,
     "stadv": StAdv,
 }

@@ -19,18 +19,34 @@ def apply(delta: jax.Array, image: jax.Array) -> jax.Array:
     return numerics.clip(numerics.add_toward(image, delta), 0.0, 1.0)
 
 
+def box(image: jax.Array) -> tuple[jax.Array, jax.Array]:
+    """(low, high) of what may be added to an image, or to every image of a group.
+
+    Args:
+      image: [h, w, c], or [k, h, w, c] for the intersection of k boxes.
+
+    Returns:
+      Two [h, w, c], -image and 1 - image for one image.
+    """
+    images = image.reshape(-1, *image.shape[-3:])
+    return -jnp.min(images, axis=0), 1 - jnp.max(images, axis=0)
+
+
 def _change(delta, image):
     return apply(delta, image) - image
 
 
 def blocked(grad, delta, image):
     """The channels that the box keeps from following `grad`."""
-    return ((grad > 0) & (delta >= 1 - image)) | ((grad < 0) & (delta <= -image))
+    low, high = box(image)
+    return ((grad > 0) & (delta >= high)) | ((grad < 0) & (delta <= low))
 
 
 def _init(self, key, image):
     """A uniform point of the ball, projected onto the box as well."""
-    start = numerics.uniform_in_ball(key, image.shape, self.norm, self.eps)
+    start = numerics.uniform_in_ball(
+        key, image.shape[-3:], self.norm, self.eps, image.dtype
+    )
     return self.project(start, image)
 
 
@@ -57,10 +73,10 @@ class Linf:
         return numerics.steepest(grad, "linf")
 
     def maximize(self, grad, image):
-        return projections.maximize_linear(grad, "linf", self.eps, -image, 1 - image)
+        return projections.maximize_linear(grad, "linf", self.eps, *box(image))
 
     def project(self, params, image):
-        return projections.project_linf(params, self.eps, -image, 1 - image)
+        return projections.project_linf(params, self.eps, *box(image))
 
     def size(self, params, image):
         return jnp.max(jnp.abs(_change(params, image)))
@@ -81,10 +97,10 @@ class L2:
         return numerics.steepest(grad, "l2")
 
     def maximize(self, grad, image):
-        return projections.maximize_linear(grad, "l2", self.eps, -image, 1 - image)
+        return projections.maximize_linear(grad, "l2", self.eps, *box(image))
 
     def project(self, params, image):
-        return projections.project_l2(params, self.eps, -image, 1 - image)
+        return projections.project_l2(params, self.eps, *box(image))
 
     def size(self, params, image):
         return numerics.safe_norm(_change(params, image), "l2")
@@ -125,10 +141,10 @@ class L1:
         return jnp.where(pushed, relative, 0.0) / jnp.where(length > 0, length, 1.0)
 
     def maximize(self, grad, image):
-        return projections.maximize_linear(grad, "l1", self.eps, -image, 1 - image)
+        return projections.maximize_linear(grad, "l1", self.eps, *box(image))
 
     def project(self, params, image):
-        return projections.project_l1(params, self.eps, -image, 1 - image)
+        return projections.project_l1(params, self.eps, *box(image))
 
     def size(self, params, image):
         return jnp.sum(jnp.abs(_change(params, image)))
@@ -162,13 +178,11 @@ class L0:
 
     def maximize(self, grad, image):
         return projections.maximize_linear(
-            grad, "l0", self.eps, -image, 1 - image, pixels=self.pixels
+            grad, "l0", self.eps, *box(image), pixels=self.pixels
         )
 
     def project(self, params, image):
-        return projections.project_l0(
-            params, self.eps, -image, 1 - image, pixels=self.pixels
-        )
+        return projections.project_l0(params, self.eps, *box(image), pixels=self.pixels)
 
     def size(self, params, image):
         changed = _change(params, image) != 0
