@@ -136,6 +136,8 @@ def mean(values):
 
 
 def lift(rates, average):
+    if not np.mean(average):
+        return "-"
     return f"{100 * domains.lift(np.mean(rates), np.mean(average)):+.1f} %"
 
 
