@@ -14,6 +14,36 @@ import numpy as np
 from jaxadv.craft import Crafter, craft_batches
 
 
+def broken(
+    objective: Any,
+    model: Any,
+    key: jax.Array,
+    images: np.ndarray,
+    labels: np.ndarray,
+    batch_size: int = 128,
+) -> np.ndarray:
+    """Whether each example is misclassified in each domain.
+
+    Args:
+      objective: a `domains.Weighted`.
+      model: what the objective takes.
+      key: of what the network or the transformations draw.
+      images: [n, h, w, c], or [n, K, h, w, c] for groups.
+      labels: [n] or [n, K].
+      batch_size: examples at a time.
+
+    Returns:
+      [n, K] bools.
+    """
+    goals = jax.jit(jax.vmap(objective.goals, (None, 0, 0, 0)))
+    keys = jax.random.split(key, len(images))
+    found = []
+    for start in range(0, len(images), batch_size):
+        rows = np.arange(start, start + batch_size) % len(images)
+        found.append(goals(model, images[rows], labels[rows], keys[rows]))
+    return np.concatenate(found)[: len(images)] >= 0
+
+
 def accuracies(broken: np.ndarray) -> np.ndarray:
     """[K] accuracy in each domain, of [n, K] whether an example is misclassified."""
     return 1 - np.mean(broken, axis=0)
