@@ -3,7 +3,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 RUN ?= runs/demo
 
-.PHONY: demo test lint bench
+.PHONY: demo test lint bench reproduce-minmax
 
 $(VENV)/installed: requirements.txt
 	$(PYTHON) -m venv $(VENV)
@@ -35,3 +35,9 @@ bench: $(VENV)/bench
 	$(BIN)/python -m benchmarks.peers
 	$(BIN)/python -m benchmarks.devices
 	$(BIN)/python -m benchmarks.perceptual
+
+reproduce-minmax: $(VENV)/installed
+	$(BIN)/python -m benchmarks.minmax runs/minmax --table 1a
+	$(BIN)/python -m benchmarks.minmax runs/minmax --table 2
+	$(BIN)/python -m benchmarks.minmax runs/minmax --table 3
+	$(BIN)/python -m benchmarks.generalized --seeds 0 1 2 --eps 0.5 1.0 1.5 2.0 2.5 3.0

@@ -101,7 +101,9 @@ class Bench:
             broken = domains.broken(attack.objective, model, key, adv.image, labels)
             path.parent.mkdir(parents=True, exist_ok=True)
             seconds = time.monotonic() - start
-            np.savez(path, broken=broken, seconds=seconds)
+            partial = path.with_name(f"partial_{path.name}")
+            np.savez(partial, broken=broken, seconds=seconds)
+            partial.replace(path)  # a killed run leaves no half-written cell
             rate = 100 * domains.asr_all(broken)
             print(f"{name}: {rate:.1f} % in {seconds:.0f} s", file=sys.stderr)
         return np.load(path)["broken"]
