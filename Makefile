@@ -16,9 +16,10 @@ demo: $(VENV)/installed
 	$(BIN)/python eval.py --config=configs/suites/linf.py --checkpoint=$(RUN)
 
 test: $(VENV)/installed
-	# In two runs: one process that compiles every test's programs runs out of maps.
-	$(BIN)/python -m pytest -n 2 --dist loadfile tests/test_[a-h]*.py
-	$(BIN)/python -m pytest -n 2 --dist loadfile tests/test_[i-z]*.py
+	# In three runs: one process that compiles every test's programs runs out of maps.
+	$(BIN)/python -m pytest -n 2 --dist loadfile tests/test_[a-c]*.py
+	$(BIN)/python -m pytest -n 2 --dist loadfile tests/test_[d-o]*.py
+	$(BIN)/python -m pytest -n 2 --dist loadfile tests/test_[p-z]*.py
 
 lint: $(VENV)/installed
 	$(BIN)/ruff check .
