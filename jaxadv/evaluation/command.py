@@ -38,13 +38,14 @@ FIELDS = {
     "seen": "labels that training has seen; None: those of its threats",
     "curve": "accuracy against eps: `eps` values, or `points` up to `up_to` x eps",
     "distances": "name -> distance, measured for every returned image",
-    "corruptions": "folder of stored sets, run of the reference network",
     "overlap": "labels whose broken images are compared; None: the first three",
     "pictures": "images in each picture grid",
     "checks": "of the result: cheap, full (runs attacks again) or none",
     "black_box": "attack without gradients that the full checks add where none is",
     "about": "for the RobustBench file",
 }
+# Of a config that runs no attacks; see `jaxadv.evaluation.corruptions`.
+SETS = {"corruptions": "folder of stored sets, run of the reference network"}
 
 
 def main(argv: Sequence[str]) -> int:
@@ -74,7 +75,8 @@ def main(argv: Sequence[str]) -> int:
         suite = settings.plain(config) | level
         return evaluate(suite, folder, own.get("which", "best"), workdir)
 
-    return cli.main(rest, run, check, help_text=HELP, fields=FIELDS, whole_batch=False)
+    fields = FIELDS | SETS
+    return cli.main(rest, run, check, help_text=HELP, fields=fields, whole_batch=False)
 
 
 def evaluate(config: Any, checkpoint: str, which: str, workdir: str) -> dict[str, Any]:
