@@ -133,6 +133,15 @@ def test_l2_projection_of_one_large_and_one_tiny_entry():
     np.testing.assert_allclose(found, [0.5, 5e-6], rtol=2e-6)
 
 
+def test_l2_projection_whose_entries_reach_the_box_one_by_one():
+    delta = np.float32(0.5 ** np.arange(60) * 1e6)
+    high = np.full(60, 0.13, np.float32)
+    for eps in np.float32([0.2, 0.6, 0.9]):
+        found = project["l2"](delta, eps, -high, high)
+        expected = oracle.project(delta, "l2", float(eps), -high, high)
+        np.testing.assert_allclose(found, expected, rtol=3e-6)
+
+
 def points(rng, d):
     """Points that strain float32: ties, clusters, 13 decades."""
     yield rng.normal(size=d)
