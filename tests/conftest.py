@@ -1,15 +1,24 @@
-"""Eight virtual CPU devices, and a warning where a constant is captured."""
+"""Eight virtual CPU devices, programs kept from run to run, no constants captured."""
 
 import os
+import platform
+from pathlib import Path
 
 import pytest
 
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
 
 import jax
+import jaxlib
+
+# Programs of another jaxlib or processor must not be loaded.
+KEPT = f".pytest_cache/programs-{jaxlib.__version__}-{platform.node()}"
 
 jax.config.update("jax_num_cpu_devices", 8)
 jax.config.update("jax_captured_constants_warn_bytes", 100_000)
+jax.config.update("jax_compilation_cache_dir", str(Path(__file__).parents[1] / KEPT))
+jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.1)
+jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)
 
 
 @pytest.fixture

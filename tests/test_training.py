@@ -9,7 +9,6 @@ import numpy as np
 import pytest
 from flax import linen as nn
 from flax import struct
-from jax.experimental.compilation_cache import compilation_cache
 
 from jaxadv import (
     checkpoints,
@@ -368,28 +367,8 @@ def test_collapse_is_told_from_a_bad_epoch():
 # The loop -------------------------------------------------------------------------
 
 
-@pytest.fixture(scope="module")
-def cached_compilation(tmp_path_factory):
-    """Most runs below are of the same programs; each is compiled once."""
-    changed = {
-        "jax_compilation_cache_dir": str(tmp_path_factory.mktemp("compiled")),
-        "jax_persistent_cache_min_compile_time_secs": 0.0,
-        "jax_persistent_cache_min_entry_size_bytes": -1,
-    }
-    old = {name: getattr(jax.config, name) for name in changed}
-    _configure(changed)
-    yield
-    _configure(old)
-
-
-def _configure(options):
-    for name, value in options.items():
-        jax.config.update(name, value)
-    compilation_cache.reset_cache()
-
-
 @pytest.fixture
-def small_config(monkeypatch, cached_compilation):
+def small_config(monkeypatch):
     """A config of a tiny network on tiny data, and the source it trains on."""
     source = small_source(64)
     monkeypatch.setattr(sources, "load", lambda *_: source)
