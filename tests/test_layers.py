@@ -17,8 +17,8 @@ SHARED = {
     "data/formats": ["contents"],
     "defenses": ["base"],
     "evaluation": (
-        "cells table metrics planned config inputs judge meters pictures checks page "
-        "suite report plots charts corrupted corruptions"
+        "files cells table metrics planned config inputs judge meters pictures checks "
+        "page suite report plots charts corrupted corruptions"
     ).split(),
     "evaluation/checks": "base graph results normalization gradients".split(),
     "models": ["layers", "resnet", "alexnet"],

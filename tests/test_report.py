@@ -13,7 +13,7 @@ import pytest
 
 from jaxadv import evaluation
 from jaxadv.evaluation import config as configs
-from jaxadv.evaluation import metrics, report, table
+from jaxadv.evaluation import files, metrics, report, table
 from jaxadv.evaluation.cells import percent
 from jaxadv.specs import UsageError
 from tests.test_evaluation import CONFIG, MODEL, Quiet, pgd, run, source
@@ -175,3 +175,16 @@ def test_notes_tell_of_resumed_and_infeasible_results(written):
     content["attacks"]["pgd"].update(resumed=5, feasible=0.9)
     resumed, infeasible = report.notes(content)
     assert "5 of 27 images" in resumed and "10.00 %" in infeasible
+
+
+def test_files_hold_json_that_every_reader_takes(tmp_path):
+    content = {"kappa": float("inf"), "rows": [(0.5, float("nan"))]}
+    files.write_json(tmp_path / "new" / "a.json", content)
+
+    def refuse(name):
+        raise AssertionError(name)
+
+    stored = (tmp_path / "new" / "a.json").read_text()
+    found = json.loads(stored, parse_constant=refuse)
+    assert found == {"kappa": "inf", "rows": [[0.5, "nan"]]}
+    assert [path.name for path in (tmp_path / "new").iterdir()] == ["a.json"]

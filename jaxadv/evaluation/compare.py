@@ -8,15 +8,13 @@ Reads reports, or every report of a run's folder, and writes `compare.md`,
 """
 
 import argparse
-import csv
-import io
 import json
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from jaxadv.evaluation import charts
+from jaxadv.evaluation import charts, files
 from jaxadv.evaluation.cells import aligned, page_table, percent
 from jaxadv.specs import UsageError
 
@@ -55,8 +53,8 @@ def compare(
     for row in rows:
         panels.setdefault(_panel(row, union), []).append(row)
     charts.tradeoff(panels, output / "compare.png")
-    (output / "compare.csv").write_text(_csv(rows, labels), encoding="utf-8")
-    (output / "compare.md").write_text(_page(rows, labels, panels), encoding="utf-8")
+    files.write_csv(output / "compare.csv", _csv(rows, labels))
+    files.write(output / "compare.md", _page(rows, labels, panels))
     return rows
 
 
@@ -66,13 +64,13 @@ def _reports(path):
     if not path.is_dir():
         raise UsageError(f"compare: there is no run or report {str(path)!r}")
     here = path / "report.json"
-    files = [here] if here.is_file() else sorted(path.glob("eval/*/report.json"))
-    if not files:
+    found = [here] if here.is_file() else sorted(path.glob("eval/*/report.json"))
+    if not found:
         raise UsageError(
             f"compare: {path} has no report.json and no eval/*/report.json; run "
             f"eval.py --checkpoint={path} first"
         )
-    return files
+    return found
 
 
 def _row(path, union):
@@ -133,20 +131,17 @@ def _means(row):
 
 def _csv(rows, labels):
     """Percent, with the ends of the Wilson interval after each accuracy."""
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
     columns = ("clean", *labels, "union")
     ends = [f"{name}{end}" for name in columns for end in ("", " low", " high")]
     head = ["run", "suite", "dataset", "split", "n", *ends, "seen mean", "unseen mean"]
-    writer.writerow(head)
+    yield head
     for row in rows:
         cells = [row[key] for key in ("name", "suite", "dataset", "split", "n")]
         for found in _accuracies(row, labels).values():
             keys = ("accuracy", "low", "high")
             cells += [percent(found[k]) if found else "" for k in keys]
         cells += ["" if m is None else percent(m) for m in _means(row).values()]
-        writer.writerow(cells)
-    return text.getvalue()
+        yield cells
 
 
 def _cells(rows: Sequence[Mapping[str, Any]], labels: Sequence[str]):

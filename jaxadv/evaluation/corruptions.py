@@ -20,9 +20,7 @@ Source: Hendrycks and Dietterich, "Benchmarking neural network robustness to com
 corruptions and perturbations", 2019, section 4.
 """
 
-import csv
 import functools
-import io
 import json
 import sys
 from collections.abc import Callable, Mapping
@@ -35,7 +33,7 @@ from tqdm import tqdm
 
 from jaxadv import checkpoints, parallel
 from jaxadv.evaluation import config as configs
-from jaxadv.evaluation import inputs
+from jaxadv.evaluation import files, inputs
 from jaxadv.evaluation.cells import aligned, page_table, percent
 from jaxadv.evaluation.corrupted import KINDS, SEVERITIES, Arrays, Trees, open_folder
 from jaxadv.evaluation.judge import Judge
@@ -277,11 +275,7 @@ def _cell(value):
 
 def write(content: Mapping[str, Any], name: str, folder: str | Path) -> None:
     """Writes `corruptions.json`, `.csv` and `.md`."""
-    folder = Path(folder)
-    folder.mkdir(parents=True, exist_ok=True)
-    cells = table(content)
-    lines = io.StringIO()
-    csv.writer(lines, lineterminator="\n").writerows(cells)
+    folder, cells = Path(folder), table(content)
     page = [
         f"# {name} under common corruptions",
         "",
@@ -291,6 +285,6 @@ def write(content: Mapping[str, Any], name: str, folder: str | Path) -> None:
         "of the reference network, relative CE the same of errors less the clean one; "
         "their means over all corruptions are mCE and relative mCE.",
     ]
-    (folder / "corruptions.json").write_text(json.dumps(content, indent=2) + "\n")
-    (folder / "corruptions.csv").write_text(lines.getvalue())
-    (folder / "corruptions.md").write_text("\n".join(page) + "\n", encoding="utf-8")
+    files.write_json(folder / "corruptions.json", content)
+    files.write_csv(folder / "corruptions.csv", cells)
+    files.write(folder / "corruptions.md", "\n".join(page) + "\n")

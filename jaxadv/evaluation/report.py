@@ -1,10 +1,7 @@
 """The report of an evaluation: one printed table, JSON for RobustBench, Markdown."""
 
-import csv
 import dataclasses
 import importlib.metadata
-import io
-import json
 import os
 import platform
 from collections.abc import Mapping
@@ -15,6 +12,7 @@ import flax
 import jax
 
 from jaxadv.evaluation import checks
+from jaxadv.evaluation import files as out
 from jaxadv.evaluation.cells import aligned, markdown_row, page_table, percent
 from jaxadv.evaluation.page import page
 
@@ -285,23 +283,10 @@ def write(
 ) -> None:
     """Writes `report.json`, `.md`, `.html` and `.csv`, each whole or not at all."""
     folder, lines = Path(workdir), markdown(report, files)
-    _replace(folder / "report.json", json.dumps(report, indent=2) + "\n")
-    _replace(folder / "report.md", lines)
-    _replace(folder / "report.html", page(lines, folder))
-    _replace(folder / "report.csv", _csv(report))
-
-
-def _csv(report):
-    lines = io.StringIO()
-    csv.writer(lines, lineterminator="\n").writerows([HEADER, *rows(report)])
-    return lines.getvalue()
-
-
-def _replace(path, content):
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    temporary.write_text(content, encoding="utf-8")
-    os.replace(temporary, path)
+    out.write_json(folder / "report.json", report)
+    out.write(folder / "report.md", lines)
+    out.write(folder / "report.html", page(lines, folder))
+    out.write_csv(folder / "report.csv", [HEADER, *rows(report)])
 
 
 def _unions(report):

@@ -34,7 +34,7 @@ import scipy.stats
 from PIL import Image, UnidentifiedImageError
 
 from jaxadv import specs
-from jaxadv.evaluation import charts, judge, metrics
+from jaxadv.evaluation import charts, files, judge, metrics
 from jaxadv.evaluation.cells import aligned, page_table, percent
 from jaxadv.perceptual import DISTANCES, NETWORKS
 from jaxadv.specs import UsageError
@@ -186,12 +186,12 @@ def measure(
     ids, shape = list(pairs), None
     for start in range(0, len(ids), batch_size):
         some = ids[start : start + batch_size]
-        files = [
+        paths = [
             images / pairs[k][f] for k in some for f in ("original", "adversarial")
         ]
-        loaded = [_image(file) for file in files]
+        loaded = [_image(file) for file in paths]
         shape = shape or loaded[0].shape
-        for file, image in zip(files, loaded, strict=True):
+        for file, image in zip(paths, loaded, strict=True):
             if image.shape != shape:
                 raise UsageError(
                     f"{file}: the image is {image.shape[:2]}, the first one was "
@@ -287,9 +287,8 @@ def _write(content, output):
     found = content["correlations"]
     charts.perceptibility(panels, found, output / "perceptibility.png")
     charts.correlation(found, output / "correlation.png")
-    text = json.dumps(content, indent=2) + "\n"
-    (output / "study.json").write_text(text, encoding="utf-8")
-    (output / "study.md").write_text(_page(content), encoding="utf-8")
+    files.write_json(output / "study.json", content)
+    files.write(output / "study.md", _page(content))
 
 
 def _tables(content):

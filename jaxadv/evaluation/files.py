@@ -1,0 +1,41 @@
+"""Files of results, each written whole or not at all."""
+
+import csv
+import io
+import json
+import math
+import os
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+
+def write(path: Path, text: str) -> None:
+    """Replaces the file by UTF-8 `text`, making its folder where it is missing."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    temporary.write_text(text, encoding="utf-8")
+    os.replace(temporary, path)
+
+
+def write_json(path: Path, content: Any) -> None:
+    """Writes JSON that any reader takes: numbers that are not finite become strings."""
+    text = json.dumps(_finite(content), indent=2, allow_nan=False)
+    write(path, text + "\n")
+
+
+def write_csv(path: Path, cells: Iterable[Iterable[Any]]) -> None:
+    """Writes rows of cells, the header first."""
+    lines = io.StringIO()
+    csv.writer(lines, lineterminator="\n").writerows(cells)
+    write(path, lines.getvalue())
+
+
+def _finite(content):
+    if isinstance(content, dict):
+        return {key: _finite(value) for key, value in content.items()}
+    if isinstance(content, (list, tuple)):
+        return [_finite(value) for value in content]
+    if isinstance(content, float) and not math.isfinite(content):
+        return str(content)
+    return content
