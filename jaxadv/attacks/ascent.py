@@ -5,6 +5,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 from flax import struct
+from jax.typing import ArrayLike
 
 from jaxadv import specs
 from jaxadv.attacks import base
@@ -105,7 +106,7 @@ class Ascent:
             best = best.update(params, goal)
         if self.early_stop:
             done = best.broken
-        move = self._move(self.threat.direction(grad, params, image), state.count)
+        move = self.move(self.threat.direction(grad, params, image), state.count)
         params = jax.tree.map(jnp.add, params, move)
         params = self.threat.project(params, image)
         return AscentState(
@@ -122,6 +123,16 @@ class Ascent:
             return state.params
         return state.best.or_last(state.params)
 
+    def move(self, direction: Any, count: ArrayLike = 0) -> Any:
+        """`direction`, of the threat's norm 1, times the length of step `count`."""
+        shrink = SCHEDULES[self.schedule](jnp.asarray(count) / max(self.steps, 1))
+        if self.step_size is not None:
+            return jax.tree.map(lambda d: shrink * self.step_size * d, direction)
+        budget = base.like(self.threat.budget, direction)
+        return jax.tree.map(
+            lambda d, b: shrink * self.rel_step_size * b * d, direction, budget
+        )
+
     def _accumulate(self, grad, velocity):
         if self.momentum is None:
             return grad, None
@@ -131,12 +142,3 @@ class Ascent:
             lambda v, g: self.momentum * v + scale * g, velocity, grad
         )
         return velocity, velocity
-
-    def _move(self, direction, count):
-        shrink = SCHEDULES[self.schedule](count / max(self.steps, 1))
-        if self.step_size is not None:
-            return jax.tree.map(lambda d: shrink * self.step_size * d, direction)
-        budget = base.like(self.threat.budget, direction)
-        return jax.tree.map(
-            lambda d, b: shrink * self.rel_step_size * b * d, direction, budget
-        )

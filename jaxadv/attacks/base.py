@@ -52,6 +52,17 @@ def input_gradient(value, params):
     return jax.tree.map(numerics.finite_or_zero, jax.grad(value)(params))
 
 
+def normal_start(threat, key, image, deviation):
+    """The projection of a draw whose entries are normal, in the threat's own units."""
+    leaves, structure = jax.tree.flatten(threat.init(key, image))
+    keys = jax.random.split(key, len(leaves))
+    drawn = [
+        deviation * jax.random.normal(k, leaf.shape, leaf.dtype)
+        for k, leaf in zip(keys, leaves, strict=True)
+    ]
+    return threat.project(jax.tree.unflatten(structure, drawn), image)
+
+
 def look(attack, state, model, image, label):
     """The attack's objective at `state.params`, its gradient, and the best point."""
     key = jax.random.fold_in(state.key, state.count)

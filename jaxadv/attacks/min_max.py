@@ -143,16 +143,9 @@ class MinMax:
         return jnp.where(state.count == 0, state.weights, moved)
 
     def _start(self, key, image):
+        if self.start == "normal":
+            return base.normal_start(self.threat, key, image, _SPREAD)
         params = self.threat.init(key, image)
-        if self.start == "random":
-            return params
-        params = jax.tree.map(jnp.zeros_like, params)
         if self.start == "zero":
-            return params
-        leaves, structure = jax.tree.flatten(params)
-        keys = jax.random.split(key, len(leaves))
-        drawn = [
-            _SPREAD * jax.random.normal(k, leaf.shape, leaf.dtype)
-            for k, leaf in zip(keys, leaves, strict=True)
-        ]
-        return self.threat.project(jax.tree.unflatten(structure, drawn), image)
+            params = jax.tree.map(jnp.zeros_like, params)
+        return params

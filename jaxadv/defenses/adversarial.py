@@ -55,26 +55,15 @@ class Adversarial:
 
     def loss(self, params, state, batch, key):
         craft_key, train_key = jax.random.split(key)
-        images, labels = batch["image"], batch["label"]
         model = state.network.classifier(params, state.batch_stats)
-        copies = [images] if self.alpha else []
-        copies += self._crafted(model, craft_key, batch)
-        logits, batch_stats = state.network.train(
-            params,
-            state.batch_stats,
-            jnp.concatenate(copies),
-            base.local_key(train_key, batch["id"]),
+        crafted = self._crafted(model, craft_key, batch)
+        clean, losses, hits, batch_stats, metrics = base.one_pass(
+            state, params, batch, crafted, train_key, self.alpha
         )
-        logits = logits.reshape(len(copies), len(labels), -1)
-        values = jax.vmap(base.cross_entropies, (0, None))(logits, labels)
-        hits = jax.vmap(base.correct, (0, None))(logits, labels)
-        loss, metrics = 0.0, {}
-        if self.alpha:
-            loss += self.alpha * jnp.mean(values[0])
-            metrics["clean_accuracy"] = jnp.mean(hits[0])
-            values, hits = values[1:], hits[1:]
-        attacked, metrics["robust_accuracy"] = self._combined(values, hits)
-        loss += self.beta * attacked
+        if self.mode == "maximum":
+            losses, hits = base.hardest(losses, losses), base.hardest(losses, hits)
+        metrics["robust_accuracy"] = jnp.mean(hits)
+        loss = clean + self.beta * jnp.mean(losses)
         return loss, base.Output(batch_stats, state.memory, metrics)
 
     def _crafted(self, model, key, batch):
@@ -97,16 +86,6 @@ class Adversarial:
             return crafted
         right = base.correct(jax.vmap(model)(images), labels)[:, None, None, None]
         return [jnp.where(right, image, images) for image in crafted]
-
-    def _combined(self, values, hits):
-        """The loss and accuracy of [attacks, b] losses and hits."""
-        if self.mode != "maximum":
-            return jnp.mean(values), jnp.mean(hits)
-        hardest = jnp.argmax(values, axis=0)[None]
-        return (
-            jnp.mean(jnp.take_along_axis(values, hardest, 0)),
-            jnp.mean(jnp.take_along_axis(hits, hardest, 0)),
-        )
 
 
 def _one_of(choices: list[Callable[[], jax.Array]], index: jax.Array) -> jax.Array:

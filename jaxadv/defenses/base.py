@@ -103,6 +103,46 @@ def correct(logits: jax.Array, labels: jax.Array) -> jax.Array:
     return jax.vmap(margin)(logits, labels) < 0
 
 
+def one_pass(
+    state: Any,
+    params: Any,
+    batch: Any,
+    crafted: list[jax.Array],
+    key: jax.Array,
+    alpha: float,
+) -> tuple[jax.Array, jax.Array, jax.Array, Any, dict[str, jax.Array]]:
+    """Losses of clean images and of attacked copies, in ONE forward pass in train mode.
+
+    Args:
+      state: the train state, for its network and its running statistics.
+      params: what the losses are differentiated in.
+      batch: images [b, h, w, c], labels [b] and ids [b].
+      crafted: k arrays of attacked images [b, h, w, c].
+      key: of dropout and other noise.
+      alpha: weight of the clean loss; with 0 the clean images are left out.
+
+    Returns:
+      `alpha` times the mean clean loss; losses [k, b] and hits [k, b] of the copies;
+      the moved running statistics; the metric `clean_accuracy`, if there is one.
+    """
+    copies = [batch["image"], *crafted] if alpha else crafted
+    logits, batch_stats = state.network.train(
+        params, state.batch_stats, jnp.concatenate(copies), local_key(key, batch["id"])
+    )
+    logits = logits.reshape(len(copies), len(batch["label"]), -1)
+    losses = jax.vmap(cross_entropies, (0, None))(logits, batch["label"])
+    hits = jax.vmap(correct, (0, None))(logits, batch["label"])
+    if not alpha:
+        return jnp.zeros(()), losses, hits, batch_stats, {}
+    metrics = {"clean_accuracy": jnp.mean(hits[0])}
+    return alpha * jnp.mean(losses[0]), losses[1:], hits[1:], batch_stats, metrics
+
+
+def hardest(losses: jax.Array, values: jax.Array) -> jax.Array:
+    """[b] of `values` [k, b], each example's where its loss, [k, b], is largest."""
+    return jnp.take_along_axis(values, jnp.argmax(losses, axis=0)[None], axis=0)[0]
+
+
 def local_key(key: jax.Array, ids: jax.Array) -> jax.Array:
     """A key that differs between devices, because their first examples do."""
     return jax.random.fold_in(key, ids[0])

@@ -8,7 +8,6 @@ from flax import struct
 
 from jaxadv import domains, numerics, parallel, specs
 from jaxadv.attacks.ascent import Ascent
-from jaxadv.attacks.base import like
 from jaxadv.defenses import base
 from jaxadv.objectives import bind, cross_entropy
 
@@ -100,30 +99,16 @@ class Generalized:
 
     def loss(self, params, state, batch, key):
         craft_key, train_key = jax.random.split(key)
-        images, labels, ids = batch["image"], batch["label"], batch["id"]
+        labels, ids = batch["label"], batch["id"]
         model = state.network.classifier(params, state.batch_stats)
         start = self._start(state.memory, ids)
         crafted, weights = self._crafted(model, craft_key, batch, start)
-        copies = [images] if self.alpha else []
-        copies += list(jnp.swapaxes(crafted, 0, 1))
-        logits, batch_stats = state.network.train(
-            params,
-            state.batch_stats,
-            jnp.concatenate(copies),
-            base.local_key(train_key, ids),
-        )
-        logits = logits.reshape(len(copies), len(labels), -1)
-        values = jax.vmap(base.cross_entropies, (0, None))(logits, labels)
-        hits = jax.vmap(base.correct, (0, None))(logits, labels)
-        loss, metrics = 0.0, {}
-        if self.alpha:
-            loss += self.alpha * jnp.mean(values[0])
-            metrics["clean_accuracy"] = jnp.mean(hits[0])
-            values, hits = values[1:], hits[1:]
-        attacked = jnp.mean(jnp.sum(weights.T * values, axis=0))
-        hardest = jnp.argmax(values, axis=0)[None]
-        worst = jnp.take_along_axis(hits, hardest, axis=0)
-        metrics["robust_accuracy"] = jnp.mean(worst)
+        clean, losses, hits, batch_stats, metrics = base.one_pass(
+            state, params, batch, list(jnp.swapaxes(crafted, 0, 1)), train_key,
+            self.alpha,
+        )  # fmt: skip
+        attacked = jnp.mean(jnp.sum(weights.T * losses, axis=0))
+        metrics["robust_accuracy"] = jnp.mean(base.hardest(losses, hits))
         for i in range(len(self.attacks)):
             metrics[f"accuracy_{i}"] = jnp.mean(hits[i])
             metrics[f"weight_{i}"] = jnp.mean(weights[:, i])
@@ -135,7 +120,7 @@ class Generalized:
             ))  # fmt: skip
             attacked += self.diversity * spread
             metrics["diversity"] = spread
-        loss += self.beta * attacked
+        loss = clean + self.beta * attacked
         memory = self._remembered(state.memory, ids, weights)
         return loss, base.Output(batch_stats, memory, metrics)
 
@@ -167,45 +152,39 @@ class Generalized:
         return jax.lax.stop_gradient(found)
 
     def _search(self, model, key, image, label, weights):
-        threats, params = [], []
+        attacks, params = [], []
         for i, attack in enumerate(self.attacks):
             own = jax.random.fold_in(key, i)
             threat = bind(attack.threat, model, image, label, own)
-            attack = attack.replace(threat=threat)
-            threats.append(threat)
-            params.append(attack.init(own, model, image, label).params)
-        threats = tuple(threats)
+            attacks.append(attack.replace(threat=threat))
+            params.append(attacks[i].init(own, model, image, label).params)
+        searched: Any = self
+        searched = searched.replace(attacks=tuple(attacks))
 
         def step(state):
-            return _step(self, threats, model, state, image, label, key)
+            return _step(searched, model, state, image, label, key)
 
         state = (tuple(params), weights, jnp.zeros((), jnp.int32))
         params, weights, _ = numerics.repeat(self.attacks[0].steps, step, state)
-        return _applied(threats, params, image), weights
+        return _applied(attacks, params, image), weights
 
-    def _move(self, attack, threat, params, grad, image):
-        grad = jax.tree.map(numerics.finite_or_zero, grad)
-        if self.gradient == "raw":
-            move = jax.tree.map(lambda g: attack.step_size * g, grad)
-        else:
-            direction = threat.direction(grad, params, image)
-            size = attack.step_size
-            if size is None:
-                budget = like(threat.budget, direction)
-                size = jax.tree.map(lambda b: attack.rel_step_size * b, budget)
-            move = jax.tree.map(jnp.multiply, like(size, direction), direction)
-        return threat.project(jax.tree.map(jnp.add, params, move), image)
+    def _moved(self, attack, params, grad, image):
+        direction = jax.tree.map(numerics.finite_or_zero, grad)
+        if self.gradient == "steepest":
+            direction = attack.threat.direction(direction, params, image)
+        move = attack.move(direction)
+        return attack.threat.project(jax.tree.map(jnp.add, params, move), image)
 
 
 @jax.jit
-def _step(defense, threats, model, state, image, label, key):
+def _step(defense, model, state, image, label, key):
     """One joint step of one image; compiled as a call, so unrolled steps trace once."""
     params, weights, count = state
-    key, equal = jax.random.fold_in(key, count), domains.uniform(len(threats))
+    key, equal = jax.random.fold_in(key, count), domains.uniform(len(params))
     factors = weights if defense.gradient == "raw" else equal
 
     def value(params):
-        images = _applied(threats, params, image)
+        images = _applied(defense.attacks, params, image)
         if not defense.diversity:
             losses = jax.vmap(_loss_at, (None, 0, None, None))(
                 model, images, label, key
@@ -217,8 +196,8 @@ def _step(defense, threats, model, state, image, label, key):
 
     grads, losses = jax.grad(value, has_aux=True)(params)
     moved = tuple(
-        defense._move(*parts, image)
-        for parts in zip(defense.attacks, threats, params, grads, strict=True)
+        defense._moved(*parts, image)
+        for parts in zip(defense.attacks, params, grads, strict=True)
     )
     if defense.weighting == "min_max":
         if defense.share == "batch":
@@ -262,9 +241,9 @@ def _diversity(model, images, label, key):
     return log_det(_gradients(model, images, label, key)[1])
 
 
-def _applied(threats, params, image):
-    pairs = zip(threats, params, strict=True)
-    return jnp.stack([threat.apply(point, image) for threat, point in pairs])
+def _applied(attacks, params, image):
+    pairs = zip(attacks, params, strict=True)
+    return jnp.stack([attack.threat.apply(point, image) for attack, point in pairs])
 
 
 def _keys(key, ids):

@@ -7,6 +7,7 @@ import jax.numpy as jnp
 from flax import struct
 
 from jaxadv import specs
+from jaxadv.attacks.base import normal_start
 from jaxadv.craft import craft
 from jaxadv.defenses import base
 from jaxadv.objectives import KL, bind, kl_divergence
@@ -96,13 +97,7 @@ class GaussianStart:
         )
 
     def init(self, key, image):
-        leaves, treedef = jax.tree.flatten(self.threat.init(key, image))
-        keys = jax.random.split(key, len(leaves))
-        noise = [
-            self.deviation * jax.random.normal(k, leaf.shape, leaf.dtype)
-            for k, leaf in zip(keys, leaves, strict=True)
-        ]
-        return self.project(jax.tree.unflatten(treedef, noise), image)
+        return normal_start(self.threat, key, image, self.deviation)
 
     def apply(self, params, image):
         return self.threat.apply(params, image)

@@ -26,8 +26,8 @@ class Universal:
     of `eps` times the sign.
 
     Attributes:
-      attacks: a tuple of one PGD, of whose threat (linf or l2), steps and step size
-        use is made; the perturbation begins at zero.
+      attacks: a tuple of one PGD, of whose threat (linf or l2), steps, step size and
+        schedule use is made; the perturbation begins at zero.
     """
 
     attacks: Any
@@ -88,12 +88,11 @@ def ascend(
       [h, w, c] inside the ball, gradients stopped; equal on all devices.
     """
     threat, keys = attack.threat, jax.random.split(key, len(images))
-    size = attack.step_size
-    if size is None:
-        size = attack.rel_step_size * threat.eps
 
     @jax.jit
-    def step(model, delta, images, labels):
+    def step(model, state, images, labels):
+        delta, count = state
+
         def value(delta):
             def one(image, label, own_key):
                 return cross_entropy(model(lp.apply(delta, image), own_key), label)
@@ -101,12 +100,15 @@ def ascend(
             return jnp.mean(jax.vmap(one)(images, labels, keys))
 
         grad = jax.lax.pmean(jax.grad(value)(delta), parallel.AXIS)
-        moved = delta + size * numerics.steepest(grad, threat.norm)
+        moved = delta + attack.move(numerics.steepest(grad, threat.norm), count)
         # No image has room for more than 1; its own box is the clip in `apply`.
         room = jnp.ones_like(moved)
-        return _PROJECT[threat.norm](moved, threat.eps, -room, room)
+        moved = _PROJECT[threat.norm](moved, threat.eps, -room, room)
+        return moved, count + 1
 
-    moved = numerics.repeat(
-        attack.steps, lambda point: step(model, point, images, labels), delta
+    moved, _ = numerics.repeat(
+        attack.steps,
+        lambda state: step(model, state, images, labels),
+        (delta, jnp.zeros((), jnp.int32)),
     )
     return jax.lax.stop_gradient(moved)
