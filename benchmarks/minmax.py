@@ -1,12 +1,16 @@
 """Min-max against average attacks on digits: tables 1a with A4, 2 and 3; the cost.
 
 python -m benchmarks.minmax RUNS --table 1a|2|3|cost [--seeds 0 1 2] [--examples=200]
+    [--data=mnist|fashion_mnist]
 
-RUNS holds the folders mlp, all_cnn, lenet and lenet_v2 of trained networks, which are
-trained where they are missing (configs/mnist5k_minmax.py). Prints a Markdown table with
-the paper's numbers, of 10,000 digits or of CIFAR-10, beside ours. Finished attacks are
-kept in RUNS/minmax_cells, so a stopped run goes on. Source: Wang, Zhang, Liu, Chen, Xu,
-Fardad and Li, "Adversarial Attack Generation Empowered by Min-Max Optimization", 2021.
+RUNS/mnist5k, or that of another data set, holds the folders mlp, all_cnn, lenet and
+lenet_v2 of trained networks, which are trained where they are missing
+(configs/mnist5k_minmax.py). Prints a Markdown table with the paper's numbers, of 10,000
+digits or of CIFAR-10, beside ours. Finished attacks are kept in the folder `attacks`
+beside the networks, so a stopped run goes on. MNIST and Fashion-MNIST, with all their
+60,000 and 10,000 images, are prepared as the README says. Source: Wang, Zhang, Liu,
+Chen, Xu, Fardad and Li, "Adversarial Attack Generation Empowered by Min-Max
+Optimization", 2021.
 """
 
 import argparse
@@ -29,6 +33,7 @@ from jaxadv.evaluation import domains
 from jaxadv.objectives import Margin
 from jaxadv.threats import L0, L1, L2, Linf, Shared
 
+DATA = ("mnist5k", "mnist", "fashion_mnist")
 NETWORKS = ("mlp", "all_cnn", "lenet", "lenet_v2")
 # name -> ball, alpha, beta, gamma, the paper's ASR_all of the average and of min-max
 NORMS = {
@@ -69,11 +74,13 @@ class Bench:
     """Networks, test digits, and the cells that are computed once."""
 
     def __init__(self, args):
-        self.folder, self.seeds = args.runs / "minmax_cells", args.seeds
+        runs = args.runs / args.data
+        self.folder, self.seeds = runs / "attacks", args.seeds
         self.crafter = Crafter()
         names = NETWORKS if args.table == "1a" else args.networks
-        self.models = {n: _network(args.runs, n, args.epochs) for n in names}
-        rows = sources.load("mnist5k", "test").get(np.arange(args.examples))
+        self.models = {n: _network(runs / n, n, args) for n in names}
+        source = sources.load(args.data, "test")
+        rows = source.get(np.arange(args.examples or len(source)))
         self.images = np.asarray(rows["image"], np.float32) / 255
         self.labels = np.asarray(rows["label"], np.int32)
 
@@ -109,14 +116,13 @@ class Bench:
         return np.load(path)["broken"]
 
 
-def _network(runs, name, epochs):
-    folder = runs / name
+def _network(folder, name, args):
     # train.py goes on with a run that was stopped and leaves a finished one alone.
     subprocess.run(
         [
             sys.executable, "train.py", "--config=configs/mnist5k_minmax.py",
             f"--workdir={folder}", f"--config.model.name={name}",
-            f"--config.epochs={epochs}",
+            f"--config.data.name={args.data}", f"--config.epochs={args.epochs}",
         ],
         check=True,
         stdout=sys.stderr,
@@ -258,20 +264,27 @@ TABLES = {"1a": table_1a, "2": table_2, "3": table_3, "cost": table_cost}
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("runs", type=Path, help="folder of the four runs")
+    parser.add_argument("runs", type=Path, help="folder of the runs")
     parser.add_argument("--table", choices=TABLES, required=True)
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
-    parser.add_argument("--examples", type=int, default=200, help="test digits")
+    parser.add_argument("--data", choices=DATA, default="mnist5k")
+    parser.add_argument(
+        "--examples", type=int, help="test images; default: 200 of mnist5k, else all"
+    )
     parser.add_argument("--epochs", type=int, default=30, help="of the networks")
     parser.add_argument(
         "--networks", nargs="+", choices=NETWORKS, default=NETWORKS, help="not for 1a"
     )
     args = parser.parse_args()
+    if args.examples is None and args.data == "mnist5k":
+        args.examples = 200
     bench = Bench(args)
     command = f"python -m benchmarks.minmax {' '.join(sys.argv[1:])}"
-    print(f"`{command}`: {args.examples} digits, seeds {args.seeds}, mean ± deviation")
+    print(
+        f"`{command}`: {len(bench.images)} images, seeds {args.seeds}, mean ± deviation"
+    )
     TABLES[args.table](bench)
-    cells = bench.folder.glob(f"{args.table}_*_n{args.examples}.npz")
+    cells = bench.folder.glob(f"{args.table}_*_n{len(bench.images)}.npz")
     print(f"{sum(float(np.load(path)['seconds']) for path in cells):.0f} s of attacks")
 
 
