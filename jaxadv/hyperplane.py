@@ -3,7 +3,7 @@
 Attacks that follow the decision boundary replace it near the current image by the
 hyperplane gap + <normal, d> = 0 and step onto it. An entry of the shortest step moves
 against the sign of the gap, as far as a common level and the box allow; the level
-is found to the last bit by `numerics.first_float`.
+is found by `numerics.rise`.
 
 Everything is for ONE image of any shape (batches are the caller's `vmap`). The
 search is a constant to differentiation.
@@ -16,10 +16,9 @@ import jax.numpy as jnp
 
 from jaxadv.numerics import (
     check_norm,
-    clip,
     finite_or_zero,
-    first_float,
     power_of_two,
+    rise,
     take_largest,
 )
 
@@ -88,15 +87,22 @@ def _amount(need, slope, room, norm):
         closed = take_largest(slope, slope * room, need)
         return jnp.minimum(closed / jnp.where(slope > 0, slope, 1.0), room)
 
-    def amount(level):
-        wanted = level * slope if norm == "l2" else level
-        return jnp.minimum(wanted, room)
+    unit = slope if norm == "l2" else jnp.ones_like(slope)
+    level = _level(*jax.lax.stop_gradient((need, slope, unit, room)))
+    return jnp.minimum(level * unit, room)
 
-    info = jnp.finfo(slope.dtype)
-    most = jnp.max(room) if norm == "linf" else jnp.asarray(info.max / 8, slope.dtype)
-    before, first = first_float(lambda t: jnp.sum(slope * amount(t)) >= need, most)
-    # Two neighboring levels: interpolate, as many entries move with the level.
-    inner, outer = amount(before), amount(first)
-    missing, gained = need - jnp.sum(slope * inner), jnp.sum(slope * (outer - inner))
-    share = clip(missing / jnp.where(gained > 0, gained, 1.0), 0.0, 1.0)
-    return inner + share * (outer - inner)
+
+def _level(need, slope, unit, room):
+    """The t for which the sum of slope * min(t * unit, room) is `need`."""
+    most = jnp.finfo(slope.dtype).max / 8
+
+    def solved(t):
+        full = t * unit >= room
+        free, moving = jnp.where(full, 0.0, slope), jnp.where(full, 0.0, unit)
+        peak, top = power_of_two(free), power_of_two(moving)  # no product underflows
+        gained = jnp.sum(free / peak * (moving / top))
+        spare = need - jnp.sum(jnp.where(full, slope * room, 0.0))
+        found = spare / peak / jnp.where(gained > 0, gained, 1.0) / top
+        return jnp.where(gained > 0, jnp.minimum(found, most), t)
+
+    return rise(solved, jnp.zeros_like(need))

@@ -4,7 +4,7 @@ A perturbation `delta` of an image in [0, 1] must lie in the ball ||delta|| <= e
 and in the box low <= delta <= high, with low = -image and high = 1 - image. Clipping
 to one and then to the other is the nearest point for linf only. The multiplier of the
 ball constraint is found without sorting the breakpoints, which is slow: of the l2
-ball by a few monotone steps, of the l1 ball by `numerics.first_float`.
+ball by `numerics.rise`, of the l1 ball by `numerics.first_float`.
 
 Everything is for ONE image of any shape (batches are the caller's `vmap`). `eps` may
 be traced, zero or huge. The search is a constant to differentiation.
@@ -19,6 +19,7 @@ from jaxadv.numerics import (
     finite_or_zero,
     first_float,
     power_of_two,
+    rise,
     safe_norm,
     shrink,
     take_largest,
@@ -215,24 +216,13 @@ def _scale_to_l2(size, room, eps):
 
 
 def _scale_to_1(unit, limit):
-    """The t for which min(t * unit, limit) has l2 norm 1.
-
-    Each step solves for t with the entries fixed that are at their limits. It never
-    goes beyond the solution, for further entries may reach theirs on the way, and
-    ends when none does: mostly after 3 to 6 steps.
-    """
+    """The t for which min(t * unit, limit) has l2 norm 1."""
 
     def solved(t):
         full = t * unit >= limit
         spare = 1 - jnp.sum(jnp.where(full, limit, 0.0) ** 2)
         free = safe_norm(jnp.where(full, 0.0, unit), "l2")
         found = jnp.sqrt(jnp.maximum(spare, 0.0)) / jnp.where(free > 0, free, 1.0)
-        return jnp.where(free > 0, jnp.maximum(found, t), t)
+        return jnp.where(free > 0, found, t)
 
-    zero = jnp.zeros((), unit.dtype)
-    _, t = jax.lax.while_loop(
-        lambda ends: ends[1] > ends[0],
-        lambda ends: (ends[1], solved(ends[1])),
-        (zero, 1 / safe_norm(unit, "l2")),
-    )
-    return t
+    return rise(solved, 1 / safe_norm(unit, "l2"))

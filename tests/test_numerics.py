@@ -154,6 +154,24 @@ def test_bisect_of_arrays_under_vmap():
     assert (run(bounds) <= bounds).all()
 
 
+def test_rise_finds_a_level_and_keeps_one_that_is_right():
+    slope, limit = jnp.array([4.0, 2.0, 1.0, 0.5]), jnp.array([1.0, 1.0, 1.0, 0.0])
+
+    def solved(need, t):
+        full = t * slope >= limit
+        spare = need - jnp.sum(jnp.where(full, limit, 0.0))
+        free = jnp.sum(jnp.where(full, 0.0, slope))
+        return jnp.where(free > 0, spare / jnp.where(free > 0, free, 1.0), t)
+
+    def level(need, start):
+        return numerics.rise(lambda t: solved(need, t), start)
+
+    needs = jnp.array([0.0, 1.4, 2.2, 2.9, 3.0])
+    found = jax.vmap(lambda need: level(need, jnp.zeros(())))(needs)
+    np.testing.assert_allclose(found, [0.0, 0.2, 0.4, 0.9, 1.0], rtol=1e-6)
+    assert level(2.2, found[2]) == found[2]
+
+
 def test_first_float_is_exact():
     rng = np.random.default_rng(2)
     switch = np.float32(np.r_[1.0, 3e38, F32.tiny, rng.lognormal(0, 20, 200)])
