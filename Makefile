@@ -38,7 +38,8 @@ bench: $(VENV)/bench
 	$(BIN)/python -m benchmarks.perceptual
 
 reproduce-minmax: $(VENV)/installed
-	$(BIN)/python -m benchmarks.minmax runs/minmax --table 1a
-	$(BIN)/python -m benchmarks.minmax runs/minmax --table 2
-	$(BIN)/python -m benchmarks.minmax runs/minmax --table 3
+	for table in 1a 2 3 A5 A6; do \
+	  $(BIN)/python -m benchmarks.minmax runs/minmax --table $$table || exit 1; done
+	for figure in 1 2 A1 A9; do \
+	  $(BIN)/python -m benchmarks.minmax_figures runs/minmax --figure $$figure || exit 1; done
 	$(BIN)/python -m benchmarks.generalized --seeds 0 1 2 --eps 0.5 1.0 1.5 2.0 2.5 3.0

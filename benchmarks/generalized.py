@@ -5,11 +5,11 @@ python -m benchmarks.generalized [--models mlp lenet] [--trainings linf min_max 
     [--data=mnist5k|mnist|fashion_mnist]
 python -m benchmarks.generalized --cost
 
-Each row is trained, unless its folder has it, and attacked on all test images by PGD of
-20 steps in both balls and by one perturbation of linf 0.3 for all of them; a run that
-was stopped goes on. `--data=mnist` is the paper's own size; it and Fashion-MNIST are
-prepared as the README says. `--cost` instead times a training step beside the passes
-that it counts.
+Prints tables and draws figures 3, A2 and A4. Each row is trained, unless its folder has
+it, and attacked on all test images by PGD of 20 steps in both balls and by one
+perturbation of linf 0.3 for all of them; a run that was stopped goes on. `--data=mnist`
+is the paper's own size; it and Fashion-MNIST are prepared as the README says. `--cost`
+instead times a training step beside the passes that it counts.
 Source: Wang et al., "Adversarial attack generation empowered by min-max optimization",
 2021 (in its version of 2019), tables 4, A7 and A8.
 """
@@ -27,12 +27,13 @@ import numpy as np
 from benchmarks.timing import alternate, ratio, table
 from configs import mnist5k_gat, mnist_gat
 from jaxadv import checkpoints, parallel, train_state, training
+from jaxadv import metrics as logs
 from jaxadv.attacks import Ascent
 from jaxadv.craft import craft_batches
 from jaxadv.data import sources
 from jaxadv.defenses import Generalized, universal
 from jaxadv.defenses.base import Network, correct, cross_entropies
-from jaxadv.evaluation import metrics
+from jaxadv.evaluation import domain_charts, metrics
 from jaxadv.models import MODELS
 from jaxadv.optim import Optimizer
 from jaxadv.threats import L2, Linf, lp
@@ -87,8 +88,8 @@ HEADER = (
 )  # fmt: skip
 
 
-def trained(args, model, row, eps, seed):
-    """The classifier of one row, trained or found, and the seconds that it took."""
+def run_of(args, model, row, eps, seed):
+    """The config and the folder of one row."""
     file = mnist5k_gat if args.data == "mnist5k" else mnist_gat
     config = file.get_config(f"{model},{row}")
     config.data.name, config.seed = args.data, seed
@@ -100,7 +101,12 @@ def trained(args, model, row, eps, seed):
         config.attacks.l2.threat.eps = eps
     if row not in ("natural", "linf", "usgd"):  # the others do not know the l2 eps
         name += f"-{eps:g}"
-    folder = Path(args.folder) / name
+    return config, Path(args.folder) / name
+
+
+def trained(args, model, row, eps, seed):
+    """The classifier of one row, trained or found, and the seconds that it took."""
+    config, folder = run_of(args, model, row, eps, seed)
     start = time.monotonic()
     training.run(config, folder)
     seconds, note = time.monotonic() - start, folder / "seconds.json"
@@ -108,6 +114,13 @@ def trained(args, model, row, eps, seed):
         note.write_text(json.dumps(seconds))
     classifier = checkpoints.load_classifier(folder, "last")[0]
     return classifier, json.loads(note.read_text()), folder
+
+
+def test_images(args):
+    source = sources.load(args.data, "test", None)
+    rows = source.get(np.arange(len(source)))
+    images = np.asarray(rows["image"], np.float32) / 255
+    return images, np.asarray(rows["label"], np.int32)
 
 
 @jax.jit
@@ -146,10 +159,7 @@ def result(args, model, row, eps, seed):
     path = folder / f"result-{eps:g}.json"
     if path.exists():
         return json.loads(path.read_text())
-    source = sources.load(args.data, "test", None)
-    rows = source.get(np.arange(len(source)))
-    images = np.asarray(rows["image"], np.float32) / 255
-    labels = np.asarray(rows["label"], np.int32)
+    images, labels = test_images(args)
     hits = [judge(classifier, images, labels)[1]]
     losses = []
     for i, threat in enumerate((Linf(LINF), L2(eps))):
@@ -197,6 +207,67 @@ def compare(args):
                 [row, f"{metrics.area(args.eps, values) / width:.4f}"]
                 for row, values in areas.items()
             ])  # fmt: skip
+
+
+def pictures(args):
+    """Weights and Acc_max over eps, and Acc_max of validation over the epochs."""
+    seed, folder = args.seeds[0], Path(args.folder) / "pictures"
+    for model in args.models:
+        for row in args.trainings:
+            if row.startswith("min_max"):
+                history = np.stack(
+                    [weights_found(args, model, row, eps, seed) for eps in args.eps], 1
+                )
+                domain_charts.weights(
+                    history, ["linf", "l2"], folder / f"{model}_{row}_weights.png",
+                    title=f"{model}, {row}: weights of test images",
+                    ticks=[f"{eps:g}" for eps in args.eps], axis="l2 eps",
+                    kind="violin",
+                )  # fmt: skip
+        found = {
+            row: [result(args, model, row, eps, seed)["acc_max"] for eps in args.eps]
+            for row in args.trainings
+        }
+        domain_charts.curves(
+            args.eps, found, folder / f"{model}_acc_max.png", axis="l2 eps",
+            title=f"{model}, {args.data}", measure="Acc_max",
+        )  # fmt: skip
+        for eps in args.eps:
+            rates = {
+                row: [
+                    line["validation_robust"]
+                    for line in logs.read(run_of(args, model, row, eps, seed)[1])
+                    if line["kind"] == "epoch"
+                ]
+                for row in args.trainings
+            }
+            epochs = np.arange(1, 1 + max(map(len, rates.values())))
+            domain_charts.curves(
+                epochs, rates, folder / f"{model}_epochs_{eps:g}.png", axis="epoch",
+                title=f"{model}, l2 eps {eps:g}: validation under its own attack",
+                measure="accuracy",
+            )  # fmt: skip
+    print(f"\nPictures: {folder}")
+
+
+def weights_found(args, model, row, eps, seed):
+    """[n, 2] the weights that the search of a training ends with on test images."""
+    classifier, _, _ = trained(args, model, row, eps, seed)
+    attacks = [
+        Ascent(threat, steps=STEPS, rel_step_size=2.5 / STEPS, keep="last")
+        for threat in (Linf(LINF), L2(eps))
+    ]
+    diversity = mnist_gat.DIVERSITY * row.endswith("dpar")
+    defense = Generalized(tuple(attacks), diversity=diversity)
+    images, labels = test_images(args)
+    search = jax.jit(lambda *given: defense.search(classifier, *given)[1])
+    found = []
+    for start in range(0, len(images), BATCH):
+        rows = np.arange(start, start + BATCH) % len(images)
+        batch = {"image": images[rows], "label": labels[rows], "id": rows}
+        equal = np.full((BATCH, 2), 0.5, np.float32)
+        found.append(search(jax.random.key(seed), batch, equal))
+    return np.concatenate(found)[: len(images)]
 
 
 def _cells(found):
@@ -305,7 +376,11 @@ def main():
     parser.add_argument("--batch", type=int, default=128, help="images, with --cost")
     parser.add_argument("--rounds", type=int, default=15, help="with --cost")
     args = parser.parse_args()
-    (cost if args.cost else compare)(args)
+    if args.cost:
+        cost(args)
+        return
+    compare(args)
+    pictures(args)
 
 
 if __name__ == "__main__":

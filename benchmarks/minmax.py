@@ -1,7 +1,7 @@
-"""Min-max against average attacks on digits: tables 1a with A4, 2 and 3; the cost.
+"""Min-max against average attacks on digits: tables 1a with A4, 2, 3, A5, A6; the cost.
 
-python -m benchmarks.minmax RUNS --table 1a|2|3|cost [--seeds 0 1 2] [--examples=200]
-    [--data=mnist|fashion_mnist]
+python -m benchmarks.minmax RUNS --table 1a|2|3|A5|A6|cost [--seeds 0 1 2]
+    [--networks mlp lenet] [--examples=200] [--data=mnist|fashion_mnist]
 
 RUNS/mnist5k, or that of another data set, holds the folders mlp, all_cnn, lenet and
 lenet_v2 of trained networks, which are trained where they are missing
@@ -14,6 +14,7 @@ Optimization", 2021.
 """
 
 import argparse
+import functools
 import subprocess
 import sys
 import time
@@ -24,7 +25,7 @@ import jax
 import numpy as np
 
 from benchmarks.timing import alternate, ratio, table
-from jaxadv import checkpoints
+from jaxadv import checkpoints, transforms
 from jaxadv.attacks import MinMax
 from jaxadv.craft import Crafter, craft, craft_batches
 from jaxadv.data import sources
@@ -52,7 +53,8 @@ HEURISTICS = {
 PAPER_A4 = {
     ("l2", "c+d"): 28.65, ("l2", "a+c+d"): 67.45, ("l2", "clip"): 85.33,
     ("l2", "prior"): 88.25, ("l2", "static"): 90.53,
-    ("linf", "c+d"): 29.32, ("linf", "a+c+d"): 53.39,
+    ("linf", "c+d"): 29.32, ("linf", "a+c+d"): 53.39, ("linf", "clip"): 71.54,
+    ("linf", "prior"): 74.34, ("linf", "static"): 77.84,
 }  # fmt: skip
 EPS = {"mlp": 0.2, "all_cnn": 0.2, "lenet": 0.3, "lenet_v2": 0.25}
 # Table 2 on MNIST: ASR_gp of the average and of min-max for K = 2, 4, 5, 10.
@@ -63,10 +65,20 @@ PAPER_2 = {
     "lenet": ((89.96, 94.58), (28.72, 36.72), (19.15, 25.80), (4.30, 7.20)),
     "lenet_v2": ((90.04, 95.68), (26.60, 35.52), (17.05, 21.05), (4.80, 7.10)),
 }
-# Table 3, CIFAR-10 at eps 0.03.
-PAPER_3 = {
-    "mlp": (55.88, 60.03), "all_cnn": (72.21, 77.43),
-    "lenet": (56.51, 63.58), "lenet_v2": (61.13, 67.49),
+# table -> transformations, and ASR_gp on CIFAR-10 at eps 0.03.
+VIEWS = {
+    "3": (transforms.deterministic(), {
+        "mlp": (55.88, 60.03), "all_cnn": (72.21, 77.43),
+        "lenet": (56.51, 63.58), "lenet_v2": (61.13, 67.49),
+    }),
+    "A5": (transforms.stochastic()[:5], {
+        "mlp": (55.97, 59.17), "all_cnn": (69.52, 71.18),
+        "lenet": (58.85, 61.63), "lenet_v2": (60.96, 63.64),
+    }),
+    "A6": (transforms.deterministic(7), {
+        "mlp": (49.24, 52.31), "all_cnn": (65.18, 70.38),
+        "lenet": (49.67, 55.37), "lenet_v2": (53.52, 57.36),
+    }),
 }  # fmt: skip
 
 
@@ -77,10 +89,10 @@ class Bench:
         runs = args.runs / args.data
         self.folder, self.seeds = runs / "attacks", args.seeds
         self.crafter = Crafter()
-        names = NETWORKS if args.table == "1a" else args.networks
-        self.models = {n: _network(runs / n, n, args) for n in names}
+        self.models = {n: _network(runs / n, n, args) for n in args.networks}
         source = sources.load(args.data, "test")
-        rows = source.get(np.arange(args.examples or len(source)))
+        default = 200 if args.data == "mnist5k" else len(source)
+        rows = source.get(np.arange(args.examples or default))
         self.images = np.asarray(rows["image"], np.float32) / 255
         self.labels = np.asarray(rows["label"], np.int32)
 
@@ -217,14 +229,14 @@ def table_2(bench):
     table(["network", "K", *PAIR], lines)
 
 
-def table_3(bench):
-    """Six transformations of a digit; the paper's numbers are of CIFAR-10."""
+def table_of_views(which, bench):
+    """Transformations of a digit; the paper's numbers are of CIFAR-10."""
     numbers = dict(steps=20, step_size=1 / 2, weight_step_size=1 / 100, gamma=10.0)
-    lines = []
+    lines, (parts, paper) = [], VIEWS[which]
     for name, model in bench.models.items():
         threat = Linf(EPS[name])
-        row = _pair(bench, f"3_{name}", model, None, threat, Transforms(), numbers,
-                    PAPER_3[name])  # fmt: skip
+        row = _pair(bench, f"{which}_{name}", model, None, threat, Transforms(parts),
+                    numbers, paper[name])  # fmt: skip
         lines.append([name, *row])
     table(["network", *PAIR], lines)
 
@@ -259,25 +271,34 @@ def table_cost(bench):
     table(["networks", "10 passes of each", "MinMax-10 / these"], [[names, each, cost]])
 
 
-TABLES = {"1a": table_1a, "2": table_2, "3": table_3, "cost": table_cost}
+TABLES = {
+    "1a": table_1a,
+    "2": table_2,
+    **{which: functools.partial(table_of_views, which) for which in VIEWS},
+    "cost": table_cost,
+}
 
 
-def main():
-    parser = argparse.ArgumentParser(description=__doc__)
+def arguments(description):
+    """A parser of what the tables and the figures have in common."""
+    parser = argparse.ArgumentParser(description=description)
     parser.add_argument("runs", type=Path, help="folder of the runs")
-    parser.add_argument("--table", choices=TABLES, required=True)
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--data", choices=DATA, default="mnist5k")
     parser.add_argument(
         "--examples", type=int, help="test images; default: 200 of mnist5k, else all"
     )
     parser.add_argument("--epochs", type=int, default=30, help="of the networks")
-    parser.add_argument(
-        "--networks", nargs="+", choices=NETWORKS, default=NETWORKS, help="not for 1a"
-    )
+    parser.add_argument("--networks", nargs="+", choices=NETWORKS, default=NETWORKS)
+    return parser
+
+
+def main():
+    parser = arguments(__doc__)
+    parser.add_argument("--table", choices=TABLES, required=True)
     args = parser.parse_args()
-    if args.examples is None and args.data == "mnist5k":
-        args.examples = 200
+    if args.table == "1a" and tuple(args.networks) != NETWORKS:
+        parser.error("--table 1a is of all four networks; leave --networks away")
     bench = Bench(args)
     command = f"python -m benchmarks.minmax {' '.join(sys.argv[1:])}"
     print(

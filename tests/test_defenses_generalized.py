@@ -60,7 +60,7 @@ def searched(defense, params, state, batch, start):
 
     def run(params, batch):
         model = state.network.classifier(params, state.batch_stats)
-        return defense._crafted(model, jax.random.key(0), batch, start)
+        return defense.search(model, jax.random.key(0), batch, start)
 
     mapped = jax.vmap(run, (None, 0), axis_name=parallel.AXIS)
     found = jax.jit(mapped)(params, jax.tree.map(lambda x: x[None], batch))

@@ -97,7 +97,7 @@ def test_violins_show_the_median_also_of_equal_weights(drawn):
 
 def test_success_rates_are_drawn_in_percent(drawn):
     rates = {"average": [0.1, 0.4], "min-max": [0.2, 0.8]}
-    domain_charts.success_rates([0.1, 0.2], rates, "r.png", axis="eps", title="t")
+    domain_charts.curves([0.1, 0.2], rates, "r.png", axis="eps", title="t")
     (axes,) = drawn[0].axes
     lines = {line.get_label(): line.get_ydata() for line in axes.lines}
     np.testing.assert_allclose(lines["min-max"], [20, 80])

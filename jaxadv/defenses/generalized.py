@@ -102,7 +102,7 @@ class Generalized:
         labels, ids = batch["label"], batch["id"]
         model = state.network.classifier(params, state.batch_stats)
         start = self._start(state.memory, ids)
-        crafted, weights = self._crafted(model, craft_key, batch, start)
+        crafted, weights = self.search(model, craft_key, batch, start)
         clean, losses, hits, batch_stats, metrics = base.one_pass(
             state, params, batch, list(jnp.swapaxes(crafted, 0, 1)), train_key,
             self.alpha,
@@ -138,8 +138,15 @@ class Generalized:
             return weights[0]
         return base.remember(memory, ids, weights)
 
-    def _crafted(self, model, key, batch, start):
-        """Perturbed images [b, K, h, w, c] and their weights [b, K], fixed."""
+    def search(self, model, key, batch, start):
+        """Perturbed images [b, K, h, w, c] and their weights [b, K], fixed.
+
+        Args:
+          model: a Classifier.
+          key: of the attacks' starts.
+          batch: images [b, h, w, c], labels [b] and ids [b].
+          start: [b, K] the first weights; [K] where a batch shares them.
+        """
 
         def one(image, label, own_key, weights):
             return self._search(model, own_key, image, label, weights)

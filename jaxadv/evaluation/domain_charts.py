@@ -86,7 +86,7 @@ def _violins(axes, values, at, width, color):
 _DRAW = {"box": _boxes, "violin": _violins}
 
 
-def success_rates(
+def curves(
     x: Sequence[float],
     rates: Mapping[str, Sequence[float]],
     path: str | os.PathLike,
@@ -95,13 +95,14 @@ def success_rates(
     title: str,
     measure: str = "ASR of all domains",
 ) -> None:
-    """Draws success rates of several attacks against a budget or a parameter.
+    """Draws success rates or accuracies against a budget, a parameter or time.
 
-    As figure 2 (against eps) and figure A1 (against gamma) of Wang et al., 2021.
+    As figures 1 (against iterations), 2 and 3b (against eps), A1 (against gamma) and A4
+    (against epochs) of Wang et al., 2021.
 
     Args:
       x: [k] values of the parameter.
-      rates: name -> [k] fractions.
+      rates: name -> fractions, [k] or fewer.
       path: the PNG to write.
       axis: what `x` is.
       title: over the picture.
@@ -110,7 +111,8 @@ def success_rates(
     figure, axes = pyplot().subplots(figsize=(6.4, 4.2), layout="constrained")
     for k, (name, values) in enumerate(rates.items()):
         color, marker = COLORS[k % len(COLORS)], MARKERS[k % len(MARKERS)]
-        axes.plot(x, 100 * np.asarray(values), marker=marker, color=color, label=name)
+        shown = 100 * np.asarray(values)
+        axes.plot(x[: len(shown)], shown, marker=marker, color=color, label=name)
     axes.set_xlabel(axis)
     axes.set_ylabel(f"{measure} (%)")
     axes.set_ylim(-2, 102)

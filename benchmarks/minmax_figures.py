@@ -1,0 +1,181 @@
+"""Pictures of min-max attacks on digits: figures 1, 2 and A1, tables A9 and A10.
+
+python -m benchmarks.minmax_figures RUNS --figure 1|2|A1|A9 [--networks mlp lenet]
+    [--examples=200] [--data=mnist|fashion_mnist]
+
+  1    ensemble: success per network over the steps, average and min-max, and boxes of
+       the weights
+  2    ensemble: success in all networks over linf eps
+  A1   ensemble: the same over gamma
+  A9   groups of five digits of one class under one perturbation: the weights in four
+       norms beside the Carlini-Wagner l2 distance and the smallest linf eps of each
+
+The ensemble is that of `--networks`, all four by default; A9 takes the first. Networks
+and finished attacks are kept as `benchmarks.minmax` does; pictures go to
+RUNS/DATA/pictures, from the first of the seeds. Source: Wang, Zhang, Liu, Chen, Xu,
+Fardad and Li, "Adversarial Attack Generation Empowered by Min-Max Optimization", 2021.
+"""
+
+import jax
+import numpy as np
+import scipy.stats
+
+from benchmarks.minmax import EPS, NORMS, Bench, arguments, attack_of
+from benchmarks.timing import table
+from jaxadv.attacks import Ascent, CarliniWagner
+from jaxadv.craft import craft_batches, craft_traced
+from jaxadv.domains import Images, groups
+from jaxadv.evaluation import domain_charts, domains
+from jaxadv.objectives import Margin
+from jaxadv.threats import L2, Linf, Shared
+
+ITERATIONS = (1, 2, 5, 10, 20, 30, 50)
+BUDGETS = (0.05, 0.1, 0.15, 0.2, 0.25, 0.3, 0.35)
+GAMMAS = (0.0, 1.0, 2.0, 3.0, 4.0, 6.0, 8.0, 10.0)
+GROUP, CHUNK = 5, 25
+
+
+def linf_attack(threat=None, gamma=None, steps=50, fixed=False):
+    """The attack of the linf rows of table 1a, or one next to it."""
+    ball, alpha, beta, usual, *_ = NORMS["linf"]
+    return attack_of(
+        threat or ball, steps=steps, step_size=alpha, weight_step_size=beta,
+        gamma=usual if gamma is None else gamma, fixed=fixed,
+    )  # fmt: skip
+
+
+def histories(attack, model, images, labels):
+    """[n, steps + 1, K] the weights on the way."""
+    search = jax.jit(craft_traced)
+    found = []
+    for start in range(0, len(images), CHUNK):
+        rows = np.arange(start, start + CHUNK) % len(images)
+        key = jax.random.key(0)
+        found.append(
+            search(attack, model, key, images[rows], labels[rows], ids=rows)[1]
+        )
+    return np.concatenate(found)[: len(images)]
+
+
+def figure_1(bench, folder):
+    """Success per network over the steps, and the weights on the way."""
+    models, names = tuple(bench.models.values()), list(bench.models)
+    for title, fixed in (("average", True), ("min-max", False)):
+        rows = []
+        for steps in ITERATIONS:
+            attack = linf_attack(steps=steps, fixed=fixed)
+            name = f"f1_{'+'.join(names)}_{title}_{steps}"
+            rows.append(bench.rates(name, attack, models)[0, :-1] / 100)
+        *right, whole = np.transpose(rows)
+        rates = {name: 1 - part for name, part in zip(names, right, strict=True)}
+        domain_charts.curves(
+            ITERATIONS, rates | {"all": whole}, folder / f"figure_1_{title}.png",
+            axis="iterations", title=f"ensemble attack, {title}",
+            measure="attack success rate",
+        )  # fmt: skip
+    history = histories(linf_attack(), models, bench.images, bench.labels)
+    ticks = [0, *ITERATIONS]
+    domain_charts.weights(
+        history[:, ticks], names, folder / "figure_1_weights.png",
+        title="weights of min-max", ticks=ticks,
+    )  # fmt: skip
+    means = map(cell, history[:, -1].mean(0))
+    table(["network", "mean weight at the end"], list(zip(names, means, strict=True)))
+
+
+def figure_2(bench, folder):
+    """Success in all networks over eps."""
+    _over(bench, folder, "figure_2", "linf eps", {
+        eps: {"average": linf_attack(Linf(eps), fixed=True),
+              "min-max": linf_attack(Linf(eps))}
+        for eps in BUDGETS
+    })  # fmt: skip
+
+
+def figure_a1(bench, folder):
+    """Success in all networks over gamma; that of the average does not depend on it."""
+    average = linf_attack(fixed=True)
+    _over(bench, folder, "figure_A1", "gamma", {
+        gamma: {"average": average, "min-max": linf_attack(gamma=gamma)}
+        for gamma in GAMMAS
+    })  # fmt: skip
+
+
+def _over(bench, folder, figure, axis, attacks):
+    models, ensemble = tuple(bench.models.values()), "+".join(bench.models)
+    rates = {}
+    for pair in attacks.values():
+        for name, attack in pair.items():
+            eps, gamma = float(attack.threat.eps), float(attack.gamma)
+            cell_name = f"f_{ensemble}_{name}_{eps:g}_{gamma:g}"
+            whole = bench.rates(cell_name, attack, models)[0, -2] / 100
+            rates.setdefault(name, []).append(whole)
+    domain_charts.curves(
+        list(attacks), rates, folder / f"{figure}.png", axis=axis,
+        title=f"ensemble of {ensemble}", measure="ASR of all networks",
+    )  # fmt: skip
+    table([axis, *rates], [
+        [f"{x:g}", *(f"{100 * r:.1f}" for r in row)]
+        for x, row in zip(attacks, zip(*rates.values(), strict=True), strict=True)
+    ])  # fmt: skip
+
+
+def tables_a9(bench, folder):
+    """Weights of a group's digits beside what it takes to break each alone."""
+    name, model = next(iter(bench.models.items()))
+    rows = groups(bench.labels, GROUP, by_class=True)
+    _, first = np.unique(bench.labels[rows[:, 0]], return_index=True)
+    rows = rows[first]
+    images, labels = bench.images[rows], bench.labels[rows]
+    columns = {}
+    for norm, (ball, alpha, beta, gamma, *_) in NORMS.items():
+        threat = Shared(Linf(EPS[name]) if norm == "linf" else ball)
+        attack = attack_of(
+            threat, Images(), steps=50, step_size=alpha, weight_step_size=beta,
+            gamma=gamma, start="zero",
+        )  # fmt: skip
+        history = histories(attack, model, images, labels)
+        columns[f"w {norm}"] = history[:, -1]
+    alone, targets = images.reshape(-1, *images.shape[2:]), labels.reshape(-1)
+    key = jax.random.key(0)
+    smallest = CarliniWagner(L2(28.0))
+    found = craft_batches(smallest, model, key, alone, targets, batch_size=CHUNK)
+    columns["C&W l2"] = np.asarray(found.size).reshape(labels.shape)
+    attack = Ascent(Linf(0.1), Margin(), steps=40, rel_step_size=0.1)
+    eps = domains.smallest_eps(
+        attack, model, key, alone, targets, 0.5, batch_size=CHUNK
+    )
+    columns["eps linf"] = eps.reshape(labels.shape)
+    for which, part in (("A9", slice(0, 5)), ("A10", slice(5, None))):
+        domain_charts.image_robustness(
+            images[part], {k: v[part] for k, v in columns.items()},
+            folder / f"table_{which}.png",
+            title=f"{name}: weights of digits under one perturbation",
+        )  # fmt: skip
+    distance, eps = columns["C&W l2"].ravel(), columns["eps linf"].ravel()
+    table(["weights", "rank correlation with C&W l2", "with eps linf"], [
+        [norm, *(cell(scipy.stats.spearmanr(columns[f"w {norm}"].ravel(), other)[0])
+                 for other in (distance, eps))]
+        for norm in NORMS
+    ])  # fmt: skip
+
+
+def cell(value):
+    return f"{value:.3f}"
+
+
+FIGURES = {"1": figure_1, "2": figure_2, "A1": figure_a1, "A9": tables_a9}
+
+
+def main():
+    parser = arguments(__doc__)
+    parser.add_argument("--figure", choices=FIGURES, required=True)
+    args = parser.parse_args()
+    folder = args.runs / args.data / "pictures"
+    args.seeds = args.seeds[:1]
+    FIGURES[args.figure](Bench(args), folder)
+    print(f"Pictures: {folder}")
+
+
+if __name__ == "__main__":
+    main()
