@@ -1,4 +1,4 @@
-"""Generalized and universal adversarial training against literal references."""
+"""Generalized adversarial training against literal references."""
 
 import jax
 import jax.numpy as jnp
@@ -8,7 +8,7 @@ import pytest
 from jaxadv import parallel, train_state
 from jaxadv.attacks.ascent import Ascent
 from jaxadv.attacks.fgsm import Fgsm
-from jaxadv.defenses import Adversarial, Generalized, Universal
+from jaxadv.defenses import Adversarial, Generalized
 from jaxadv.defenses import generalized as module
 from jaxadv.specs import UsageError
 from jaxadv.threats.lp import L2, Linf
@@ -420,63 +420,6 @@ def test_memory_is_equal_on_all_devices(share):
     parallel.assert_replicated((state, values))
 
 
-# Universal ------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize(
-    ("threat", "unit"),
-    [
-        (Linf(0.1), np.sign),
-        (L2(0.3), lambda g: g / np.linalg.norm(g)),
-    ],
-)
-def test_universal_delta_climbs_the_mean_loss_and_is_kept(threat, unit):
-    params, state, batch = setup()
-    defense = Universal((pgd(threat, steps=1, step_size=0.07),))
-    state.memory = defense.init(SHAPE, 100)
-    np.testing.assert_array_equal(state.memory, np.zeros(SHAPE))
-    delta = np.zeros(SHAPE)
-    for _ in range(3):
-
-        def mean(delta):
-            return jnp.mean(entropies(params, batch["image"] + delta, batch["label"]))
-
-        delta = delta + 0.07 * unit(np.asarray(jax.grad(mean)(jnp.float32(delta))))
-        if threat.norm == "linf":
-            delta = np.clip(delta, -0.1, 0.1)
-        else:
-            delta = delta * min(1, 0.3 / max(np.linalg.norm(delta), 1e-9))
-        loss, out = evaluate(defense, params, state, batch)
-        np.testing.assert_allclose(out.memory, delta, atol=1e-5)
-        expected = jnp.mean(entropies(params, batch["image"] + delta, batch["label"]))
-        np.testing.assert_allclose(loss, expected, rtol=1e-4)
-        state.memory = out.memory
-    found = gradient(defense, params, state, batch)
-    delta = evaluate(defense, params, state, batch)[1].memory
-    expected = jax.grad(
-        lambda p: jnp.mean(entropies(p, batch["image"] + delta, batch["label"]))
-    )(params)
-    close(found, expected, 1e-4)
-
-
-def test_universal_delta_is_one_for_all_devices_and_stays_in_its_ball():
-    defense = Universal((pgd(L2(0.3), steps=2, step_size=None, rel_step_size=0.8),))
-    ends = []
-    for devices in (1, 8):
-        state = make_state(defense=defense)
-        step = on_devices(train_state.make_step(seed=3), devices)
-        for i in range(3):
-            state, _ = step(state, make_batch(seed=i), defense)
-        ends.append(state)
-    close(ends[0].memory, ends[1].memory, 1e-5)
-    length = np.linalg.norm(np.asarray(ends[0].memory, np.float64))
-    assert 0.2 < length <= 0.3 * (1 + 1e-6)
-    state = parallel.replicate(make_state(defense=defense))
-    step = parallel.mapped(train_state.make_step(seed=0))
-    state, _ = step(state, parallel.shard(make_batch()), parallel.replicate(defense))
-    parallel.assert_replicated(state)
-
-
 # Mistakes -------------------------------------------------------------------------
 
 
@@ -495,8 +438,6 @@ def test_universal_delta_is_one_for_all_devices_and_stays_in_its_ball():
             lambda: Generalized(two(step_size=None, rel_step_size=0.1), gradient="raw"),
             "give the attacks step_size",
         ),
-        (lambda: Universal(two()), "exactly one attack, not 2"),
-        (lambda: Universal((Fgsm(Linf(0.1)),)), "must be 'pgd' with the threat"),
     ],
 )
 def test_mistakes_are_told(make, message):
