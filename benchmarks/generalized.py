@@ -113,7 +113,7 @@ def trained(args, model, row, eps, seed):
     if not note.exists():
         note.write_text(json.dumps(seconds))
     classifier = checkpoints.load_classifier(folder, "last")[0]
-    return classifier, json.loads(note.read_text()), folder
+    return classifier, json.loads(note.read_text())
 
 
 def test_images(args):
@@ -155,10 +155,10 @@ def under_one_perturbation(model, images, labels):
 
 def result(args, model, row, eps, seed):
     """The numbers of one row at one seed, as fractions; found again if made before."""
-    classifier, seconds, folder = trained(args, model, row, eps, seed)
-    path = folder / f"result-{eps:g}.json"
+    path = run_of(args, model, row, eps, seed)[1] / f"result-{eps:g}.json"
     if path.exists():
         return json.loads(path.read_text())
+    classifier, seconds = trained(args, model, row, eps, seed)
     images, labels = test_images(args)
     hits = [judge(classifier, images, labels)[1]]
     losses = []
@@ -210,7 +210,7 @@ def compare(args):
 
 
 def pictures(args):
-    """Weights and Acc_max over eps, and Acc_max of validation over the epochs."""
+    """Weights and Acc_max over eps, and accuracy in validation over the epochs."""
     seed, folder = args.seeds[0], Path(args.folder) / "pictures"
     for model in args.models:
         for row in args.trainings:
@@ -240,8 +240,9 @@ def pictures(args):
                     if line["kind"] == "epoch"
                 ]
                 for row in args.trainings
+                if row != "natural"  # it is validated without an attack
             }
-            epochs = np.arange(1, 1 + max(map(len, rates.values())))
+            epochs = np.arange(1, 1 + max(map(len, rates.values()), default=0))
             domain_charts.curves(
                 epochs, rates, folder / f"{model}_epochs_{eps:g}.png", axis="epoch",
                 title=f"{model}, l2 eps {eps:g}: validation under its own attack",
@@ -252,7 +253,8 @@ def pictures(args):
 
 def weights_found(args, model, row, eps, seed):
     """[n, 2] the weights that the search of a training ends with on test images."""
-    classifier, _, _ = trained(args, model, row, eps, seed)
+    folder = run_of(args, model, row, eps, seed)[1]
+    classifier = checkpoints.load_classifier(folder, "last")[0]
     attacks = [
         Ascent(threat, steps=STEPS, rel_step_size=2.5 / STEPS, keep="last")
         for threat in (Linf(LINF), L2(eps))
