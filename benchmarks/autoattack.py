@@ -3,10 +3,11 @@
 python -m benchmarks.autoattack RUN [--examples=500] [--peers authors torchattacks]
 
 RUN is the folder of a training run of `lenet_v2` on `mnist5k`. Every component attacks
-all the images that are right without it: robust accuracy and seconds of each side. Then
-`standard` as a whole, each component on what those before have left. Ours compiles
-first on a few images. Last, the share of compaction: passes of the network per image
-with it, if a batch ran until its slowest image is done, and if no image ever stopped.
+all the images that are right without it: robust accuracy and seconds of each side, and
+of their union. Then `standard` as a whole, each component on what those before have
+left. Ours compiles first on a few images. Last, the share of compaction: passes of the
+network per image with it, if a batch ran until its slowest image is done, and if no
+image ever stopped.
 
 Needs torch, torchattacks and pyautoattack (`make bench` installs them).
 """
@@ -165,6 +166,11 @@ def load(folder, examples):
     return model, module, images[right], labels[right]
 
 
+def columns(sides):
+    """(survivors, seconds) of all components, one pair for each side."""
+    return [tuple(zip(*column, strict=True)) for column in zip(*sides, strict=True)]
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("run", help="folder of the run that is attacked")
@@ -194,10 +200,13 @@ def main():
         lines.append([name, *cells])
         print(" ".join(lines[-1]), file=sys.stderr, flush=True)
 
+    sides = []
     for name in args.only or ours.attacks:
-        left, seconds = ours(name, images, labels)
-        found = [peer(name, pixels, classes) for peer in peers.values()]
-        note(name, left, seconds, ours.passes[name], found)
+        sides.append([ours(name, images, labels)])
+        sides[-1] += [peer(name, pixels, classes) for peer in peers.values()]
+        note(name, *sides[-1][0], ours.passes[name], sides[-1][1:])
+    union = [(np.all(lefts, 0), sum(spent)) for lefts, spent in columns(sides)]
+    note("union", *union[0], sum(ours.passes.values()), union[1:])
     if not args.only:
         left, seconds = ours.standard(images, labels)
         found = [peer.standard(pixels, classes) for peer in peers.values()]
