@@ -38,7 +38,7 @@ bench: $(VENV)/bench
 	$(BIN)/python -m benchmarks.perceptual
 
 reproduce-minmax: $(VENV)/installed
-	for table in 1a A4 2 3 A5 A6; do \
+	for table in A2 1a A4 2 3 A5 A6; do \
 	  $(BIN)/python -m benchmarks.minmax runs/minmax --table $$table || exit 1; done
 	for figure in 1 2 A1 A9; do \
 	  $(BIN)/python -m benchmarks.minmax_figures runs/minmax --figure $$figure || exit 1; done

@@ -1,17 +1,16 @@
-"""Min-max against average attacks on digits: tables 1a, A4, 2, 3, A5, A6; the cost.
+"""Min-max against average attacks: tables 1, 2, 3 and A2 to A6 of the paper; the cost.
 
-python -m benchmarks.minmax RUNS --table 1a|A4|2|3|A5|A6|cost [--seeds 0 1 2]
+python -m benchmarks.minmax RUNS --table 1a|A2|A4|2|3|A5|A6|cost [--seeds 0 1 2]
     [--networks mlp lenet] [--examples=200] [--data=mnist|fashion_mnist] [--keep=best]
+python -m benchmarks.minmax RUNS --data=cifar10 --table 1b|A2|A3|2|3|A5|A6|cost …
 
-RUNS/mnist5k, or that of another data set, holds the folders mlp, all_cnn, lenet and
-lenet_v2 of trained networks, which are trained where they are missing
-(configs/mnist5k_minmax.py). Prints a Markdown table with the paper's numbers, of 10,000
-digits or of CIFAR-10, beside ours. Finished attacks are kept in the folder `attacks`
-beside the networks, so a stopped run goes on. As in the paper the last point of an
-attack counts, with `--keep=best` the most broken one. MNIST and Fashion-MNIST, with all
-their 60,000 and 10,000 images, are prepared as the README says. Source: Wang, Zhang,
-Liu, Chen, Xu, Fardad and Li, "Adversarial Attack Generation Empowered by Min-Max
-Optimization", 2021.
+RUNS/mnist5k, or that of another data set, holds a folder for each network, which is
+trained where it is missing (configs/mnist5k_minmax.py). Prints a Markdown table with
+the paper's numbers, of 10,000 images, beside ours. Finished attacks are kept in the
+folder `attacks` beside the networks, so a stopped run goes on. As in the paper the last
+point of an attack counts, with `--keep=best` the most broken one. MNIST, Fashion-MNIST
+and CIFAR-10, with all their images, are prepared as the README says. Source: see
+`benchmarks.minmax_tables`.
 """
 
 import argparse
@@ -25,78 +24,59 @@ from typing import Any
 import jax
 import numpy as np
 
+from benchmarks.minmax_tables import (
+    CIFAR,
+    DATA,
+    HEURISTICS,
+    PAPER_A4,
+    SIZES,
+    STATIC,
+    VIEWS,
+)
 from benchmarks.timing import alternate, ratio, table
-from jaxadv import checkpoints, transforms
-from jaxadv.attacks import MinMax
+from jaxadv import checkpoints
+from jaxadv.attacks import Fgsm, MinMax
 from jaxadv.craft import Crafter, craft, craft_batches
 from jaxadv.data import sources
 from jaxadv.domains import Images, Transforms, Weighted, groups
 from jaxadv.evaluation import domains
 from jaxadv.objectives import Margin
-from jaxadv.threats import L0, L1, L2, Linf, Shared
+from jaxadv.specs import UsageError
+from jaxadv.threats import Linf, Shared
 
-DATA = ("mnist5k", "mnist", "fashion_mnist")
-NETWORKS = ("mlp", "all_cnn", "lenet", "lenet_v2")
-# name -> ball, alpha, beta, gamma, the paper's ASR_all of the average and of min-max
-NORMS = {
-    "l0": (L0(30.0), 1.0, 1 / 100, 7.0, 84.03, 91.97),
-    "l1": (L1(20.0), 1 / 4, 1 / 100, 5.0, 69.31, 89.16),
-    "l2": (L2(3.0), 1 / 10, 1 / 100, 3.0, 69.12, 95.31),
-    "linf": (Linf(0.2), 1 / 4, 1 / 50, 3.0, 48.17, 90.16),
-}
-# Table A4: name -> weights and kappa of the fixed weightings, and the paper's ASR_all.
-STATIC = {"l2": (0.209, 0.046, 0.495, 0.250), "linf": (0.080, 0.076, 0.541, 0.303)}
-HEURISTICS = {
-    "c+d": (0.0, 0.0, 0.5, 0.5),
-    "a+c+d": (1 / 3, 0.0, 1 / 3, 1 / 3),
-    "prior": (0.2, 0.1, 0.4, 0.3),
-}
-PAPER_A4 = {
-    ("l2", "c+d"): 28.65, ("l2", "a+c+d"): 67.45, ("l2", "clip"): 85.33,
-    ("l2", "prior"): 88.25, ("l2", "static"): 90.53,
-    ("linf", "c+d"): 29.32, ("linf", "a+c+d"): 53.39, ("linf", "clip"): 71.54,
-    ("linf", "prior"): 74.34, ("linf", "static"): 77.84,
-}  # fmt: skip
-EPS = {"mlp": 0.2, "all_cnn": 0.2, "lenet": 0.3, "lenet_v2": 0.25}
-# Table 2 on MNIST: ASR_gp of the average and of min-max for K = 2, 4, 5, 10.
-SIZES = (2, 4, 5, 10)
-PAPER_2 = {
-    "mlp": ((94.48, 96.96), (56.64, 72.32), (38.05, 53.70), (3.50, 6.70)),
-    "all_cnn": ((95.52, 99.38), (51.92, 75.64), (31.25, 53.50), (2.10, 4.30)),
-    "lenet": ((89.96, 94.58), (28.72, 36.72), (19.15, 25.80), (4.30, 7.20)),
-    "lenet_v2": ((90.04, 95.68), (26.60, 35.52), (17.05, 21.05), (4.80, 7.10)),
-}
-# table -> transformations, and ASR_gp on CIFAR-10 at eps 0.03.
-VIEWS = {
-    "3": (transforms.deterministic(), {
-        "mlp": (55.88, 60.03), "all_cnn": (72.21, 77.43),
-        "lenet": (56.51, 63.58), "lenet_v2": (61.13, 67.49),
-    }),
-    "A5": (transforms.stochastic()[:5], {
-        "mlp": (55.97, 59.17), "all_cnn": (69.52, 71.18),
-        "lenet": (58.85, 61.63), "lenet_v2": (60.96, 63.64),
-    }),
-    "A6": (transforms.deterministic(7), {
-        "mlp": (49.24, 52.31), "all_cnn": (65.18, 70.38),
-        "lenet": (49.67, 55.37), "lenet_v2": (53.52, 57.36),
-    }),
-}  # fmt: skip
+# Fashion-MNIST's networks are trained as MNIST's.
+FILES = {data: f"configs/{data}_minmax.py" for data in DATA}
+FILES["fashion_mnist"] = FILES["mnist"]
 
 
 class Bench:
-    """Networks, test digits, and the cells that are computed once."""
+    """Networks, test images, and the cells that are computed once.
+
+    Attributes:
+      paper: what the paper does with images of this kind.
+    """
 
     def __init__(self, args):
-        runs = args.runs / args.data
-        self.folder, self.seeds = runs / "attacks" / args.keep, args.seeds
-        self.keep, self.seconds = args.keep, 0.0
-        self.crafter = Crafter()
-        self.models = {n: _network(runs / n, n, args) for n in args.networks}
+        self.args, self.runs = args, args.runs / args.data
+        self.paper, self.seeds = DATA[args.data], args.seeds
+        self.folder, self.seconds = self.runs / "attacks" / args.keep, 0.0
+        self.crafter, self._models = Crafter(), {}
         source = sources.load(args.data, "test")
         default = 200 if args.data == "mnist5k" else len(source)
         rows = source.get(np.arange(args.examples or default))
         self.images = np.asarray(rows["image"], np.float32) / 255
         self.labels = np.asarray(rows["label"], np.int32)
+
+    def model(self, name):
+        """A network, trained or found."""
+        if name not in self._models:
+            self._models[name] = self._network(name)
+        return self._models[name]
+
+    def models(self, names):
+        """name -> network, of those that were asked for."""
+        asked = self.args.networks or names
+        return {name: self.model(name) for name in names if name in asked}
 
     def rates(self, name, attack, model, size=None):
         """[seeds, K + 2]: accuracies, ASR_all and ASR_avg, all in percent."""
@@ -108,7 +88,7 @@ class Bench:
         return 100 * np.array(found)
 
     def _cell(self, name, attack, model, size, seed):
-        attack = attack.replace(keep=self.keep)
+        attack = attack.replace(keep=self.args.keep)
         path = self.folder / f"{name}_n{len(self.images)}.npz"
         if not path.exists():
             start = time.monotonic()
@@ -132,19 +112,17 @@ class Bench:
         self.seconds += float(found["seconds"])
         return found["broken"]
 
-
-def _network(folder, name, args):
-    # train.py goes on with a run that was stopped and leaves a finished one alone.
-    subprocess.run(
-        [
-            sys.executable, "train.py", "--config=configs/mnist5k_minmax.py",
-            f"--workdir={folder}", f"--config.model.name={name}",
-            f"--config.data.name={args.data}", f"--config.epochs={args.epochs}",
-        ],
-        check=True,
-        stdout=sys.stderr,
-    )  # fmt: skip
-    return checkpoints.load_classifier(folder, "last")[0]
+    def _network(self, name):
+        # train.py goes on with a run that was stopped and leaves a finished one alone.
+        args = self.args
+        command = [
+            sys.executable, "train.py", f"--config={FILES[args.data]}:{name}",
+            f"--workdir={self.runs / name}", f"--config.data.name={args.data}",
+        ]  # fmt: skip
+        if args.epochs:
+            command.append(f"--config.epochs={args.epochs}")
+        subprocess.run(command, check=True, stdout=sys.stderr)
+        return checkpoints.load_classifier(self.runs / name, "last")[0]
 
 
 def attack_of(threat, over=None, kappa=50.0, weights=None, **fields):
@@ -167,37 +145,76 @@ def lift(rates, average):
 
 
 def table_of_ensembles(which, bench):
-    """Ensembles of four networks; in A4 with fixed weightings between the two."""
-    models, lines = tuple(bench.models.values()), []
-    for norm, (ball, alpha, beta, gamma, *paper) in NORMS.items():
-        if which == "A4" and norm not in STATIC:
-            continue
-        numbers = dict(steps=50, step_size=alpha, weight_step_size=beta, gamma=gamma)
-        equal = (1 / 4,) * 4
-        contenders = {"average": attack_of(ball, weights=equal, fixed=True, **numbers)}
-        if which == "A4":
-            for name, weights in (*HEURISTICS.items(), ("static", STATIC[norm])):
-                contenders[name] = attack_of(
-                    ball, weights=weights, fixed=True, **numbers
-                )
-            contenders["clip"] = attack_of(
-                ball, weights=equal, kappa=10.0, fixed=True, **numbers
-            )
-        contenders["min-max"] = attack_of(ball, **numbers)
-        printed = {"average": paper[0], "min-max": paper[1]}
-        average = None
-        for name, attack in contenders.items():
-            rates = bench.rates(f"1a_{norm}_{name}", attack, models)
-            rate = rates[:, -2]
-            average = rate if average is None else average
-            known = printed.get(name, PAPER_A4.get((norm, name)))
-            others = "-", "-"
-            if known is not None:
-                others = f"{known:.2f}", lift(known, printed["average"])
-            accuracies = [f"{v:.1f}" for v in rates[:, :4].mean(0)]
-            row = mean(rate), lift(rate, average), *others
-            lines.append([norm, name, *accuracies, *row])
-    header = [f"Acc {name}" for name in NETWORKS]
+    """Four networks at once, in four norms."""
+    models, rows = ensemble(bench, which)
+    lines = []
+    for norm, row in rows.items():
+        contenders = average_and_min_max(row)
+        printed = {"average": row.average, "min-max": row.min_max}
+        lines += _lines(bench, which, norm, contenders, models, printed)
+    _table_of_lines(models, lines)
+
+
+def table_a4(bench):
+    """The ensemble of table 1a with fixed weights between equal and learned ones."""
+    models, rows = ensemble(bench, "1a")
+    lines = []
+    for norm, static in STATIC.items():
+        row, weightings = rows[norm], {**HEURISTICS, "static": static}
+        fixed = {
+            name: attack_of(row.threat, weights=weights, fixed=True, **row.numbers)
+            for name, weights in weightings.items()
+        }
+        fixed["clip"] = attack_of(row.threat, kappa=10.0, fixed=True, **row.numbers)
+        printed = {name: PAPER_A4[norm, name] for name in fixed}
+        printed |= {"average": row.average, "min-max": row.min_max}
+        ends = average_and_min_max(row)
+        contenders = {"average": ends["average"], **fixed, "min-max": ends["min-max"]}
+        lines += _lines(bench, "1a", norm, contenders, models, printed)
+    _table_of_lines(models, lines)
+
+
+def ensemble(bench, which):
+    """(name -> network, norm -> row) of a table of ensembles."""
+    ensembles = bench.paper.ensembles
+    if which not in ensembles:
+        raise UsageError(
+            f"--table {which}: --data={bench.args.data} has {', '.join(ensembles)}"
+        )
+    names, rows = ensembles[which]
+    asked = bench.args.networks or names
+    if not set(names) <= set(asked):
+        raise UsageError(
+            f"--networks: table {which} attacks {', '.join(names)} together; leave the "
+            "flag away"
+        )
+    return bench.models(names), rows
+
+
+def average_and_min_max(row):
+    """The two attacks that a table compares."""
+    return {
+        "average": attack_of(row.threat, fixed=True, **row.numbers),
+        "min-max": attack_of(row.threat, **row.numbers),
+    }
+
+
+def _lines(bench, which, norm, contenders, models, printed):
+    lines, average = [], None
+    for name, attack in contenders.items():
+        cell = f"{which}_{norm}_{name}"
+        rates = bench.rates(cell, attack, tuple(models.values()))
+        rate, paper = rates[:, -2], printed[name]
+        average = rate if average is None else average
+        accuracies = [f"{v:.1f}" for v in rates[:, :-2].mean(0)]
+        ours = mean(rate), lift(rate, average)
+        known = f"{paper:.2f}", lift(paper, printed["average"])
+        lines.append([norm, name, *accuracies, *ours, *known])
+    return lines
+
+
+def _table_of_lines(names, lines):
+    header = [f"Acc {name}" for name in names]
     table(
         ["norm", "weights", *header, "ASR_all", "lift", "paper", "paper's lift"], lines
     )
@@ -227,9 +244,9 @@ def table_2(bench):
         steps=20, step_size=1 / 6, weight_step_size=1 / 50, gamma=4.0, start="zero"
     )
     lines = []
-    for name, model in bench.models.items():
-        threat = Shared(Linf(EPS[name]))
-        for size, paper in zip(SIZES, PAPER_2[name], strict=True):
+    for name, model in bench.models(tuple(bench.paper.universal)).items():
+        threat = Shared(Linf(bench.paper.eps[name]))
+        for size, paper in zip(SIZES, bench.paper.universal[name], strict=True):
             cell = f"2_{name}_k{size}"
             row = _pair(bench, cell, model, size, threat, Images(), numbers, paper)
             lines.append([name, str(size), *row])
@@ -240,17 +257,32 @@ def table_of_views(which, bench):
     """Transformations of a digit; the paper's numbers are of CIFAR-10."""
     numbers = dict(steps=20, step_size=1 / 2, weight_step_size=1 / 100, gamma=10.0)
     lines, (parts, paper) = [], VIEWS[which]
-    for name, model in bench.models.items():
-        threat = Linf(EPS[name])
+    for name, model in bench.models(tuple(paper)).items():
+        threat = Linf(bench.paper.view_eps[name])
         row = _pair(bench, f"{which}_{name}", model, None, threat, Transforms(parts),
                     numbers, paper[name])  # fmt: skip
         lines.append([name, *row])
     table(["network", *PAIR], lines)
 
 
+def table_a2(bench):
+    """Accuracy of the networks, and under FGSM against their own predictions."""
+    attack, key, lines = Fgsm(Linf(0.2)), jax.random.key(0), []
+    for name, model in bench.models(tuple(bench.paper.networks)).items():
+        predict = jax.jit(jax.vmap(model))
+        clean = np.argmax(predict(bench.images), -1)
+        found = craft_batches(attack, model, key, bench.images, clean)
+        attacked = np.argmax(predict(found.image), -1)
+        ours = (f"{100 * np.mean(p == bench.labels):.2f}" for p in (clean, attacked))
+        paper = (f"{value:.2f}" for value in bench.paper.networks[name])
+        lines.append([name, *ours, *paper])
+    table(["network", "accuracy", "FGSM", "paper", "paper's FGSM"], lines)
+
+
 def table_cost(bench):
     """Ten steps against an ensemble beside ten bare passes of each of its networks."""
-    models, steps = tuple(bench.models.values()), 10
+    networks, steps = bench.models(bench.paper.main[0]), 10
+    models = tuple(networks.values())
     images, labels = jax.device_put((bench.images, bench.labels))
     attack = MinMax(Linf(0.2), steps=steps)
     search = jax.jit(craft)
@@ -274,12 +306,14 @@ def table_cost(bench):
     seconds = alternate({"attack": attacked, "passes": every_pass})
     cost = ratio(seconds["attack"], seconds["passes"])
     each = f"{1e3 * np.median(seconds['passes']):.0f} ms"
-    names = ", ".join(bench.models)
+    names = ", ".join(networks)
     table(["networks", "10 passes of each", "MinMax-10 / these"], [[names, each, cost]])
 
 
 TABLES = {
-    **{which: functools.partial(table_of_ensembles, which) for which in ("1a", "A4")},
+    **{t: functools.partial(table_of_ensembles, t) for t in ("1a", "1b", "A3")},
+    "A2": table_a2,
+    "A4": table_a4,
     "2": table_2,
     **{which: functools.partial(table_of_views, which) for which in VIEWS},
     "cost": table_cost,
@@ -295,9 +329,11 @@ def arguments(description):
     parser.add_argument(
         "--examples", type=int, help="test images; default: 200 of mnist5k, else all"
     )
-    parser.add_argument("--epochs", type=int, default=30, help="of the networks")
+    parser.add_argument("--epochs", type=int, help="of networks; default: the config's")
     parser.add_argument("--keep", choices=("last", "best"), default="last")
-    parser.add_argument("--networks", nargs="+", choices=NETWORKS, default=NETWORKS)
+    parser.add_argument(
+        "--networks", nargs="+", choices=CIFAR.networks, help="default: the table's"
+    )
     return parser
 
 
@@ -305,14 +341,15 @@ def main():
     parser = arguments(__doc__)
     parser.add_argument("--table", choices=TABLES, required=True)
     args = parser.parse_args()
-    if args.table in ("1a", "A4") and tuple(args.networks) != NETWORKS:
-        parser.error(f"--table {args.table} takes all four; leave --networks away")
     bench = Bench(args)
     command = f"python -m benchmarks.minmax {' '.join(sys.argv[1:])}"
     print(
         f"`{command}`: {len(bench.images)} images, seeds {args.seeds}, mean ± deviation"
     )
-    TABLES[args.table](bench)
+    try:
+        TABLES[args.table](bench)
+    except UsageError as error:
+        parser.error(str(error))
     print(f"{bench.seconds:.0f} s of attacks")
 
 

@@ -1,27 +1,26 @@
-"""Pictures of min-max attacks on digits: figures 1, 2 and A1, tables A9 and A10.
+"""Pictures of min-max attacks: figures 1, 2 and A1, tables A9 and A10 of the paper.
 
 python -m benchmarks.minmax_figures RUNS --figure 1|2|A1|A9 [--networks mlp lenet]
-    [--examples=200] [--data=mnist|fashion_mnist]
+    [--examples=200] [--data=mnist|fashion_mnist|cifar10]
 
   1    ensemble: success per network over the steps, average and min-max, and boxes of
        the weights
   2    ensemble: success in all networks over linf eps
   A1   ensemble: the same over gamma
-  A9   five digits of one class, that the network gets right, under one perturbation:
+  A9   five images of one class, that the network gets right, under one perturbation:
        weights in four norms beside each one's Carlini-Wagner l2 distance and smallest
        linf eps
 
-The ensemble is that of `--networks`, all four by default; A9 takes the first. Networks
-and finished attacks are kept as `benchmarks.minmax` does; pictures go to
-RUNS/DATA/pictures, from the first of the seeds. Source: Wang, Zhang, Liu, Chen, Xu,
-Fardad and Li, "Adversarial Attack Generation Empowered by Min-Max Optimization", 2021.
+The ensemble is that of `--networks`, the one of table 1 by default; A9 takes the first.
+Networks and finished attacks are kept as `benchmarks.minmax` does; pictures go to
+RUNS/DATA/pictures, from the first of the seeds. Source: see `benchmarks.minmax_tables`.
 """
 
 import jax
 import numpy as np
 import scipy.stats
 
-from benchmarks.minmax import EPS, NORMS, Bench, arguments, attack_of
+from benchmarks.minmax import Bench, arguments, attack_of
 from benchmarks.timing import table
 from jaxadv.attacks import Ascent, CarliniWagner
 from jaxadv.craft import craft_batches, craft_traced
@@ -31,18 +30,14 @@ from jaxadv.objectives import Margin
 from jaxadv.threats import L2, Linf, Shared
 
 ITERATIONS = (1, 2, 5, 10, 20, 30, 50)
-BUDGETS = (0.05, 0.1, 0.15, 0.2, 0.25, 0.3, 0.35)
 GAMMAS = (0.0, 1.0, 2.0, 3.0, 4.0, 6.0, 8.0, 10.0)
 GROUP, CHUNK = 5, 25
 
 
-def linf_attack(threat=None, gamma=None, steps=50, fixed=False):
-    """The attack of the linf rows of table 1a, or one next to it."""
-    ball, alpha, beta, usual, *_ = NORMS["linf"]
-    return attack_of(
-        threat or ball, steps=steps, step_size=alpha, weight_step_size=beta,
-        gamma=usual if gamma is None else gamma, fixed=fixed,
-    )  # fmt: skip
+def linf_attack(bench, **fields):
+    """The attack of the linf row of table 1, with other fields where they are given."""
+    row = bench.paper.main[1]["linf"]
+    return attack_of(**{"threat": row.threat, **row.numbers, **fields})
 
 
 def histories(attack, model, images, labels):
@@ -58,13 +53,19 @@ def histories(attack, model, images, labels):
     return np.concatenate(found)[: len(images)]
 
 
+def ensemble(bench):
+    """Names and networks of the ensemble that the figures are about."""
+    models = bench.models(bench.args.networks or bench.paper.main[0])
+    return list(models), tuple(models.values())
+
+
 def figure_1(bench, folder):
     """Success per network over the steps, and the weights on the way."""
-    models, names = tuple(bench.models.values()), list(bench.models)
+    names, models = ensemble(bench)
     for title, fixed in (("average", True), ("min-max", False)):
         rows = []
         for steps in ITERATIONS:
-            attack = linf_attack(steps=steps, fixed=fixed)
+            attack = linf_attack(bench, steps=steps, fixed=fixed)
             name = f"f1_{'+'.join(names)}_{title}_{steps}"
             rows.append(bench.rates(name, attack, models)[0, :-1] / 100)
         *right, whole = np.transpose(rows)
@@ -74,7 +75,7 @@ def figure_1(bench, folder):
             axis="iterations", title=f"ensemble attack, {title}",
             measure="attack success rate",
         )  # fmt: skip
-    history = histories(linf_attack(), models, bench.images, bench.labels)
+    history = histories(linf_attack(bench), models, bench.images, bench.labels)
     ticks = [0, *ITERATIONS]
     domain_charts.weights(
         history[:, ticks], names, folder / "figure_1_weights.png",
@@ -87,33 +88,33 @@ def figure_1(bench, folder):
 def figure_2(bench, folder):
     """Success in all networks over eps."""
     _over(bench, folder, "figure_2", "linf eps", {
-        eps: {"average": linf_attack(Linf(eps), fixed=True),
-              "min-max": linf_attack(Linf(eps))}
-        for eps in BUDGETS
+        eps: {"average": linf_attack(bench, threat=Linf(eps), fixed=True),
+              "min-max": linf_attack(bench, threat=Linf(eps))}
+        for eps in bench.paper.budgets
     })  # fmt: skip
 
 
 def figure_a1(bench, folder):
     """Success in all networks over gamma; that of the average does not depend on it."""
-    average = linf_attack(fixed=True)
+    average = linf_attack(bench, fixed=True)
     _over(bench, folder, "figure_A1", "gamma", {
-        gamma: {"average": average, "min-max": linf_attack(gamma=gamma)}
+        gamma: {"average": average, "min-max": linf_attack(bench, gamma=gamma)}
         for gamma in GAMMAS
     })  # fmt: skip
 
 
 def _over(bench, folder, figure, axis, attacks):
-    models, ensemble = tuple(bench.models.values()), "+".join(bench.models)
-    rates = {}
+    names, models = ensemble(bench)
+    joined, rates = "+".join(names), {}
     for pair in attacks.values():
         for name, attack in pair.items():
             eps, gamma = float(attack.threat.eps), float(attack.gamma)
-            cell_name = f"f_{ensemble}_{name}_{eps:g}_{gamma:g}"
+            cell_name = f"f_{joined}_{name}_{eps:g}_{gamma:g}"
             whole = bench.rates(cell_name, attack, models)[0, -2] / 100
             rates.setdefault(name, []).append(whole)
     domain_charts.curves(
         list(attacks), rates, folder / f"{figure}.png", axis=axis,
-        title=f"ensemble of {ensemble}", measure="ASR of all networks",
+        title=f"ensemble of {joined}", measure="ASR of all networks",
     )  # fmt: skip
     table([axis, *rates], [
         [f"{x:g}", *(f"{100 * r:.1f}" for r in row)]
@@ -123,7 +124,8 @@ def _over(bench, folder, figure, axis, attacks):
 
 def tables_a9(bench, folder):
     """Weights of a group's digits beside what it takes to break each alone."""
-    name, model = next(iter(bench.models.items()))
+    name = (bench.args.networks or tuple(bench.paper.eps))[0]
+    model = bench.model(name)
     logits = np.asarray(jax.jit(jax.vmap(model))(bench.images))
     right = np.flatnonzero(logits.argmax(-1) == bench.labels)
     rows = right[groups(bench.labels[right], GROUP, by_class=True)]
@@ -131,12 +133,10 @@ def tables_a9(bench, folder):
     rows = rows[first]
     images, labels = bench.images[rows], bench.labels[rows]
     columns = {}
-    for norm, (ball, alpha, beta, gamma, *_) in NORMS.items():
-        threat = Shared(Linf(EPS[name]) if norm == "linf" else ball)
-        attack = attack_of(
-            threat, Images(), steps=50, step_size=alpha, weight_step_size=beta,
-            gamma=gamma, start="zero",
-        )  # fmt: skip
+    for norm, row in bench.paper.main[1].items():
+        own = norm == "linf" and bench.paper.eps.get(name)
+        ball = Linf(own) if own else row.threat
+        attack = attack_of(Shared(ball), Images(), start="zero", **row.numbers)
         history = histories(attack, model, images, labels)
         columns[f"w {norm}"] = history[:, -1]
     alone, targets = images.reshape(-1, *images.shape[2:]), labels.reshape(-1)
@@ -159,7 +159,7 @@ def tables_a9(bench, folder):
     table(["weights", "rank correlation with C&W l2", "with eps linf"], [
         [norm, *(cell(scipy.stats.spearmanr(columns[f"w {norm}"].ravel(), other)[0])
                  for other in (distance, eps))]
-        for norm in NORMS
+        for norm in bench.paper.main[1]
     ])  # fmt: skip
 
 

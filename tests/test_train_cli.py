@@ -13,7 +13,7 @@ from pathlib import Path
 import jax
 import pytest
 
-from configs import mnist_gat
+from configs import cifar10_minmax, mnist5k_minmax, mnist_gat, mnist_minmax
 from jaxadv import cli, metrics, settings
 from jaxadv.checkpoints import Checkpoints
 from jaxadv.perceptual import NETWORKS
@@ -234,6 +234,19 @@ def test_generalized_training_has_a_config_for_every_row(file):
             assert (defense.alpha, defense.beta) == (0.5, 0.5)
     with pytest.raises(UsageError, match="'minmax' in 'mlp,minmax'.*'mlp,min_max'"):
         cli._load(f"{path}:mlp,minmax")
+
+
+@pytest.mark.parametrize("file", [mnist_minmax, mnist5k_minmax, cifar10_minmax])
+def test_min_max_attacks_have_a_config_for_every_network(file):
+    for name in getattr(file, "MODELS", mnist_minmax.MODELS):
+        config = cli._load(f"{file.__file__}:{name}")
+        settings.plan(config)
+        assert config.model.name == name
+        fast = name in ("cifar_vgg16", "resnet50", "madry_wrn")
+        rate = {"adam": 0.001, "sgd": 0.1 if fast else 0.01}[config.optimizer.name]
+        assert config.optimizer.learning_rate == rate
+    with pytest.raises(UsageError, match="'vgg' is not a network of this config"):
+        cli._load(f"{file.__file__}:vgg")
 
 
 # A real process ---------------------------------------------------------------------
