@@ -55,8 +55,9 @@ def passes_of(attack):
 class Ours:
     """Our attacks of one model, each compiled once."""
 
-    def __init__(self, model, eps):
+    def __init__(self, model, eps, seed):
         self.model, self.attacks, self.crafter = model, own(eps), Crafter()
+        self.key = jax.random.key(seed)
         self.passes, self.by_batch = {}, {}
 
     def prepare(self, images, labels):
@@ -67,7 +68,7 @@ class Ours:
         """(survivors [n], seconds); notes the passes of the network."""
         attack, start = self.attacks[name], time.perf_counter()
         found = craft_batches(
-            attack, self.model, jax.random.key(0), images, labels,
+            attack, self.model, self.key, images, labels,
             batch_size=BATCH // jax.local_device_count(), chunk_steps=10,
             crafter=self.crafter,
         )  # fmt: skip
@@ -98,8 +99,8 @@ class Ours:
 class Authors:
     """The package of AutoAttack's authors."""
 
-    def __init__(self, module, eps):
-        self.module, self.eps = module, eps
+    def __init__(self, module, eps, seed):
+        self.module, self.eps, self.seed = module, eps, seed
 
     def __call__(self, name, images, labels):
         return self._run(images, labels, version="custom", attacks=[name])
@@ -108,7 +109,9 @@ class Authors:
         return self._run(images, labels, version="standard")
 
     def _run(self, images, labels, **fields):
-        attack = AutoAttack(self.module, norm="Linf", eps=self.eps, seed=0, **fields)
+        attack = AutoAttack(
+            self.module, norm="Linf", eps=self.eps, seed=self.seed, **fields
+        )
         attack.apgd.n_restarts = attack.fab.n_restarts = 1  # as in `standard`
         start = time.perf_counter()
         found, _ = attack.run_standard_evaluation(images, labels, batch_size=BATCH)
@@ -119,15 +122,19 @@ class Authors:
 class Torchattacks:
     """Of a network whose components it builds one by one."""
 
-    def __init__(self, module, eps):
+    def __init__(self, module, eps, seed):
         self.module = module
-        targeted = {"eps": eps, "steps": STEPS, "n_classes": TARGETS + 1}
+        targeted = {"eps": eps, "steps": STEPS, "n_classes": TARGETS + 1, "seed": seed}
         self.attacks = {
-            "apgd-ce": torchattacks.APGD(module, eps=eps, steps=STEPS),
+            "apgd-ce": torchattacks.APGD(module, eps=eps, steps=STEPS, seed=seed),
             "apgd-t": torchattacks.APGDT(module, **targeted),
             "fab-t": torchattacks.FAB(module, multi_targeted=True, **targeted),
-            "square": torchattacks.Square(module, eps=eps, n_queries=QUERIES),
-            "standard": torchattacks.AutoAttack(module, eps=eps, n_classes=10),
+            "square": torchattacks.Square(
+                module, eps=eps, n_queries=QUERIES, seed=seed
+            ),
+            "standard": torchattacks.AutoAttack(
+                module, eps=eps, n_classes=10, seed=seed
+            ),
         }
 
     def __call__(self, name, images, labels):
@@ -176,6 +183,7 @@ def main():
     parser.add_argument("run", help="folder of the run that is attacked")
     parser.add_argument("--eps", type=float, default=0.15)
     parser.add_argument("--examples", type=int, default=500)
+    parser.add_argument("--seed", type=int, default=0, help="of all sides")
     parser.add_argument("--peers", nargs="+", choices=PEERS, default=["authors"])
     parser.add_argument(
         "--only", nargs="+", help="components; default: all, then whole"
@@ -186,9 +194,9 @@ def main():
     model, module, images, labels = load(args.run, args.examples)
     pixels = torch.tensor(images.transpose(0, 3, 1, 2).copy())
     classes = torch.tensor(labels, dtype=torch.long)
-    ours = Ours(model, args.eps)
+    ours = Ours(model, args.eps, args.seed)
     ours.prepare(images, labels)
-    peers = {name: PEERS[name](module, args.eps) for name in args.peers}
+    peers = {name: PEERS[name](module, args.eps, args.seed) for name in args.peers}
     lines = []
 
     def note(name, left, seconds, passes, found):
