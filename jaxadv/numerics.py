@@ -175,19 +175,32 @@ def first_float(
       at `before` and true at `first`. Both are constants to differentiation.
       `before` is 0 where `holds(0)` is true.
     """
+    (before, _), (first, _) = _first_float(lambda v: (holds(v), ()), high, ((), ()))
+    return before, first
+
+
+def _first_float(holds, high, notes):
+    """As `first_float` for a `holds` that adds a note; each end comes with its own."""
     dtype = high.dtype
     kind = jnp.dtype(f"int{8 * dtype.itemsize}")
 
     def halve(_, ends):
-        before, first = ends
+        (before, _), (first, _) = ends
         middle = first - (first - before) // 2
-        true = holds(lax.bitcast_convert_type(middle, dtype))
-        return jnp.where(true, before, middle), jnp.where(true, middle, first)
+        true, note = holds(lax.bitcast_convert_type(middle, dtype))
 
-    ends = (jnp.asarray(-1, kind), lax.bitcast_convert_type(high, kind))
-    before, first = lax.fori_loop(0, 8 * dtype.itemsize - 1, halve, ends)
+        def pick(if_true, if_false):
+            return jax.tree.map(lambda a, b: jnp.where(true, a, b), if_true, if_false)
+
+        middle = middle, note
+        return pick(ends[0], middle), pick(middle, ends[1])
+
+    ends = jnp.asarray(-1, kind), lax.bitcast_convert_type(high, kind)
+    (before, below), (first, above) = lax.fori_loop(
+        0, 8 * dtype.itemsize - 1, halve, tuple(zip(ends, notes, strict=True))
+    )
     before = lax.bitcast_convert_type(jnp.maximum(before, 0), dtype)
-    return before, lax.bitcast_convert_type(first, dtype)
+    return (before, below), (lax.bitcast_convert_type(first, dtype), above)
 
 
 def rise(solved: Callable[[jax.Array], jax.Array], start: jax.Array) -> jax.Array:
@@ -227,13 +240,20 @@ def take_largest(
     flat = jnp.abs(score).ravel()
     weight = jnp.broadcast_to(jnp.asarray(weight, score.dtype), score.shape).ravel()
 
-    def taken(level):
-        return jnp.sum(jnp.where(flat > level, weight, 0.0))
+    def cost(items):
+        return jnp.sum(jnp.where(items, weight, 0.0))
 
-    _, level = first_float(lambda v: taken(v) <= budget, jnp.max(flat))
-    tied = jnp.where(flat == level, weight, 0.0)
-    room = budget - taken(level) - (jnp.cumsum(tied) - tied)
-    amount = jnp.where(flat > level, weight, jnp.clip(room, 0.0, tied))
+    def fits(level):
+        above = flat > level
+        return cost(above) <= budget, above
+
+    # The masks come out of the loop: compared again behind it, a score that the
+    # compiler computes a second time and rounds otherwise would be on the wrong side.
+    sides = jnp.ones(flat.shape, bool), jnp.zeros(flat.shape, bool)
+    (_, reached), (_, above) = _first_float(fits, jnp.max(flat), sides)
+    tied = jnp.where(reached & ~above, weight, 0.0)
+    room = budget - cost(above) - (jnp.cumsum(tied) - tied)
+    amount = jnp.where(above, weight, jnp.clip(room, 0.0, tied))
     return amount.reshape(score.shape)
 
 

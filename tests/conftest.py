@@ -1,4 +1,8 @@
-"""Eight virtual CPU devices, programs kept from run to run, no constants captured."""
+"""Eight virtual CPU devices, programs kept from run to run, no constants captured.
+
+Programs are compiled without LLVM's optimizations: tiny networks spend more time in the
+compiler than running.
+"""
 
 import os
 import platform
@@ -7,6 +11,9 @@ from pathlib import Path
 import pytest
 
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
+os.environ["XLA_FLAGS"] = " ".join(
+    (os.environ.get("XLA_FLAGS", ""), "--xla_backend_optimization_level=0")
+)
 
 import jax
 import jaxlib
