@@ -208,13 +208,13 @@ def main():
         lines.append([name, *cells])
         print(" ".join(lines[-1]), file=sys.stderr, flush=True)
 
-    sides = []
-    for name in args.only or ours.attacks:
+    sides, names = [], args.only or list(ours.attacks)
+    for name in names:
         sides.append([ours(name, images, labels)])
         sides[-1] += [peer(name, pixels, classes) for peer in peers.values()]
         note(name, *sides[-1][0], ours.passes[name], sides[-1][1:])
     union = [(np.all(lefts, 0), sum(spent)) for lefts, spent in columns(sides)]
-    note("union", *union[0], sum(ours.passes.values()), union[1:])
+    note("union", *union[0], sum(ours.passes[name] for name in names), union[1:])
     if not args.only:
         left, seconds = ours.standard(images, labels)
         found = [peer.standard(pixels, classes) for peer in peers.values()]

@@ -14,6 +14,7 @@ Their 350 epochs of 20 steps; not run here. Their steps move by 1/6 of the raw g
 --config.attacks.l2.step_size=0.1667`; here they are normalized, which finds larger losses.
 """
 
+from configs import mnist_minmax
 from jaxadv import settings
 from jaxadv.specs import UsageError
 
@@ -58,18 +59,13 @@ def train(config, training, steps):
 def base(text, steps=20):
     """The config of a network and a training, as in the module's docstring."""
     model, _, training = text.partition(",")
-    for value, allowed in ((model, MODELS), (training, TRAININGS)):
-        if value not in allowed:
-            raise UsageError(
-                f"--config: {value!r} in {text!r}; give a network and a training, such "
-                f"as 'mlp,min_max'; allowed here: {', '.join(allowed)}"
-            )
-    config = settings.default_config()
-    config.batch_size = 128
-    config.model = {"name": model}
+    if training not in TRAININGS:
+        raise UsageError(
+            f"--config: {training!r} in {text!r}; give a network and a training, such "
+            f"as 'mlp,min_max'; allowed here: {', '.join(TRAININGS)}"
+        )
+    config = mnist_minmax.base(model, MODELS)
     train(config, training, steps)
-    config.optimizer.name = "adam"
-    config.optimizer.learning_rate = 1e-3
     return config
 
 
