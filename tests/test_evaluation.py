@@ -13,10 +13,10 @@ import pytest
 
 from jaxadv import evaluation
 from jaxadv.classifier import Classifier
-from jaxadv.craft import Adversarial, Crafter
+from jaxadv.craft import Adversarial, Crafter, whole_chunk
 from jaxadv.data import sources
+from jaxadv.evaluation import bench, inputs, judge, meters, metrics, suite, table
 from jaxadv.evaluation import config as configs
-from jaxadv.evaluation import inputs, judge, meters, metrics, suite, table
 from jaxadv.specs import UsageError
 from jaxadv.threats import L0, L1, L2, Linf
 from tests import nets
@@ -169,9 +169,9 @@ def test_a_random_network_is_judged_by_its_mean_prediction():
     sure = np.flatnonzero(mean_margins(labels)[0] < -2)
     wrong = []
     for draws in (1, 256):
-        bench = judge.Judge(noisy, 2, draws)
+        court = judge.Judge(noisy, 2, draws)
         rows = IMAGES[sure], labels[sure], sure
-        found = bench.verdict(jax.random.key(0), *rows)
+        found = court.verdict(jax.random.key(0), *rows)
         wrong.append(np.mean(found["prediction"] != labels[sure]))
     assert wrong[0] > 0 and wrong[1] == 0
 
@@ -190,7 +190,7 @@ def test_what_an_attack_claims_is_not_believed(tmp_path, monkeypatch, lie):
         claims = np.ones(n, bool), np.ones(n), np.zeros(n), np.ones(n, np.int32)
         return Adversarial(image, *claims)
 
-    monkeypatch.setattr(suite, "craft_batches", liar)
+    monkeypatch.setattr(bench, "craft_batches", liar)
     eps = 0.05 if lie == "too far" else 2.0
     outcome = run(tmp_path, {**CONFIG, "attacks": {"pgd": pgd(eps=eps)}})
     survive, told = metrics.robust(outcome.table, ["pgd"]).sum(), outcome.unconfirmed
@@ -458,7 +458,7 @@ def test_progress_shows_a_bound_that_only_falls(capsys):
 
 
 def test_chunks_divide_the_steps():
-    assert [suite.whole_chunk(n, 5) for n in (0, 1, 4, 7, 12, 20)] == [5, 1, 4, 1, 4, 5]
+    assert [whole_chunk(n, 5) for n in (0, 1, 4, 7, 12, 20)] == [5, 1, 4, 1, 4, 5]
 
 
 def test_fingerprint_tells_weights_and_margins_apart():

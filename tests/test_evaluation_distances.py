@@ -12,8 +12,8 @@ from flax import struct
 
 from jaxadv import evaluation, specs
 from jaxadv.craft import Adversarial
+from jaxadv.evaluation import bench, judge, metrics, report, suite, table
 from jaxadv.evaluation import config as configs
-from jaxadv.evaluation import judge, metrics, report, suite, table
 from jaxadv.perceptual import NETWORKS, Lpips
 from jaxadv.specs import UsageError
 from jaxadv.threats import THREATS
@@ -191,7 +191,7 @@ def test_sizes_of_threats_with_a_network_are_measured_again(
 ):
     monkeypatch.setitem(THREATS, "seen", Seen)
     monkeypatch.setitem(NETWORKS, "linear", lambda: nets.linear(seed=8))
-    monkeypatch.setattr(suite, "craft_batches", shifted)
+    monkeypatch.setattr(bench, "craft_batches", shifted)
     outcome = base.run(tmp_path, seen(0.15, network))
     measured_in = base.MODEL if network is None else nets.linear(seed=8)
     change = shifted(0, 0, 0, base.IMAGES, 0).image - base.IMAGES.astype(float)
@@ -213,7 +213,7 @@ def test_rounding_of_a_network_is_allowed_for(tmp_path, monkeypatch, excess, fea
             return jnp.float32(0.5)
 
     monkeypatch.setitem(THREATS, "seen", Constant)
-    monkeypatch.setattr(suite, "craft_batches", shifted)
+    monkeypatch.setattr(bench, "craft_batches", shifted)
     outcome = base.run(tmp_path, seen(0.5 / (1 + excess)))
     assert outcome.table.attack("seen", "feasible")[0] == feasible
 

@@ -12,13 +12,14 @@ ORDER = (
 ).split()
 # Within a folder, what its other files may import; each imports only from before it.
 SHARED = {
-    "attacks": ["base", "ascent", "apgd", "noise", "minimal", "boundary"],
+    "craft": ["base"],
+    "attacks": ["base", "ascent", "apgd", "noise", "minimal", "boundary", "constants"],
     "data": "formats catalog rendering crops disk records prepare sources".split(),
     "data/formats": ["contents"],
     "defenses": ["base"],
     "evaluation": (
         "files cells table metrics planned config inputs judge meters pictures checks "
-        "page suite report plots charts corrupted corruptions"
+        "page bench suite report plots charts corrupted corruptions"
     ).split(),
     "evaluation/checks": "base graph results normalization gradients".split(),
     "models": ["layers", "resnet", "alexnet"],

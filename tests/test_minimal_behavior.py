@@ -4,10 +4,10 @@ import jax
 import numpy as np
 import pytest
 
-from jaxadv.attacks import CarliniWagner, Ddn, DeepFool, Fab, Fmn, Pgd0
+from jaxadv.attacks import CarliniWagner, Ddn, DeepFool, ElasticNet, Fab, Fmn, Pgd0
 from jaxadv.craft import craft, craft_batches
 from jaxadv.objectives import Margin
-from jaxadv.threats import L0, L2, Linf
+from jaxadv.threats import L0, L1, L2, Linf
 from tests import nets
 from tests.oracles.hyperplane import shortest_step
 
@@ -19,6 +19,9 @@ ATTACKS = {
     ),
     "ddn": Ddn(L2(0.0), steps=30, search=5),
     "deepfool": DeepFool(Linf(0.0), steps=15),
+    "elastic_net": ElasticNet(
+        L1(0.0), rounds=4, round_steps=15, search=5, first_constant=0.1, step_size=0.05
+    ),
     "fab": Fab(Linf(0.0), round_steps=8, targets=2, search=4),
     "fmn": Fmn(Linf(0.0), steps=30, search=5),
     "pgd0": Pgd0(L0(0.0, pixels=True), steps=40, round_steps=8),

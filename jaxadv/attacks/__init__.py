@@ -20,6 +20,7 @@ from jaxadv.attacks.carlini_wagner import CarliniWagner
 from jaxadv.attacks.corrupt import Corrupt
 from jaxadv.attacks.ddn import Ddn
 from jaxadv.attacks.deepfool import DeepFool
+from jaxadv.attacks.elastic_net import ElasticNet
 from jaxadv.attacks.fab import Fab
 from jaxadv.attacks.fgsm import Fgsm
 from jaxadv.attacks.fmn import Fmn
@@ -38,6 +39,7 @@ ATTACKS = {
     "corrupt": Corrupt,
     "ddn": Ddn,
     "deepfool": DeepFool,
+    "elastic_net": ElasticNet,
     "fab": Fab,
     "fast_lpa": FastLpa,
     "fgsm": Fgsm,

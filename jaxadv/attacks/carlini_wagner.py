@@ -9,19 +9,15 @@ from flax import struct
 
 from jaxadv import numerics, specs
 from jaxadv.attacks import base, minimal
+from jaxadv.attacks.constants import Constant
 from jaxadv.objectives import OBJECTIVES, Margin
 from jaxadv.threats import THREATS
 
-_LARGEST = 1e10
-
 
 class Memory(NamedTuple):
-    """A round's constant, the bracket, whether it broke the image, and its Adam."""
+    """A round's constant, and its Adam."""
 
-    constant: jax.Array
-    low: jax.Array
-    high: jax.Array
-    broke: jax.Array
+    constant: Constant
     adam: Any
 
 
@@ -29,14 +25,11 @@ class Memory(NamedTuple):
 class CarliniWagner:
     """Minimizes the squared l2 norm minus c times the margin, by Adam in the box.
 
-    The constant c is multiplied by ten until a round breaks the image and bisected
-    after that. Source: Carlini and Wagner, "Towards evaluating the robustness of
-    neural networks", 2017, sections 5 and 6.A. Of their three ways to stay in the
-    box this is the first, a projection after each step: the derivative of their tanh
-    all but vanishes at saturated pixels. As in the paper, and not in their code, a
-    round counts as broken by where it ends, its second half: the first steps overshoot
-    with any constant. Here alone: the steps shrink in the course of a round, and the
-    search at the end.
+    The constant c is searched in rounds; see `constants.Constant`. Source: Carlini and
+    Wagner, "Towards evaluating the robustness of neural networks", 2017, sections 5
+    and 6.A. Of their three ways to stay in the box this is the first, a projection
+    after each step: the derivative of their tanh all but vanishes at saturated pixels.
+    Here alone: the steps shrink in the course of a round, and the search at the end.
 
     Attributes:
       threat: an L2 ball; see `attacks.minimal` for what its eps means.
@@ -68,13 +61,8 @@ class CarliniWagner:
         return self.rounds * self.round_steps + self.search
 
     def init(self, key, model, image, label) -> minimal.State:
-        memory = Memory(
-            constant=jnp.asarray(self.first_constant, jnp.float32),
-            low=jnp.zeros(()),
-            high=jnp.full((), _LARGEST),
-            broke=jnp.zeros((), bool),
-            adam=optax.scale_by_adam().init(image),
-        )
+        constant = Constant.first(self.first_constant)
+        memory = Memory(constant, optax.scale_by_adam().init(image))
         return minimal.begin(key, image, own=memory)
 
     @minimal.precise
@@ -84,7 +72,7 @@ class CarliniWagner:
         def cost(params):
             here = self.threat.apply(params, image)
             gain = self.objective(model, here, label, key)
-            return jnp.sum(params**2) - memory.constant * gain
+            return jnp.sum(params**2) - memory.constant.value * gain
 
         grad = base.input_gradient(cost, state.params)
         logits = model(self.threat.apply(state.params, image), key)
@@ -94,21 +82,12 @@ class CarliniWagner:
         update: Any
         update, adam = optax.scale_by_adam().update(grad, memory.adam)
         moved = numerics.clip(state.params - length * update, -image, 1 - image)
-        settled = 2 * (within + 1) > self.round_steps
-        memory = memory._replace(broke=memory.broke | (broken & settled), adam=adam)
+        memory = Memory(memory.constant.after(broken, within, self.round_steps), adam)
         last = within == self.round_steps - 1
         moved = jnp.where(last, 0.0, moved)
-        memory = base.select(last, self._next_round(memory, image), memory)
+        fresh = memory.constant.next_round(), optax.scale_by_adam().init(image)
+        memory = base.select(last, Memory(*fresh), memory)
         return minimal.proceed(self, state, best, moved, own=memory)
 
     def finish(self, state: minimal.State, model, image, label):
         return minimal.finish(self, state, image)
-
-    def _next_round(self, memory, image) -> Memory:
-        """A new constant, and Adam as at the beginning."""
-        high = jnp.where(memory.broke, memory.constant, memory.high)
-        low = jnp.where(memory.broke, memory.low, memory.constant)
-        larger = jnp.minimum(10 * memory.constant, _LARGEST)
-        constant = jnp.where(high < _LARGEST, (low + high) / 2, larger)
-        start = optax.scale_by_adam().init(image)
-        return Memory(constant, low, high, jnp.zeros((), bool), start)

@@ -1,147 +1,19 @@
-"""Who runs an attack: inside a compiled step, or batch by batch from the host.
-
-`craft` is pure and belongs in training steps. `craft_batches` is the evaluation's
-loop: it keeps a fixed number of lanes busy on every device, refills a lane as soon
-as its image is done, and so runs every image at one batch shape. Both derive all
-randomness from the key and the example's id, verify the returned image, and merge
-restarts with `worst`.
-"""
+"""The driver of the host, batch by batch."""
 
 import collections
 from collections.abc import Callable, Mapping
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from flax import struct
 
 from jaxadv import parallel
 from jaxadv.attacks.base import select
+from jaxadv.craft import base
+from jaxadv.craft.base import Adversarial, worst
 from jaxadv.journal import Journal
 from jaxadv.numerics import repeat
-from jaxadv.objectives import bind, goal_at, restarted
-from jaxadv.specs import UsageError
-
-
-@struct.dataclass
-class Adversarial:
-    """What an attack returns; every array has a leading batch axis.
-
-    Attributes:
-      image: [b, h, w, c] in [0, 1], inside the threat's budget also where the
-        attack failed.
-      success: [b] whether the goal holds at `image`, recomputed there.
-      margin: [b] the objective's `goal` at `image`; success is margin >= 0, and NaN
-        says that the network's output is not a number.
-      size: [b] the threat's `size` of the returned perturbation.
-      steps_used: [b] attack steps taken, over all restarts.
-    """
-
-    image: Any
-    success: Any
-    margin: Any
-    size: Any
-    steps_used: Any
-
-
-def craft(
-    attack: Any,
-    model: Any,
-    key: jax.Array,
-    images: jax.Array,
-    labels: jax.Array,
-    *,
-    ids: jax.Array | None = None,
-    per_image: Mapping[str, jax.Array] | None = None,
-) -> Adversarial:
-    """Attacks a batch; pure, for use under jit and pmap.
-
-    Args:
-      attack: see `jaxadv.attacks`.
-      model: a Classifier, or what the attack's objective takes in its place, as a
-        tuple of them.
-      key: the run's key; an example's own is `fold_in(key, id)`.
-      images: [b, h, w, c] in [0, 1], or groups [b, k, h, w, c] for a `Shared` threat.
-      labels: [b] class indices, [b, k] of groups.
-      ids: [b] example ids; default 0 … b - 1.
-      per_image: field path -> [b, …] values of fields that differ by image, as
-        `{"threat.eps": radii}`.
-
-    Returns:
-      An `Adversarial`, gradients stopped.
-    """
-    ids = jnp.arange(images.shape[0]) if ids is None else ids
-
-    def one(image, label, example, fields):
-        given = _with_fields(attack, fields)
-        own_key = jax.random.fold_in(_raw(key), example)
-        found: Any = None
-        for restart in range(attack.restarts):
-            own, state = _searched(given, restart, model, own_key, image, label)
-            new = _verified(own, state, model, image, label)
-            if found is None:
-                found = new
-            else:  # as the host's loop does, which restarts only the unbroken
-                found = select(found.success, found, worst(found, new))
-        return found
-
-    found = jax.vmap(one)(images, labels, ids, dict(per_image or {}))
-    return jax.lax.stop_gradient(found)
-
-
-def craft_traced(
-    attack: Any,
-    model: Any,
-    key: jax.Array,
-    images: jax.Array,
-    labels: jax.Array,
-    *,
-    ids: jax.Array | None = None,
-) -> tuple[Adversarial, Any]:
-    """As `craft`, with what the attack recorded on its way; pure.
-
-    Returns:
-      An `Adversarial` and `attack.trace(…)`, both with a leading batch axis: of
-      `MinMax` the weights [b, steps + 1, K].
-
-    Raises:
-      UsageError: the attack has no `trace`, or several restarts.
-    """
-    if not hasattr(attack, "trace") or attack.restarts != 1:
-        name = type(attack).__name__
-        raise UsageError(
-            f"craft_traced: {name} with {attack.restarts} restarts; it takes one "
-            "restart of an attack with a `trace`, as MinMax"
-        )
-    ids = jnp.arange(images.shape[0]) if ids is None else ids
-
-    def one(image, label, example):
-        own_key = jax.random.fold_in(_raw(key), example)
-        own, state = _searched(attack, 0, model, own_key, image, label)
-        found = _verified(own, state, model, image, label)
-        return found, own.trace(state, model, image, label)
-
-    return jax.lax.stop_gradient(jax.vmap(one)(images, labels, ids))
-
-
-def worst(a: Adversarial, b: Adversarial) -> Adversarial:
-    """The stronger of two results per example: success first, then margin.
-
-    Steps add up. Works on host arrays and on traced ones, with or without a batch
-    axis. A NaN margin wins over a finite one, so that it cannot be hidden.
-    """
-    np_like = np if isinstance(a.margin, np.ndarray) else jnp
-    better = np_like.isnan(b.margin) | (b.margin > a.margin)
-    choose_b = (b.success & ~a.success) | ((b.success == a.success) & better)
-    choose_b = choose_b & ~np_like.isnan(a.margin)
-
-    def pick(x, y):
-        shape = choose_b.shape + (1,) * (x.ndim - choose_b.ndim)
-        return np_like.where(choose_b.reshape(shape), y, x)
-
-    merged = jax.tree.map(pick, a, b)
-    return merged.replace(steps_used=a.steps_used + b.steps_used)
 
 
 def craft_batches(
@@ -244,8 +116,8 @@ class _Lane:
 
     def bound(self, attack, model):
         """The attack as this lane's image and restart need it."""
-        given = _with_fields(attack, self.fields)
-        return _bound(given, self.restart, model, self.image, self.label)
+        given = base.with_fields(attack, self.fields)
+        return base.bound(given, self.restart, model, self.image, self.label)
 
 
 class _Run:
@@ -255,7 +127,7 @@ class _Run:
         self.attack, self.rows, self.found = attack, rows, found
         self.model = parallel.replicate(model)
         self.whole_attack = parallel.replicate(attack)
-        self.key = parallel.replicate(_raw(key))
+        self.key = parallel.replicate(base.raw_key(key))
         self.batch_size = batch_size
         self.lanes_count = batch_size * jax.local_device_count()
         chunk = chunk or whole_chunk(attack.steps)
@@ -337,7 +209,7 @@ class _Run:
 
 
 def _fresh_lane(attack, model, key, example, restart, image, label, fields):
-    own = _bound(_with_fields(attack, fields), restart, model, image, label)
+    own = base.bound(base.with_fields(attack, fields), restart, model, image, label)
     own_key = jax.random.fold_in(jax.random.fold_in(key, example), restart)
     return _Lane(own.init(own_key, model, image, label), image, label, fields, restart)
 
@@ -353,7 +225,7 @@ def _advance(chunk_steps):
     def advance(attack, model, lanes):
         def one(lane):
             own = lane.bound(attack, model)
-            step = _step(own, model, lane.image, lane.label)
+            step = base.step_of(own, model, lane.image, lane.label)
 
             def active_step(state):
                 running = (state.count < attack.steps) & ~state.done
@@ -371,66 +243,9 @@ def _advance(chunk_steps):
 def _harvest(attack, model, lanes):
     def one(lane):
         own = lane.bound(attack, model)
-        return _verified(own, lane.state, model, lane.image, lane.label)
+        return base.verified(own, lane.state, model, lane.image, lane.label)
 
     return jax.vmap(one)(lanes)
-
-
-def _searched(attack, restart, model, key, image, label):
-    """The bound attack and the state after all steps of one restart."""
-    own = _bound(attack, restart, model, image, label)
-    state = own.init(jax.random.fold_in(key, restart), model, image, label)
-    state = repeat(attack.steps, _step(own, model, image, label), state)
-    return own, state
-
-
-def _step(attack, model, image, label):
-    """One step as a compiled call, so that unrolling traces it once."""
-
-    @jax.jit
-    def step(attack, model, state, image, label):
-        stepped = attack.step(state, model, image, label)
-        return select(state.done, state, stepped)
-
-    return lambda state: step(attack, model, state, image, label)
-
-
-def _verified(attack, state, model, image, label) -> Adversarial:
-    params = attack.finish(state, model, image, label)
-    adversarial = attack.threat.apply(params, image)
-    with jax.default_matmul_precision("highest"):
-        margin = goal_at(attack.objective, model, adversarial, label, state.key)
-    size = attack.threat.size(params, image)
-    return Adversarial(adversarial, margin >= 0, margin, size, state.count)
-
-
-def _bound(attack, restart, model, image, label):
-    """The attack with all that depends on restart and clean image filled in."""
-    key = jax.random.key_data(jax.random.key(0))
-    objective = restarted(attack.objective, restart)
-    return attack.replace(
-        threat=bind(attack.threat, model, image, label, key),
-        objective=bind(objective, model, image, label, key),
-    )
-
-
-def _with_fields(attack, fields):
-    for path, value in fields.items():
-        attack = _replaced(attack, path.split("."), value)
-    return attack
-
-
-def _replaced(part, path, value):
-    if len(path) > 1:
-        value = _replaced(getattr(part, path[0]), path[1:], value)
-    return part.replace(**{path[0]: value})
-
-
-def _raw(key):
-    """Key data, because typed keys leave the device on their way through pmap."""
-    if jnp.issubdtype(key.dtype, jax.dtypes.prng_key):
-        return jax.random.key_data(key)
-    return key
 
 
 def _empty(images):

@@ -1,0 +1,102 @@
+"""What both drivers share: the result, and the parts of one image's search."""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import struct
+
+from jaxadv.attacks.base import select
+from jaxadv.objectives import bind, goal_at, restarted
+
+
+@struct.dataclass
+class Adversarial:
+    """What an attack returns; every array has a leading batch axis.
+
+    Attributes:
+      image: [b, h, w, c] in [0, 1], inside the threat's budget also where the
+        attack failed.
+      success: [b] whether the goal holds at `image`, recomputed there.
+      margin: [b] the objective's `goal` at `image`; success is margin >= 0, and NaN
+        says that the network's output is not a number.
+      size: [b] the threat's `size` of the returned perturbation.
+      steps_used: [b] attack steps taken, over all restarts.
+    """
+
+    image: Any
+    success: Any
+    margin: Any
+    size: Any
+    steps_used: Any
+
+
+def worst(a: Adversarial, b: Adversarial) -> Adversarial:
+    """The stronger of two results per example: success first, then margin.
+
+    Steps add up. Works on host arrays and on traced ones, with or without a batch
+    axis. A NaN margin wins over a finite one, so that it cannot be hidden.
+    """
+    np_like = np if isinstance(a.margin, np.ndarray) else jnp
+    better = np_like.isnan(b.margin) | (b.margin > a.margin)
+    choose_b = (b.success & ~a.success) | ((b.success == a.success) & better)
+    choose_b = choose_b & ~np_like.isnan(a.margin)
+
+    def pick(x, y):
+        shape = choose_b.shape + (1,) * (x.ndim - choose_b.ndim)
+        return np_like.where(choose_b.reshape(shape), y, x)
+
+    merged = jax.tree.map(pick, a, b)
+    return merged.replace(steps_used=a.steps_used + b.steps_used)
+
+
+def step_of(attack, model, image, label):
+    """One step as a compiled call, so that unrolling traces it once."""
+
+    @jax.jit
+    def step(attack, model, state, image, label):
+        stepped = attack.step(state, model, image, label)
+        return select(state.done, state, stepped)
+
+    return lambda state: step(attack, model, state, image, label)
+
+
+def verified(attack, state, model, image, label) -> Adversarial:
+    """The result for one image; success and size are found anew at what is returned."""
+    params = attack.finish(state, model, image, label)
+    adversarial = attack.threat.apply(params, image)
+    with jax.default_matmul_precision("highest"):
+        margin = goal_at(attack.objective, model, adversarial, label, state.key)
+    size = attack.threat.size(params, image)
+    return Adversarial(adversarial, margin >= 0, margin, size, state.count)
+
+
+def bound(attack, restart, model, image, label):
+    """The attack with all that depends on restart and clean image filled in."""
+    key = jax.random.key_data(jax.random.key(0))
+    objective = restarted(attack.objective, restart)
+    return attack.replace(
+        threat=bind(attack.threat, model, image, label, key),
+        objective=bind(objective, model, image, label, key),
+    )
+
+
+def with_fields(attack, fields):
+    """The attack with other values at paths such as "threat.eps"."""
+    for path, value in fields.items():
+        attack = _replaced(attack, path.split("."), value)
+    return attack
+
+
+def _replaced(part, path, value):
+    if len(path) > 1:
+        value = _replaced(getattr(part, path[0]), path[1:], value)
+    return part.replace(**{path[0]: value})
+
+
+def raw_key(key):
+    """Key data, because typed keys leave the device on their way through pmap."""
+    if jnp.issubdtype(key.dtype, jax.dtypes.prng_key):
+        return jax.random.key_data(key)
+    return key

@@ -1,0 +1,101 @@
+"""The driver inside compiled steps."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from jaxadv.attacks.base import select
+from jaxadv.craft import base
+from jaxadv.craft.base import Adversarial, worst
+from jaxadv.numerics import repeat
+from jaxadv.specs import UsageError
+
+
+def craft(
+    attack: Any,
+    model: Any,
+    key: jax.Array,
+    images: jax.Array,
+    labels: jax.Array,
+    *,
+    ids: jax.Array | None = None,
+    per_image: Mapping[str, jax.Array] | None = None,
+) -> Adversarial:
+    """Attacks a batch; pure, for use under jit and pmap.
+
+    Args:
+      attack: see `jaxadv.attacks`.
+      model: a Classifier, or what the attack's objective takes in its place, as a
+        tuple of them.
+      key: the run's key; an example's own is `fold_in(key, id)`.
+      images: [b, h, w, c] in [0, 1], or groups [b, k, h, w, c] for a `Shared` threat.
+      labels: [b] class indices, [b, k] of groups.
+      ids: [b] example ids; default 0 … b - 1.
+      per_image: field path -> [b, …] values of fields that differ by image, as
+        `{"threat.eps": radii}`.
+
+    Returns:
+      An `Adversarial`, gradients stopped.
+    """
+    ids = jnp.arange(images.shape[0]) if ids is None else ids
+
+    def one(image, label, example, fields):
+        given = base.with_fields(attack, fields)
+        own_key = jax.random.fold_in(base.raw_key(key), example)
+        found: Any = None
+        for restart in range(attack.restarts):
+            own, state = _searched(given, restart, model, own_key, image, label)
+            new = base.verified(own, state, model, image, label)
+            if found is None:
+                found = new
+            else:  # as the host's loop does, which restarts only the unbroken
+                found = select(found.success, found, worst(found, new))
+        return found
+
+    found = jax.vmap(one)(images, labels, ids, dict(per_image or {}))
+    return jax.lax.stop_gradient(found)
+
+
+def craft_traced(
+    attack: Any,
+    model: Any,
+    key: jax.Array,
+    images: jax.Array,
+    labels: jax.Array,
+    *,
+    ids: jax.Array | None = None,
+) -> tuple[Adversarial, Any]:
+    """As `craft`, with what the attack recorded on its way; pure.
+
+    Returns:
+      An `Adversarial` and `attack.trace(…)`, both with a leading batch axis: of
+      `MinMax` the weights [b, steps + 1, K].
+
+    Raises:
+      UsageError: the attack has no `trace`, or several restarts.
+    """
+    if not hasattr(attack, "trace") or attack.restarts != 1:
+        name = type(attack).__name__
+        raise UsageError(
+            f"craft_traced: {name} with {attack.restarts} restarts; it takes one "
+            "restart of an attack with a `trace`, as MinMax"
+        )
+    ids = jnp.arange(images.shape[0]) if ids is None else ids
+
+    def one(image, label, example):
+        own_key = jax.random.fold_in(base.raw_key(key), example)
+        own, state = _searched(attack, 0, model, own_key, image, label)
+        found = base.verified(own, state, model, image, label)
+        return found, own.trace(state, model, image, label)
+
+    return jax.lax.stop_gradient(jax.vmap(one)(images, labels, ids))
+
+
+def _searched(attack, restart, model, key, image, label):
+    """The bound attack and the state after all steps of one restart."""
+    own = base.bound(attack, restart, model, image, label)
+    state = own.init(jax.random.fold_in(key, restart), model, image, label)
+    state = repeat(attack.steps, base.step_of(own, model, image, label), state)
+    return own, state
