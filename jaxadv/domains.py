@@ -40,12 +40,15 @@ def ascend(
     Args:
       weights: [..., k], on the simplex.
       losses: [..., k] of the domains; those that are not finite count as zero.
-      step_size: in weight per unit of loss; beta in the source's algorithm 1.
+      step_size: in weight per unit of loss; beta in the source's algorithm 1. At
+        most 1 / gamma of it is taken: with longer steps the weights swing around the
+        average in place of coming to it.
       gamma: strength of the pull to equal weights, 0 for none.
 
     Returns:
       [..., k], on the simplex.
     """
+    step_size = step_size / jnp.maximum(1.0, step_size * gamma)
     pull = gamma * (weights - 1 / weights.shape[-1])
     return numerics.project_simplex(
         weights + step_size * (numerics.finite_or_zero(losses) - pull)
@@ -171,7 +174,7 @@ class Weighted:
         count = self.over.count(model, image)
         if self.weights is None:
             return uniform(count)
-        weights = jnp.asarray(self.weights)
+        weights = jnp.asarray(self.weights, float)
         if weights.shape != (count,):
             raise specs.UsageError(
                 f"Weighted.weights has shape {weights.shape}; give one for each of "

@@ -69,7 +69,10 @@ def check(obj: Any) -> None:
         if "choices" in rule and value not in rule["choices"]:
             allowed = ", ".join(map(repr, rule["choices"]))
             raise UsageError(f"{name}.{field.name} is {value!r}; allowed: {allowed}")
-        if not isinstance(value, (numbers.Real, np.ndarray, jax.Array)):
+        several = isinstance(value, (tuple, list)) and all(
+            isinstance(v, numbers.Real) for v in value
+        )
+        if not (several or isinstance(value, (numbers.Real, np.ndarray, jax.Array))):
             continue
         low, high = rule.get("minimum"), rule.get("maximum")
         if isinstance(value, Tracer) or (low is None and high is None):

@@ -9,7 +9,7 @@ from jaxadv import numerics, parallel
 from jaxadv.attacks import Ascent
 from jaxadv.craft import Adversarial, Crafter, craft, craft_batches, worst
 from jaxadv.journal import Journal
-from jaxadv.objectives import KL, CrossEntropy
+from jaxadv.objectives import KL, CrossEntropy, RandomTarget
 from jaxadv.threats import L2, Linf
 from tests import nets
 
@@ -242,3 +242,25 @@ def test_worst_prefers_success_then_margin(flip):
 def test_nothing_to_do():
     found = run(slice(0, 0))
     assert found.success.shape == (0,)
+
+
+def test_random_targets_are_drawn_for_each_example_and_restart():
+    """The same image under forty ids goes to all three wrong classes."""
+    model = nets.linear()
+    images = np.repeat(nets.batch(1)[0], 40, axis=0)
+    label = int(nets.predicted(model, images[:1])[0])
+    labels = np.full(40, label)
+    shares = {}
+    for restarts in (1, 4):
+        attack = Ascent(
+            Linf(0.5), RandomTarget(), steps=5, rel_step_size=0.4, restarts=restarts
+        )
+        found = jitted(attack, model, KEY, images, labels)
+        hit = nets.predicted(model, found.image)
+        assert found.success.all()
+        shares[restarts] = np.bincount(hit, minlength=nets.CLASSES) / 40
+    assert (np.delete(shares[1], label) > 0.1).all()
+    again = craft_batches(
+        attack, model, KEY, images, labels, batch_size=2, chunk_steps=5
+    )
+    np.testing.assert_allclose(again.image, found.image, atol=1e-6)

@@ -431,7 +431,6 @@ def test_memory_is_equal_on_all_devices(share):
         (lambda: Generalized((pgd(Linf(0.1)), pgd(L2(1.0), steps=9))), "steps .* 9"),
         (lambda: Generalized(two(keep="best")), "keep of an attack is 'best'; set it"),
         (lambda: Generalized(two(momentum=0.9)), "momentum"),
-        (lambda: Generalized(two(), weight_step=0.6), "above 2 / gamma"),
         (lambda: Generalized(two(), alpha=0.0, beta=0.0), "both 0"),
         (lambda: Generalized(two(), share="all"), "share is 'all'; allowed: 'example'"),
         (

@@ -35,6 +35,9 @@ def test_repeated_steps_reach_the_largest_loss_or_the_average():
         w = domains.ascend(w, losses, 0.1, 4.0)
     # 1/3 + (loss - mean loss) / gamma, inside the simplex
     np.testing.assert_allclose(w, [1 / 3, 7 / 12, 1 / 12], atol=1e-6)
+    # A step that would swing around that point is cut to the one that reaches it.
+    w = domains.ascend(np.float32([0, 0, 1]), losses, 10.0, 4.0)
+    np.testing.assert_allclose(w, [1 / 3, 7 / 12, 1 / 12], atol=1e-6)
 
 
 def test_rows_are_their_own_and_a_nan_counts_as_zero():
@@ -124,6 +127,14 @@ def test_random_domains_draw_their_own():
     assert len(drawn) == 2
     restarted = domains.Weighted(objective=objectives.LikelyTarget("margin"))
     assert objectives.restarted(restarted, 2).objective.rank == 2
+
+
+def test_weights_may_be_whole_numbers_and_not_negative():
+    weighted = domains.Weighted(domains.Images(), weights=(0, 0, 1))
+    weights = weighted.initial(MODELS[0], IMAGES)
+    assert weights.dtype == np.float32
+    with pytest.raises(specs.UsageError, match="must be >= 0"):
+        domains.Weighted(weights=(0.5, -0.5, 1.0))
 
 
 def test_built_from_a_config():

@@ -6,9 +6,11 @@ import pytest
 from PIL import Image
 
 from jaxadv.attacks import Fgsm
+from jaxadv.domains import Images, Models, Transforms, Weighted
 from jaxadv.evaluation import domain_charts, domains, plots
 from jaxadv.objectives import Margin
 from jaxadv.threats import Linf
+from jaxadv.transforms import FlipUpDown, Identity
 from tests import nets
 
 pytestmark = pytest.mark.usefixtures("loops")
@@ -22,6 +24,43 @@ def test_rates_by_hand():
     # table 1a's l0 row: 91.97 against 84.03 is a lift of 9.45 %
     assert round(100 * domains.lift(0.9197, 0.8403), 2) == 9.45
     assert np.isinf(domains.lift(0.5, 0.0))
+
+
+LABELS = np.int32([0, 1, 2, 3, 0])
+OF_KIND = {
+    "models": (Models(), LABELS),
+    "transforms": (Transforms((Identity(), FlipUpDown())), LABELS),
+    "images": (Images(), np.stack([LABELS, LABELS[::-1]], axis=1)),
+}
+
+
+@pytest.mark.parametrize("kind", OF_KIND)
+def test_who_is_broken_is_who_is_misclassified(kind):
+    """Five examples, three at a time."""
+    over, labels = OF_KIND[kind]
+    models = nets.linear(seed=1), nets.linear(seed=2)
+    images = nets.batch(10)[0].reshape(5, 2, *nets.SHAPE)
+    images = images if kind == "images" else images[:, 0]
+    model = models if kind == "models" else models[0]
+    weighted, key = Weighted(over, Margin()), jax.random.key(0)
+    found = domains.broken(weighted, model, key, images, labels, batch_size=3)
+    seen = {
+        "models": lambda: [nets.predicted(m, images) for m in models],
+        "transforms": lambda: [
+            nets.predicted(model, images),
+            nets.predicted(model, images[:, ::-1]),
+        ],
+        "images": lambda: [nets.predicted(model, images[:, i]) for i in (0, 1)],
+    }[kind]()
+    want = np.stack(seen, axis=1) != labels.reshape(5, -1)
+    assert 0 < want.sum() < want.size
+    np.testing.assert_array_equal(found, want)
+
+
+def test_an_output_that_is_no_number_is_misclassified():
+    weighted, key = Weighted(Models(), Margin()), jax.random.key(0)
+    found = domains.broken(weighted, nets.sick("nan"), key, nets.batch(5)[0], LABELS)
+    assert found.all()
 
 
 def test_the_smallest_budget_is_one_that_succeeds():

@@ -152,7 +152,7 @@ def test_a_large_gamma_is_the_average_case():
     models, images, labels = nets_and_batch()
     attack = MinMax(Linf(0.05), steps=10, step_size=0.002, keep="last")
     average = run(attack.replace(fixed=True), models, KEY, images, labels)
-    pulled = attack.replace(gamma=1e6, weight_step_size=1e-6)
+    pulled = attack.replace(gamma=1e6)
     found, weights = run_traced(pulled, models, KEY, images, labels)
     np.testing.assert_allclose(weights, 1 / 3, atol=1e-4)
     np.testing.assert_allclose(found.image, average.image, atol=1e-4)

@@ -60,7 +60,13 @@ def test_the_sets_are_those_of_the_tables():
         "crop_resize", "rotation",
     ]  # fmt: skip
     assert len(transforms.deterministic()) == 6
-    assert len(transforms.stochastic()) == 6
+    *some, crop, turn = transforms.stochastic()
+    assert some == [
+        transforms.Identity(),
+        *map(transforms.Sometimes, transforms.deterministic()[1:4]),
+    ]
+    assert crop == transforms.CropResize(0.6, 1.0)
+    assert turn == transforms.Rotation(-10.0, 10.0)
 
 
 def test_sometimes_tosses_one_coin_for_an_image():

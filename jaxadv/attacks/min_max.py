@@ -46,14 +46,14 @@ class MinMax:
         a Margin(10).
       steps: gradient steps of one restart.
       step_size: change of the perturbation per unit of gradient; the source's alpha.
-      weight_step_size: change of a weight per unit of loss; the source's beta. Its
-        product with `gamma` must stay below 2, or the weights swing.
+      weight_step_size: change of a weight per unit of loss; the source's beta. At most
+        1 / gamma of it is taken; see `domains.ascend`.
       gamma: strength of the pull to equal weights; the average case where it is large.
       fixed: keep the first weights, for the average case or any static weighting.
       start: where to start: "normal" is the projection of a draw with standard
         deviation 0.1, as in the source, "zero" the image, "random" the threat's own.
       keep: "best" returns the point where most is broken in the least broken domain,
-        "last" the last one, as the source does.
+        or the last one where none breaks all; "last" the last one, as the source does.
       restarts: independent starts; the first success is kept.
     """
 

@@ -10,6 +10,8 @@ from flax import struct
 from jaxadv.attacks.base import select
 from jaxadv.objectives import bind, goal_at, restarted
 
+_BINDING = 2**32 - 1  # no number of a step
+
 
 @struct.dataclass
 class Adversarial:
@@ -72,13 +74,19 @@ def verified(attack, state, model, image, label) -> Adversarial:
     return Adversarial(adversarial, margin >= 0, margin, size, state.count)
 
 
-def bound(attack, restart, model, image, label):
-    """The attack with all that depends on restart and clean image filled in."""
-    key = jax.random.key_data(jax.random.key(0))
+def bound(attack, restart, model, key, image, label):
+    """The attack with all that depends on restart and clean image filled in.
+
+    What the objective draws for the clean image, as a target, is the example's own and
+    another in each restart; a network inside the threat measures with one key
+    throughout, as the evaluation does.
+    """
+    fixed = jax.random.key_data(jax.random.key(0))
+    own = jax.random.fold_in(jax.random.fold_in(key, restart), _BINDING)
     objective = restarted(attack.objective, restart)
     return attack.replace(
-        threat=bind(attack.threat, model, image, label, key),
-        objective=bind(objective, model, image, label, key),
+        threat=bind(attack.threat, model, image, label, fixed),
+        objective=bind(objective, model, image, label, own),
     )
 
 

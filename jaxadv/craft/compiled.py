@@ -95,7 +95,7 @@ def craft_traced(
 
 def _searched(attack, restart, model, key, image, label):
     """The bound attack and the state after all steps of one restart."""
-    own = base.bound(attack, restart, model, image, label)
+    own = base.bound(attack, restart, model, key, image, label)
     state = own.init(jax.random.fold_in(key, restart), model, image, label)
     state = repeat(attack.steps, base.step_of(own, model, image, label), state)
     return own, state

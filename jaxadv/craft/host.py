@@ -108,6 +108,7 @@ class Crafter:
 
 @struct.dataclass
 class _Lane:
+    key: Any
     state: Any
     image: Any
     label: Any
@@ -117,7 +118,7 @@ class _Lane:
     def bound(self, attack, model):
         """The attack as this lane's image and restart need it."""
         given = base.with_fields(attack, self.fields)
-        return base.bound(given, self.restart, model, self.image, self.label)
+        return base.bound(given, self.restart, model, self.key, self.image, self.label)
 
 
 class _Run:
@@ -209,9 +210,12 @@ class _Run:
 
 
 def _fresh_lane(attack, model, key, example, restart, image, label, fields):
-    own = base.bound(base.with_fields(attack, fields), restart, model, image, label)
-    own_key = jax.random.fold_in(jax.random.fold_in(key, example), restart)
-    return _Lane(own.init(own_key, model, image, label), image, label, fields, restart)
+    key = jax.random.fold_in(key, example)
+    given = base.with_fields(attack, fields)
+    own = base.bound(given, restart, model, key, image, label)
+    start = jax.random.fold_in(key, restart)
+    state = own.init(start, model, image, label)
+    return _Lane(key, state, image, label, fields, restart)
 
 
 def _start(attack, model, key, lanes, fresh, ids, restarts, images, labels, fields):

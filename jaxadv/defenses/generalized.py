@@ -53,7 +53,7 @@ class Generalized:
         then moves by the mean losses.
       warm_start: begin with the w that the last visit to the example (or the last
         batch) ended with, instead of 1/K.
-      weight_step: step size of w, in weight per nat of loss.
+      weight_step: step size of w, in weight per nat of loss; see `domains.ascend`.
       gamma: strength of the pull to w = 1/K.
       gradient: "steepest" moves by the threat's steepest direction of
         f_i / K + diversity * h: that of the sum at equal weights, so that a type
@@ -80,11 +80,6 @@ class Generalized:
         specs.check(self)
         if self.alpha + self.beta == 0:
             raise specs.UsageError("Generalized: alpha and beta are both 0")
-        if self.weight_step * self.gamma >= 2:
-            raise specs.UsageError(
-                f"Generalized.weight_step is {self.weight_step}: above 2 / gamma "
-                f"({2 / self.gamma:g}) the weights swing around the average; lower it"
-            )
         _check(self.attacks, self.gradient)
 
     @property
@@ -208,7 +203,8 @@ def _step(defense, model, state, image, label, key):
     )
     if defense.weighting == "min_max":
         if defense.share == "batch":
-            losses = jax.lax.pmean(losses, (_IMAGES, parallel.AXIS))
+            finite = numerics.finite_or_zero(losses)  # one image must not stop all
+            losses = jax.lax.pmean(finite, (_IMAGES, parallel.AXIS))
         weights = domains.ascend(weights, losses, defense.weight_step, defense.gamma)
     return moved, weights, count + 1
 

@@ -19,11 +19,11 @@ _PROJECT = {"linf": projections.project_linf, "l2": projections.project_l2}
 class Universal:
     """Cross-entropy of all images under one perturbation, trained beside the weights.
 
-    Before each step of the network the perturbation, kept from step to step, climbs
-    the mean loss of the batch by the attack's number of steps and stays in its ball;
-    the perturbed images are clipped to [0, 1]. Source: Shafahi, Najibi, Xu, Dickerson,
-    Davis and Goldstein, "Universal adversarial training", 2018 (uSGD), with one step
-    of `eps` times the sign.
+    The network learns from a batch under the perturbation that earlier ones have left;
+    that then climbs the batch's mean loss by the attack's number of steps and stays in
+    its ball. The perturbed images are clipped to [0, 1]. Source: Shafahi, Najibi, Xu,
+    Dickerson, Davis and Goldstein, "Universal adversarial training", 2018 (uSGD), with
+    one step of `eps` times the sign; both move from the same network here.
 
     Attributes:
       attacks: a tuple of one PGD, of whose threat (linf or l2), steps, step size and
@@ -55,7 +55,7 @@ class Universal:
             self.attacks[0], model, state.memory, images, labels,
             base.local_key(craft_key, ids),
         )  # fmt: skip
-        attacked = jax.vmap(lp.apply, (None, 0))(delta, images)
+        attacked = jax.vmap(lp.apply, (None, 0))(state.memory, images)
         logits, batch_stats = state.network.train(
             params, state.batch_stats, attacked, base.local_key(train_key, ids)
         )

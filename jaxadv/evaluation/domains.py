@@ -22,7 +22,7 @@ def broken(
     labels: np.ndarray,
     batch_size: int = 128,
 ) -> np.ndarray:
-    """Whether each example is misclassified in each domain.
+    """Whether each example is misclassified in each domain, which a NaN is.
 
     Args:
       objective: a `domains.Weighted`.
@@ -41,7 +41,7 @@ def broken(
     for start in range(0, len(images), batch_size):
         rows = np.arange(start, start + batch_size) % len(images)
         found.append(goals(model, images[rows], labels[rows], keys[rows]))
-    return np.concatenate(found)[: len(images)] >= 0
+    return ~(np.concatenate(found)[: len(images)] < 0)
 
 
 def accuracies(broken: np.ndarray) -> np.ndarray:
@@ -83,7 +83,7 @@ def smallest(
       halvings: the result is at most `high / 2**halvings` above one that fails.
 
     Returns:
-      [n] budgets at which the attack has succeeded, inf where it failed at `high`.
+      [n] the smallest budget that was tried and succeeded, inf where none did.
     """
     bad, good = np.zeros_like(high, dtype=float), np.asarray(high, float)
     found = np.where(succeeds(good), good, np.inf)
