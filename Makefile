@@ -2,6 +2,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 RUN ?= runs/demo
+GAT ?= --seeds 0 1 2 --eps 0.5 1.0 1.5 2.0 2.5 3.0
 
 .PHONY: demo test lint bench reproduce-minmax
 
@@ -38,8 +39,10 @@ bench: $(VENV)/bench
 	$(BIN)/python -m benchmarks.perceptual
 
 reproduce-minmax: $(VENV)/installed
-	for table in A2 1a A4 2 3 A5 A6; do \
-	  $(BIN)/python -m benchmarks.minmax runs/minmax --table $$table || exit 1; done
+	for table in A2 1a A4 2 3 A5 A6 "3 --keep=best" "A5 --keep=best" "A6 --keep=best" \
+	    cost; do $(BIN)/python -m benchmarks.minmax runs/minmax --table $$table || exit 1; done
 	for figure in 1 2 A1 A9; do \
 	  $(BIN)/python -m benchmarks.minmax_figures runs/minmax --figure $$figure || exit 1; done
-	$(BIN)/python -m benchmarks.generalized --seeds 0 1 2 --eps 0.5 1.0 1.5 2.0 2.5 3.0
+	$(BIN)/python -m benchmarks.generalized $(GAT)
+	$(BIN)/python -m benchmarks.generalized_figures $(GAT)
+	$(BIN)/python -m benchmarks.generalized_cost

@@ -6,9 +6,10 @@ python -m benchmarks.minmax RUNS --data=cifar10 --table 1b|A2|A3|2|3|A5|A6|cost 
 
 RUNS/mnist5k, or that of another data set, holds a folder for each network, which is
 trained where it is missing (configs/mnist5k_minmax.py). Prints a Markdown table with
-the paper's numbers, of 10,000 images, beside ours. Finished attacks are kept in the
-folder `attacks` beside the networks, so a stopped run goes on. As in the paper the last
-point of an attack counts, with `--keep=best` the most broken one. MNIST, Fashion-MNIST
+the paper's numbers, of 10,000 images, beside ours, and the 95 % interval of one seed in
+brackets. Finished attacks are kept in the folder `attacks` beside the networks under a
+code of attack and weights, so a stopped run goes on. As in the paper the last point of
+an attack counts, with `--keep=best` the most broken one. MNIST, Fashion-MNIST
 and CIFAR-10, with all their images, are prepared as the README says. Source: see
 `benchmarks.minmax_tables`.
 """
@@ -33,13 +34,13 @@ from benchmarks.minmax_tables import (
     STATIC,
     VIEWS,
 )
-from benchmarks.timing import alternate, ratio, table
+from benchmarks.timing import alternate, interval, ratio, table
 from jaxadv import checkpoints
 from jaxadv.attacks import Fgsm, MinMax
 from jaxadv.craft import Crafter, craft, craft_batches
 from jaxadv.data import sources
 from jaxadv.domains import Images, Transforms, Weighted, groups
-from jaxadv.evaluation import domains
+from jaxadv.evaluation import domains, inputs
 from jaxadv.objectives import Margin
 from jaxadv.specs import UsageError
 from jaxadv.threats import Linf, Shared
@@ -74,9 +75,16 @@ class Bench:
         return self._models[name]
 
     def models(self, names):
-        """name -> network, of those that were asked for."""
+        """name -> network, of those that were asked for.
+
+        Raises:
+          UsageError: none of them was.
+        """
         asked = self.args.networks or names
-        return {name: self.model(name) for name in names if name in asked}
+        found = {name: self.model(name) for name in names if name in asked}
+        if not found:
+            raise UsageError(f"--networks: this one has {', '.join(names)}")
+        return found
 
     def rates(self, name, attack, model, size=None):
         """[seeds, K + 2]: accuracies, ASR_all and ASR_avg, all in percent."""
@@ -89,7 +97,10 @@ class Bench:
 
     def _cell(self, name, attack, model, size, seed):
         attack = attack.replace(keep=self.args.keep)
-        path = self.folder / f"{name}_n{len(self.images)}.npz"
+        code = inputs.digest(model)
+        code.update(repr(attack).encode())
+        code = code.hexdigest()[:10]
+        path = self.folder / f"{name}_n{len(self.images)}_{code}.npz"
         if not path.exists():
             start = time.monotonic()
             rows = np.arange(len(self.images))
@@ -134,10 +145,6 @@ def attack_of(threat, over=None, kappa=50.0, weights=None, **fields):
     return MinMax(threat, objective, **fields)
 
 
-def mean(values):
-    return f"{np.mean(values):.1f} ± {np.std(values):.1f}"
-
-
 def lift(rates, average):
     if not np.mean(average):
         return "-"
@@ -151,8 +158,8 @@ def table_of_ensembles(which, bench):
     for norm, row in rows.items():
         contenders = average_and_min_max(row)
         printed = {"average": row.average, "min-max": row.min_max}
-        lines += _lines(bench, which, norm, contenders, models, printed)
-    _table_of_lines(models, lines)
+        lines += _lines(bench, which, norm, contenders, tuple(models.values()), printed)
+    _table_of_lines("norm", models, lines)
 
 
 def table_a4(bench):
@@ -170,8 +177,8 @@ def table_a4(bench):
         printed |= {"average": row.average, "min-max": row.min_max}
         ends = average_and_min_max(row)
         contenders = {"average": ends["average"], **fixed, "min-max": ends["min-max"]}
-        lines += _lines(bench, "1a", norm, contenders, models, printed)
-    _table_of_lines(models, lines)
+        lines += _lines(bench, "1a", norm, contenders, tuple(models.values()), printed)
+    _table_of_lines("norm", models, lines)
 
 
 def ensemble(bench, which):
@@ -199,43 +206,25 @@ def average_and_min_max(row):
     }
 
 
-def _lines(bench, which, norm, contenders, models, printed):
+def _lines(bench, which, label, contenders, model, printed):
+    """One line a weighting: accuracy in each domain, success in all and on average."""
     lines, average = [], None
     for name, attack in contenders.items():
-        cell = f"{which}_{norm}_{name}"
-        rates = bench.rates(cell, attack, tuple(models.values()))
+        rates = bench.rates(f"{which}_{label}_{name}", attack, model)
         rate, paper = rates[:, -2], printed[name]
         average = rate if average is None else average
         accuracies = [f"{v:.1f}" for v in rates[:, :-2].mean(0)]
-        ours = mean(rate), lift(rate, average)
+        ours = interval(rate / 100, len(bench.images)), lift(rate, average)
         known = f"{paper:.2f}", lift(paper, printed["average"])
-        lines.append([norm, name, *accuracies, *ours, *known])
+        in_one = f"{rates[:, -1].mean():.1f}"
+        lines.append([label, name, *accuracies, in_one, *ours, *known])
     return lines
 
 
-def _table_of_lines(names, lines):
+def _table_of_lines(first, names, lines):
     header = [f"Acc {name}" for name in names]
-    table(
-        ["norm", "weights", *header, "ASR_all", "lift", "paper", "paper's lift"], lines
-    )
-
-
-def _pair(bench, name, model, size, threat, over, numbers, paper):
-    average, free = (
-        bench.rates(f"{name}_{kind}", attack_of(threat, over, fixed=fixed, **numbers),
-                    model, size)
-        for kind, fixed in (("average", True), ("min-max", False))
-    )  # fmt: skip
-    cells = [mean(average[:, -2]), mean(free[:, -2])]
-    cells += [lift(free[:, -2], average[:, -2]), mean(average[:, -1])]
-    cells += [mean(free[:, -1]), f"{paper[0]:.2f}", f"{paper[1]:.2f}"]
-    return [*cells, lift(paper[1], paper[0])]
-
-
-PAIR = [
-    "ASR_gp average", "ASR_gp min-max", "lift", "ASR_avg average", "ASR_avg min-max",
-    "paper average", "paper min-max", "paper's lift",
-]  # fmt: skip
+    rates = ["ASR_avg", "ASR_all", "lift", "paper", "paper's lift"]
+    table([first, "weights", *header, *rates], lines)
 
 
 def table_2(bench):
@@ -247,22 +236,44 @@ def table_2(bench):
     for name, model in bench.models(tuple(bench.paper.universal)).items():
         threat = Shared(Linf(bench.paper.eps[name]))
         for size, paper in zip(SIZES, bench.paper.universal[name], strict=True):
-            cell = f"2_{name}_k{size}"
-            row = _pair(bench, cell, model, size, threat, Images(), numbers, paper)
-            lines.append([name, str(size), *row])
-    table(["network", "K", *PAIR], lines)
+            average, free = (
+                bench.rates(f"2_{name}_k{size}_{kind}",
+                            attack_of(threat, Images(), fixed=fixed, **numbers),
+                            model, size)
+                for kind, fixed in (("average", True), ("min-max", False))
+            )  # fmt: skip
+            count = len(bench.images) // size
+            line = [interval(rates[:, -2] / 100, count) for rates in (average, free)]
+            line.append(lift(free[:, -2], average[:, -2]))
+            line += [f"{rates[:, -1].mean():.1f}" for rates in (average, free)]
+            line += [f"{v:.2f}" for v in paper] + [lift(paper[1], paper[0])]
+            lines.append([name, str(size), *line])
+    table([
+        "network", "K", "ASR_gp average", "ASR_gp min-max", "lift", "ASR_avg average",
+        "ASR_avg min-max", "paper average", "paper min-max", "paper's lift",
+    ], lines)  # fmt: skip
 
 
 def table_of_views(which, bench):
     """Transformations of a digit; the paper's numbers are of CIFAR-10."""
-    numbers = dict(steps=20, step_size=1 / 2, weight_step_size=1 / 100, gamma=10.0)
+    numbers: dict[str, Any] = dict(
+        steps=20, step_size=1 / 2, weight_step_size=1 / 100, gamma=10.0
+    )
     lines, (parts, paper) = [], VIEWS[which]
     for name, model in bench.models(tuple(paper)).items():
-        threat = Linf(bench.paper.view_eps[name])
-        row = _pair(bench, f"{which}_{name}", model, None, threat, Transforms(parts),
-                    numbers, paper[name])  # fmt: skip
-        lines.append([name, *row])
-    table(["network", *PAIR], lines)
+        threat, over = Linf(bench.paper.view_eps[name]), Transforms(parts)
+        contenders = {
+            "average": attack_of(threat, over, fixed=True, **numbers),
+            "min-max": attack_of(threat, over, **numbers),
+        }
+        printed = dict(zip(contenders, paper[name], strict=True))
+        lines += _lines(bench, which, name, contenders, model, printed)
+    _table_of_lines("network", map(view_name, parts), lines)
+
+
+def view_name(part):
+    """What a transformation is called in a table."""
+    return type(getattr(part, "transform", part)).__name__
 
 
 def table_a2(bench):

@@ -3,7 +3,8 @@
 Numbers of Wang, Zhang, Liu, Chen, Xu, Fardad and Li, "Adversarial Attack Generation
 Empowered by Min-Max Optimization", 2021 (in its version of 2019): tables 1 to 3 and A2
 to A6 and appendix C.2. Where a step size is illegible there, it is that of the authors'
-scripts. Rates are in percent, budgets those of images in [0, 1].
+scripts; the weights' step of tables 3, A5 and A6, illegible too, is that of table 1b.
+Rates are in percent, budgets those of images in [0, 1].
 """
 
 import dataclasses

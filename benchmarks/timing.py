@@ -1,9 +1,11 @@
-"""Paired timing: the contenders take turns, so noise of the machine hits all."""
+"""What the benchmarks print: paired times, as contenders take turns, and tables."""
 
 import time
 from collections.abc import Callable, Mapping
 
 import numpy as np
+
+from jaxadv.evaluation import metrics
 
 
 def alternate(
@@ -36,3 +38,14 @@ def table(header: list[str], rows: list[list[str]]) -> None:
     print("|" + " --- |" * len(header))
     for row in rows:
         print("| " + " | ".join(row) + " |", flush=True)
+
+
+def interval(fractions, examples: int) -> str:
+    """Mean ± deviation of seeds in percent, and the Wilson interval of one seed.
+
+    The seeds share their examples, so that more of them do not make it narrower.
+    """
+    values = 100 * np.asarray(fractions)
+    low, high = metrics.wilson(round(examples * np.mean(fractions)), examples)
+    spread = f" ± {values.std():.1f}" if len(values) > 1 else ""
+    return f"{values.mean():.1f}{spread} ({100 * low:.1f}–{100 * high:.1f})"

@@ -94,28 +94,30 @@ def curves(
     axis: str,
     title: str,
     measure: str = "ASR of all domains",
+    percent: bool = True,
 ) -> None:
-    """Draws success rates or accuracies against a budget, a parameter or time.
+    """Draws success rates, accuracies or sizes against a budget, a parameter or time.
 
-    As figures 1 (against iterations), 2 and 3b (against eps), A1 (against gamma) and A4
-    (against epochs) of Wang et al., 2021.
+    As figures 1 (against iterations), 2, 3b, 3c and A3 (against eps), A1 (against
+    gamma) and A4 (against epochs) of Wang et al., 2021.
 
     Args:
       x: [k] values of the parameter.
-      rates: name -> fractions, [k] or fewer.
+      rates: name -> fractions, or numbers of any size, [k] or fewer.
       path: the PNG to write.
       axis: what `x` is.
       title: over the picture.
       measure: what the rates are.
+      percent: whether they are fractions, drawn on a scale from 0 to 100.
     """
     figure, axes = pyplot().subplots(figsize=(6.4, 4.2), layout="constrained")
     for k, (name, values) in enumerate(rates.items()):
         color, marker = COLORS[k % len(COLORS)], MARKERS[k % len(MARKERS)]
-        shown = 100 * np.asarray(values)
+        shown = (100 if percent else 1) * np.asarray(values)
         axes.plot(x[: len(shown)], shown, marker=marker, color=color, label=name)
     axes.set_xlabel(axis)
-    axes.set_ylabel(f"{measure} (%)")
-    axes.set_ylim(-2, 102)
+    axes.set_ylabel(f"{measure} (%)" if percent else measure)
+    axes.set_ylim(*((-2, 102) if percent else (0, None)))
     axes.set_title(title, fontsize=11)
     axes.grid(alpha=0.3)
     axes.legend(fontsize=9, framealpha=0.9)

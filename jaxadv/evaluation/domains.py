@@ -35,13 +35,17 @@ def broken(
     Returns:
       [n, K] bools.
     """
-    goals = jax.jit(jax.vmap(objective.goals, (None, 0, 0, 0)))
     keys = jax.random.split(key, len(images))
     found = []
     for start in range(0, len(images), batch_size):
         rows = np.arange(start, start + batch_size) % len(images)
-        found.append(goals(model, images[rows], labels[rows], keys[rows]))
+        found.append(_goals(objective, model, images[rows], labels[rows], keys[rows]))
     return ~(np.concatenate(found)[: len(images)] < 0)
+
+
+@jax.jit
+def _goals(objective, model, images, labels, keys):
+    return jax.vmap(objective.goals, (None, 0, 0, 0))(model, images, labels, keys)
 
 
 def accuracies(broken: np.ndarray) -> np.ndarray:

@@ -1,0 +1,142 @@
+"""Pictures of generalized adversarial training: figures 3, A2, A3 and A4 of the paper.
+
+python -m benchmarks.generalized_figures, with the flags of `benchmarks.generalized`
+
+  3, A2  weights of test images over the l2 eps, of each min-max training; Acc_max and
+         Acc_avg over it
+  A3     what share of the perturbations of each ball lies inside the other, and how
+         large they are in its norm, over the l2 eps
+  A4     accuracy in validation over the epochs, mean of the seeds
+
+Rows that are missing are trained. Pictures go to FOLDER/pictures, but for A4 from the
+first seed. Source: see `benchmarks.generalized_tables`.
+"""
+
+from pathlib import Path
+
+import jax
+import numpy as np
+
+from benchmarks.generalized import (
+    BATCH,
+    arguments,
+    result,
+    run_of,
+    test_images,
+    trained,
+)
+from jaxadv import metrics as logs
+from jaxadv import settings
+from jaxadv.evaluation import domain_charts
+
+SETTLED = 10  # searches, each from the weights that the one before ended with
+
+
+def pictures(args):
+    folder = Path(args.folder) / "pictures"
+    for model in args.models:
+        for row in args.trainings:
+            if row.startswith("min_max"):
+                _weights(args, model, row, folder)
+        for measure, title in (("acc_max", "Acc_max"), ("acc_avg", "Acc_avg")):
+            found = {row: _over(args, model, row, measure) for row in args.trainings}
+            domain_charts.curves(
+                args.eps, found, folder / f"{model}_{measure}.png", axis="l2 eps",
+                title=f"{model}, {args.data}", measure=title,
+            )  # fmt: skip
+        for row in args.trainings:
+            if row.startswith("min_max"):
+                _overlap(args, model, row, folder)
+        for eps in args.eps:
+            _epochs(args, model, eps, folder)
+    print(f"Pictures: {folder}")
+
+
+def _over(args, model, row, name):
+    """A number of one row, at each eps."""
+    seed = args.seeds[0]
+    return [result(args, model, row, eps, seed)[name] for eps in args.eps]
+
+
+def _weights(args, model, row, folder):
+    history = [weights_found(args, model, row, eps, args.seeds[0]) for eps in args.eps]
+    domain_charts.weights(
+        np.stack(history, 1), ["linf", "l2"], folder / f"{model}_{row}_weights.png",
+        title=f"{model}, {row}: weights of test images",
+        ticks=[f"{eps:g}" for eps in args.eps], axis="l2 eps", kind="violin",
+    )  # fmt: skip
+
+
+def weights_found(args, model, row, eps, seed):
+    """[n, 2] the weights that the training's search settles at on test images."""
+    classifier = trained(args, model, row, eps, seed)[0]
+    config = run_of(args, model, row, eps, seed)[0]
+    defense = settings.plan(config).defense
+    images, labels = test_images(args)
+    found = []
+    for start in range(0, len(images), BATCH):
+        rows = np.arange(start, start + BATCH) % len(images)
+        batch = {"image": images[rows], "label": labels[rows], "id": rows}
+        weights = np.full((BATCH, 2), 0.5, np.float32)
+        for _ in range(SETTLED):
+            weights = _searched(
+                defense, classifier, jax.random.key(seed), batch, weights
+            )
+        found.append(weights)
+    return np.concatenate(found)[: len(images)]
+
+
+@jax.jit
+def _searched(defense, model, key, batch, weights):
+    return defense.search(model, key, batch, weights)[1]
+
+
+def _overlap(args, model, row, folder):
+    names = {"linf": "l2", "l2": "linf"}
+    shares = {
+        f"{a} attack inside the {b} ball": _over(args, model, row, f"{a}_inside_{b}")
+        for a, b in names.items()
+    }
+    domain_charts.curves(
+        args.eps, shares, folder / f"{model}_{row}_overlap.png", axis="l2 eps",
+        title=f"{model}, {row}: overlap of the balls", measure="share of test images",
+    )  # fmt: skip
+    sizes = {
+        f"{b} norm of the {a} attack": _over(args, model, row, f"{a}_size_in_{b}")
+        for a, b in names.items()
+    }
+    domain_charts.curves(
+        args.eps, sizes, folder / f"{model}_{row}_sizes.png", axis="l2 eps",
+        title=f"{model}, {row}: mean sizes of perturbations", measure="norm",
+        percent=False,
+    )  # fmt: skip
+
+
+def _epochs(args, model, eps, folder):
+    rates = {}
+    for row in args.trainings:
+        if row == "natural":  # it is validated without an attack
+            continue
+        lines = [
+            [
+                line["validation_robust"]
+                for line in logs.read(run_of(args, model, row, eps, seed)[1])
+                if line["kind"] == "epoch"
+            ]
+            for seed in args.seeds
+        ]
+        rates[row] = np.mean(lines, axis=0)
+    epochs = np.arange(1, 1 + max(map(len, rates.values()), default=0))
+    domain_charts.curves(
+        epochs, rates, folder / f"{model}_epochs_{eps:g}.png", axis="epoch",
+        title=f"{model}, l2 eps {eps:g}: validation under its own attack",
+        measure="accuracy",
+    )  # fmt: skip
+
+
+def main():
+    pictures(arguments(__doc__).parse_args())
+
+
+if __name__ == "__main__":
+    main()
