@@ -155,6 +155,17 @@ def test_means_count_a_cascade_once():
     assert metrics.seen_mean(found, ("b",)) == 0.5
 
 
+def test_the_means_of_a_published_table_are_told_where_a_suite_asks(written):
+    content = json.loads(json.dumps(written[0]))
+    assert "would be" not in report.markdown(content, {})
+    content["means"] = ["l2"]
+    page = report.markdown(content, {})
+    assert "means count l2." in page and "would be" in page
+    assert "| mean of counted attacks |" in page
+    with pytest.raises(UsageError, match="config.means names 'x'"):
+        configs.resolve({**CONFIG, "means": ("x",)})
+
+
 def test_autoattack_is_filled_from_its_union_and_eps_is_a_fraction(straight):
     given = {**CONFIG, "attacks": {"pgd": pgd(eps=8 / 255)}}
     plan = configs.resolve({**given, "unions": {"autoattack": ("pgd",)}})

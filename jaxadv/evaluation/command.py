@@ -36,6 +36,7 @@ FIELDS = {
     "cascades": "name -> labels in order, each attacking what those before have left",
     "sweeps": "name -> one attack at ascending budgets, with UAR",
     "seen": "labels that training has seen; None: those of its threats",
+    "means": "labels that means count; None: all, a cascade once",
     "curve": "accuracy against eps: `eps` values, or `points` up to `up_to` x eps",
     "distances": "name -> distance, measured for every returned image",
     "overlap": "labels whose broken images are compared; None: the first three",

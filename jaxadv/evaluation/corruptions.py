@@ -32,8 +32,7 @@ import numpy as np
 from tqdm import tqdm
 
 from jaxadv import checkpoints, parallel
-from jaxadv.evaluation import config as configs
-from jaxadv.evaluation import files, inputs
+from jaxadv.evaluation import fields, files, inputs
 from jaxadv.evaluation.cells import aligned, page_table, percent
 from jaxadv.evaluation.corrupted import KINDS, SEVERITIES, Arrays, Trees, open_folder
 from jaxadv.evaluation.judge import Judge
@@ -56,11 +55,11 @@ def resolve(given: Mapping[str, Any]) -> dict[str, Any]:
     Raises:
       UsageError: an unknown field, a bad number, or no folder.
     """
-    configs.known(given, DEFAULTS, "config")
+    fields.known(given, DEFAULTS, "config")
     parts = given.get("corruptions") or {}
-    configs.known(parts, DEFAULTS["corruptions"], "config.corruptions")
+    fields.known(parts, DEFAULTS["corruptions"], "config.corruptions")
     full = {**DEFAULTS, **given, "corruptions": {**DEFAULTS["corruptions"], **parts}}
-    configs.check_numbers(full, {"examples": 0, "batch_size": 1})
+    fields.check_numbers(full, {"examples": 0, "batch_size": 1})
     if not full["corruptions"]["folder"]:
         raise UsageError(
             "config.corruptions.folder is not given; give the folder of CIFAR-10-C or "

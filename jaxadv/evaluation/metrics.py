@@ -64,8 +64,14 @@ def whole(table: Table) -> list[str]:
     return [label for label in table.attacks if label not in parts]
 
 
+def counted(table: Table) -> list[str]:
+    """What unseen and union means count: the suite's `means`, or all of `whole`."""
+    means = table.metadata.get("means")
+    return whole(table) if means is None else list(means)
+
+
 def union_mean(table: Table) -> float | None:
-    """Mean robust accuracy over all attacks; None where there are none.
+    """Mean robust accuracy over the attacks of `counted`; None where there are none.
 
     Source: Azizmalayeri and Rohban, "Lagrangian objective function leads to improved
     unforeseen attack generalization in adversarial training", 2021, table 1. Not the
@@ -105,7 +111,7 @@ def sweep(table: Table, name: str) -> dict[str, Any]:
 
 
 def unseen_mean(table: Table, seen: Collection[str]) -> float | None:
-    """Mean robust accuracy over the attacks that are not in `seen`; see `whole`.
+    """Mean robust accuracy over the attacks of `counted` that are not in `seen`.
 
     None where every attack was seen.
     """
@@ -114,23 +120,27 @@ def unseen_mean(table: Table, seen: Collection[str]) -> float | None:
 
 
 def seen_mean(table: Table, seen: Collection[str]) -> float | None:
-    """Mean robust accuracy over the attacks in `seen`; None where there are none."""
-    return unseen_mean(table, set(whole(table)) - set(seen))
+    """Mean robust accuracy over the attacks of `whole` in `seen`; None without any."""
+    values = _accuracies(table, [label for label in whole(table) if label in seen])
+    return float(np.mean(values)) if values else None
 
 
 def unseen_mean_as_printed(table: Table, seen: Collection[str]) -> float | None:
-    """The sum over the unseen attacks divided by the number of ALL attacks.
+    """The sum over the unseen attacks of `counted` divided by the number of all its.
 
     Tables 2 and 3 of Laidlaw, Singla and Feizi, "Perceptual adversarial robustness:
     defense against unseen threat models", 2021, print this for the adversarially
     trained rows, though the text describes `unseen_mean`. For comparison only.
     """
     values = _unseen(table, seen)
-    return float(np.sum(values) / len(whole(table))) if values else None
+    return float(np.sum(values) / len(counted(table))) if values else None
 
 
 def _unseen(table, seen):
-    labels = [label for label in whole(table) if label not in seen]
+    return _accuracies(table, [label for label in counted(table) if label not in seen])
+
+
+def _accuracies(table, labels):
     return [float(np.mean(robust(table, [label]))) for label in labels]
 
 
@@ -265,6 +275,7 @@ def summarize(table: Table) -> dict[str, Any]:
         "unseen_mean_as_printed": unseen_mean_as_printed(table, seen),
         "union_mean": union_mean(table),
         "seen": list(seen),
+        "means": table.metadata.get("means"),
         "cascades": table.metadata.get("cascades", {}),
         "sweeps": {
             name: sweep(table, name) for name in table.metadata.get("sweeps", {})

@@ -30,6 +30,7 @@ HEADER = (
 _SUMMARY = (
     "unions",
     "seen",
+    "means",
     "seen_mean",
     "unseen_mean",
     "unseen_mean_as_printed",
@@ -161,7 +162,9 @@ def rows(report: Mapping[str, Any]) -> list[tuple[str, ...]]:
     for name in ("unseen_mean", "union_mean"):
         if report[name] is not None:
             n = str(report["examples"])
-            title = {"union_mean": "mean of all attacks"}.get(name, "unseen mean")
+            every = "all" if report["means"] is None else "counted"
+            titles = {"unseen_mean": "unseen mean"}
+            title = titles.get(name, f"mean of {every} attacks")
             cells.append((title, percent(report[name]), n, "-", "-", "-", "-", "-"))
     return cells
 
@@ -296,12 +299,14 @@ def _unions(report):
         lines.append(f"`{title}` takes {', '.join(union['attacks'])} together.")
     seen = ", ".join(report["seen"]) or "none"
     lines.append(f"Attacks seen in training: {seen}.")
-    if report["unseen_mean_as_printed"] is not None:
-        value = percent(report["unseen_mean_as_printed"])
-        lines.append(
-            "The unseen mean divided by the number of all attacks, as some published "
-            f"tables print it, would be {value} %."
-        )
+    if report["means"] is not None:
+        lines.append(f"Unseen and union means count {', '.join(report['means'])}.")
+        if report["unseen_mean_as_printed"] is not None:
+            value = percent(report["unseen_mean_as_printed"])
+            lines.append(
+                "The unseen mean divided by the number of all of them, as some "
+                f"published tables print it, would be {value} %."
+            )
     return [" ".join(lines), ""]
 
 
