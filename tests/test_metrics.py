@@ -113,6 +113,29 @@ def test_broken_by_counts_exact_sets_of_clean_correct_images():
     }
 
 
+def test_an_image_is_credited_to_the_part_of_a_cascade_that_broke_it():
+    """b takes over what a has broken, with 0 steps; c is no part."""
+    table = make([[1, 1, 0], [1, 1, 1], [0, 1, 0], [0, 0, 0]], wrong=[0, 0, 0, 0])
+    table.columns["attack/b/steps"] = np.array([0, 0, 7, 7])
+    table.columns["attack/b/feasible"] = np.array([1, 1, 0, 0], bool)
+    table.columns["attack/b/distance/l2"] = np.array([9.0, 9.0, 2.0, 3.0])
+    table.metadata["cascades"] = {"ab": ["a", "b"]}
+    counts = {"a": 1, "a + c": 1, "b": 1, "none": 1}
+    assert metrics.broken_by(table, list("abc")) == counts
+    # Alone, the last part stands for the cascade.
+    assert metrics.broken_by(table, ["b", "c"]) == {"b": 2, "b + c": 1, "none": 1}
+    found = metrics.summarize(table)["attacks"]
+    told = {k: (v["attacked"], v["broken"], v["correct"]) for k, v in found.items()}
+    assert told == {"a": (4, 2, 2), "b": (2, 1, 1), "c": (4, 1, 3)}
+    assert found["b"]["mean_steps"] == 7 and found["b"]["feasible"] == 0
+    assert found["b"]["distances"]["l2"]["mean"] == 2.0
+
+
+def test_where_nothing_is_attacked_nothing_leaves_the_budget():
+    found = metrics.summarize(make([[0], [1]], wrong=[1, 1]))["attacks"]["a"]
+    assert (found["attacked"], found["feasible"], found["mean_steps"]) == (0, 1.0, 0.0)
+
+
 def test_summary_reads_unions_and_seen_from_the_metadata():
     summary = metrics.summarize(HAND)
     assert summary["unions"]["union"]["correct"] == 1
