@@ -19,7 +19,7 @@ SHARED = {
     "defenses": ["base"],
     "evaluation": (
         "files cells table metrics planned fields config inputs judge meters pictures "
-        "checks page bench suite report plots charts corrupted corruptions"
+        "checks page bench suite sheets report plots charts corrupted corruptions"
     ).split(),
     "evaluation/checks": "base graph results normalization gradients".split(),
     "models": ["layers", "resnet", "alexnet"],

@@ -14,7 +14,7 @@ HELP = """\
 Evaluates a checkpoint: eval.py --config=configs/suites/linf.py --checkpoint=runs/a
 
 Prints whether the result is sound and one table, and writes report.html, a page with
-all tables and pictures, report.json, report.md, report.csv and table.npz (every
+all tables and pictures, report.json, report.md, CSV files and table.npz (every
 image). The same command goes on where a killed one stopped.
 
   --checkpoint: the --workdir of a training run
