@@ -2,11 +2,13 @@
 
 import json
 
+import jax.numpy as jnp
 import numpy as np
 import pytest
 from PIL import Image
 
-from jaxadv.evaluation import command, corruptions
+from jaxadv.classifier import Classifier
+from jaxadv.evaluation import command, corruptions, metrics
 from jaxadv.evaluation.corrupted import open_folder
 from jaxadv.specs import UsageError
 from tests import nets
@@ -59,7 +61,7 @@ def measure(folder, **fields):
 def test_errors_are_counted_severity_by_severity(folder, monkeypatch):
     monkeypatch.setattr(corruptions, "_BLOCK", 15)
     found = measure(folder, batch_size=16)
-    assert found["clean"] == 8 / COUNT
+    assert found["clean"] == 8 / COUNT and found["n"] == COUNT
     assert list(found["errors"]) == ["fog", "contrast"]
     want = [(8 + 4 * s) / COUNT for s in range(5)]
     assert np.allclose(found["errors"]["fog"], want)
@@ -94,6 +96,10 @@ def test_trees_of_folders_are_read_class_by_class(tmp_path):
     assert not stored.read("fog", 1, rows).any()
     with pytest.raises(UsageError, match="1/zebra: there are no JPEG images"):
         open_folder(tmp_path, ("zebra",))
+    small = tmp_path / "fog" / "1" / names[0]
+    Image.new("RGB", (3, 3)).save(next(small.glob("*")), format="png")
+    with pytest.raises(UsageError, match="give sets of one size"):
+        stored.read("fog", 1, np.arange(COUNT))
     (tmp_path / "fog" / "2" / names[0]).rename(tmp_path / "gone")
     with pytest.raises(UsageError, match="fetch the set again"):
         stored.read("fog", 2, np.arange(3))
@@ -114,7 +120,7 @@ def test_what_a_killed_run_has_measured_is_kept(folder, tmp_path, monkeypatch):
 
 
 def test_scores_are_those_of_the_papers():
-    ours = {"clean": 0.1, "errors": {"fog": [0.2] * 5, "frost": [0.1] * 5}}
+    ours = {"n": 50, "clean": 0.1, "errors": {"fog": [0.2] * 5, "frost": [0.1] * 5}}
     theirs = {"clean": 0.2, "errors": {"fog": [0.4] * 5, "frost": [0.6] * 5}}
     content = corruptions.summarize(ours, theirs)
     fog, frost = (content["corruptions"][name] for name in ("fog", "frost"))
@@ -123,6 +129,11 @@ def test_scores_are_those_of_the_papers():
     assert np.isclose(content["means"]["all"]["ce"], (1 / 2 + 1 / 6) / 2)
     assert np.isclose(content["means"]["weather"]["relative_ce"], 0.25)
     assert "noise" not in content["means"]
+    ends = dict(zip(("low", "high"), metrics.wilson(5, 50), strict=True))
+    assert content["clean"] == {"mean": 0.1, "n": 50, **ends}
+    low, high = metrics.wilson(0.15 * 50, 50)  # the sets are of the same images
+    mean = content["means"]["weather"]
+    assert np.allclose([mean["low"], mean["high"]], [low, high]) and mean["n"] == 50
     assert "ce" not in corruptions.summarize(ours)["means"]["all"]
     theirs["errors"]["fog"] = [0.2] * 5  # nothing lost: no relative error
     content = corruptions.summarize(ours, theirs)
@@ -142,10 +153,60 @@ def test_the_tables_are_written(folder, tmp_path, monkeypatch):
     )
     assert "fog" in lines[0] and lines[1].endswith("corruptions.md")
     page = (tmp_path / "corruptions.md").read_text()
-    assert "| fog | 20.00 | 30.00 | 40.00 | 50.00 | 60.00 | 40.00 | 100.00 |" in page
+    row = "| fog | 20.00 | 30.00 | 40.00 | 50.00 | 60.00 | 40.00 | 40 | 26.35 - 55.40 |"
+    assert f"{row} 100.00 |" in page
+    assert "| clean | - | - | - | - | - | 20.00 | 40 | 10.50 - 34.76 | - |" in page
     stored = json.loads((tmp_path / "corruptions.json").read_text())
-    assert stored["means"]["all"]["ce"] == 1.0
+    assert stored["means"]["all"]["ce"] == 1.0 and stored["means"]["all"]["n"] == COUNT
+    assert 0 < stored["means"]["all"]["low"] < stored["means"]["all"]["mean"]
     assert (tmp_path / "corruptions.csv").read_text().startswith("corruption,1,2,3")
+
+
+@pytest.mark.parametrize("copies", [1, 5])
+def test_labels_may_repeat_themselves(tmp_path, copies):
+    """Whether they are given at each severity is a question of their number alone."""
+    source = Source()
+    source.label = np.arange(COUNT) % 4
+    np.save(tmp_path / "labels.npy", np.tile(source.label, copies))
+    np.save(tmp_path / "fog.npy", np.concatenate([source.image] * 5))
+    stored = open_folder(tmp_path, Source.class_names)
+    np.testing.assert_array_equal(stored.labels, source.label)
+    found = corruptions.measure(MODEL, source, stored)
+    assert found["errors"]["fog"] == [found["clean"]] * 5
+    np.save(tmp_path / "labels.npy", np.arange(5 * COUNT) % 3)
+    with pytest.raises(UsageError, match="not the same at each of 5 severities"):
+        open_folder(tmp_path, Source.class_names)
+
+
+def _nan_where_bright(variables, image, key):
+    logits = variables["w"] @ image.reshape(-1) + variables["b"]
+    return jnp.where(jnp.mean(image) > 0.99, jnp.nan, logits)
+
+
+def test_logits_that_are_not_numbers_are_refused(folder, tmp_path):
+    with pytest.raises(UsageError, match="40 clean images give logits"):
+        stored = open_folder(folder, Source.class_names)
+        corruptions.measure(nets.sick("nan"), Source(), stored)
+    np.save(tmp_path / "labels.npy", Source().label)
+    white = np.concatenate([Source().image] * 5)
+    white[2 * COUNT + 7] = 255
+    np.save(tmp_path / "fog.npy", white)
+    stored = open_folder(tmp_path, Source.class_names)
+    partly = Classifier.from_function(_nan_where_bright, MODEL.variables)
+    with pytest.raises(UsageError, match=r"1 images of fog at severity 3 .*examples 7"):
+        corruptions.measure(partly, Source(), stored)
+
+
+def test_images_of_another_shape_are_told_in_one_line(folder, tmp_path):
+    stored = open_folder(folder, Source.class_names)
+    with pytest.raises(UsageError, match=r"^data: images of shape \(8, 8, 1\) .*$"):
+        corruptions.measure(nets.linear(shape=(4, 4, 1)), Source(), stored)
+    with pytest.raises(UsageError, match="labels are outside the model's 2 classes"):
+        corruptions.measure(nets.linear(classes=2), Source(), stored)
+    np.save(tmp_path / "labels.npy", Source().label)
+    np.save(tmp_path / "fog.npy", np.zeros((5 * COUNT, 4, 4, 1), np.uint8))
+    with pytest.raises(UsageError, match=r"images of shape \(4, 4, 1\)"):
+        measure(tmp_path)
 
 
 def test_mistakes_are_named(tmp_path, capsys):

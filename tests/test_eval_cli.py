@@ -175,6 +175,16 @@ def test_every_suite_can_be_planned(path):
         assert _plan(path).attacks
 
 
+@pytest.mark.parametrize(
+    ("name", "more"),
+    [("narrow_cifar", []), ("narrow_imagenet100", ["jpeg"])],
+)
+def test_suites_of_published_tables_leave_perceptual_attacks_out_of_means(name, more):
+    plan = _plan(ROOT / "configs" / "suites" / f"{name}.py")
+    narrow = {"linf_square", "l2_square", "stadv", "recolor", *more}
+    assert set(plan.means) == narrow
+
+
 @pytest.mark.parametrize("version", ["plus", "rand", "plus,l2", "plus,l1", "square"])
 def test_versions_of_autoattack(version):
     plan = _plan(ROOT / "configs" / "suites" / "autoattack.py", version)

@@ -15,6 +15,7 @@ def share(correct, n=100):
 
 def report(name="pat", dataset="digits", attacks=None, seen=("a",), eps=0.1, **more):
     attacks = attacks or {"a": 60, "b": 40, "c": 20}
+    mine = [n / 100 for k, n in attacks.items() if k in seen]
     unseen = [n / 100 for k, n in attacks.items() if k not in seen]
     content = {
         "name": name,
@@ -26,6 +27,7 @@ def report(name="pat", dataset="digits", attacks=None, seen=("a",), eps=0.1, **m
         "attacks": {k: {**share(n), "eps": eps} for k, n in attacks.items()},
         "unions": {"union": {**share(15), "attacks": list(attacks)}},
         "seen": list(seen),
+        "seen_mean": sum(mine) / len(mine) if mine else None,
         "unseen_mean": sum(unseen) / len(unseen) if unseen else None,
     }
     return content | more
@@ -111,6 +113,13 @@ def test_equal_names_are_told_apart_and_a_report_counts_once(tmp_path, panels):
     x = tmp_path / "r" / "eval" / "x" / "report.json"
     names = [f"pat (x) ({x})", "pat (y)", f"pat (x) ({third})"]
     assert [row["name"] for row in rows] == names
+
+
+def test_the_seen_mean_is_the_one_of_the_report(tmp_path, panels):
+    """It counts a cascade once, which the accuracies alone do not tell."""
+    content = report(seen=("a", "b"), cascades={"aa": ["a", "b"]}, seen_mean=0.4)
+    (row,) = compare.compare([save(tmp_path / "1.json", content)], tmp_path)
+    assert row["seen_mean"] == 0.4
 
 
 def test_another_union_can_be_chosen(tmp_path, panels):

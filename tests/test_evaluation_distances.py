@@ -12,7 +12,7 @@ from flax import struct
 
 from jaxadv import evaluation, specs
 from jaxadv.craft import Adversarial
-from jaxadv.evaluation import bench, judge, metrics, report, suite, table
+from jaxadv.evaluation import bench, judge, metrics, sheets, suite, table
 from jaxadv.evaluation import config as configs
 from jaxadv.perceptual import NETWORKS, Lpips
 from jaxadv.specs import UsageError
@@ -140,8 +140,8 @@ def test_report_has_mean_and_median_of_the_broken_images(tmp_path, monkeypatch):
 def test_without_broken_images_there_is_no_mean():
     middle = {"mean": None, "median": None}
     part = {"broken": 0, "distances": {"l2": middle}}
-    assert report.distance_rows({"attacks": {"a": part}})[1] == ("a", "0", "-")
-    assert report.distance_rows({"attacks": {"a": {**part, "distances": {}}}}) == []
+    assert sheets.distance_rows({"attacks": {"a": part}})[1] == ("a", "0", "-")
+    assert sheets.distance_rows({"attacks": {"a": {**part, "distances": {}}}}) == []
 
 
 @struct.dataclass

@@ -18,8 +18,8 @@ SHARED = {
     "data/formats": ["contents"],
     "defenses": ["base"],
     "evaluation": (
-        "files cells table metrics planned config inputs judge meters pictures checks "
-        "page bench suite report plots charts corrupted corruptions"
+        "files cells table metrics planned fields config inputs judge meters pictures "
+        "checks page bench suite sheets report plots charts corrupted corruptions"
     ).split(),
     "evaluation/checks": "base graph results normalization gradients".split(),
     "models": ["layers", "resnet", "alexnet"],

@@ -8,6 +8,8 @@ import scipy.stats
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from configs.suites import narrow_cifar
+from jaxadv.evaluation import config as configs
 from jaxadv.evaluation import metrics
 from jaxadv.evaluation import table as tables
 from jaxadv.evaluation.table import Table
@@ -70,6 +72,38 @@ def test_unseen_mean_is_over_the_unseen_and_as_printed_over_all():
     assert math.isclose(everything, metrics.unseen_mean_as_printed(HAND, []))
 
 
+def test_means_of_a_published_table_count_what_the_table_counts():
+    """Accuracies of Laidlaw, Singla and Feizi, 2021, table 2, with its unseen means."""
+    config = narrow_cifar.get_config()
+    cascades = {name: list(labels) for name, labels in config.cascades.items()}
+    names = ("linf", "l2", "stadv", "recolor", "ppgd", "lpa")
+    linf = dict(zip(names, (49.0, 19.2, 4.8, 54.5, 1.6, 0.0), strict=True))
+    pat = dict(zip(names, (30.2, 34.9, 46.4, 71.0, 13.1, 2.1), strict=True))
+    for accuracies, seen, mean, printed in (
+        (linf, cascades["linf"], 26.17, 19.6),
+        (pat, ("ppgd", "lpa"), 45.6, 45.6),
+    ):
+        columns = {"clean/margin": -np.ones(1000)}
+        for label in config.attacks:
+            left = round(10 * accuracies[label.split("_")[0]])
+            columns[f"attack/{label}/success"] = np.arange(1000) >= left
+        metadata = {"attacks": dict.fromkeys(config.attacks), "cascades": cascades}
+        metadata["means"] = configs.resolve(with_any_network(config)).means
+        table = Table(columns, metadata)
+        assert 100 * metrics.unseen_mean(table, seen) == pytest.approx(mean, abs=0.05)
+        found = metrics.unseen_mean_as_printed(table, seen)
+        assert 100 * found == pytest.approx(printed, abs=0.05)
+    assert metrics.seen_mean(table, seen) == pytest.approx((0.131 + 0.021) / 2)
+    assert metrics.union_mean(table) == pytest.approx(0.456, abs=5e-4)
+
+
+def with_any_network(config):
+    """The config without the attacks whose network has to be read."""
+    given = config.to_dict()
+    attacks = {k: v for k, v in given["attacks"].items() if k not in ("ppgd", "lpa")}
+    return {**given, "attacks": attacks, "unions": {}, "overlap": (), "seen": ()}
+
+
 def test_broken_by_counts_exact_sets_of_clean_correct_images():
     assert metrics.broken_by(HAND, ["a", "b", "c"]) == {
         "a": 1,
@@ -77,6 +111,29 @@ def test_broken_by_counts_exact_sets_of_clean_correct_images():
         "b + c": 1,
         "none": 1,
     }
+
+
+def test_an_image_is_credited_to_the_part_of_a_cascade_that_broke_it():
+    """b takes over what a has broken, with 0 steps; c is no part."""
+    table = make([[1, 1, 0], [1, 1, 1], [0, 1, 0], [0, 0, 0]], wrong=[0, 0, 0, 0])
+    table.columns["attack/b/steps"] = np.array([0, 0, 7, 7])
+    table.columns["attack/b/feasible"] = np.array([1, 1, 0, 0], bool)
+    table.columns["attack/b/distance/l2"] = np.array([9.0, 9.0, 2.0, 3.0])
+    table.metadata["cascades"] = {"ab": ["a", "b"]}
+    counts = {"a": 1, "a + c": 1, "b": 1, "none": 1}
+    assert metrics.broken_by(table, list("abc")) == counts
+    # Alone, the last part stands for the cascade.
+    assert metrics.broken_by(table, ["b", "c"]) == {"b": 2, "b + c": 1, "none": 1}
+    found = metrics.summarize(table)["attacks"]
+    told = {k: (v["attacked"], v["broken"], v["correct"]) for k, v in found.items()}
+    assert told == {"a": (4, 2, 2), "b": (2, 1, 1), "c": (4, 1, 3)}
+    assert found["b"]["mean_steps"] == 7 and found["b"]["feasible"] == 0
+    assert found["b"]["distances"]["l2"]["mean"] == 2.0
+
+
+def test_where_nothing_is_attacked_nothing_leaves_the_budget():
+    found = metrics.summarize(make([[0], [1]], wrong=[1, 1]))["attacks"]["a"]
+    assert (found["attacked"], found["feasible"], found["mean_steps"]) == (0, 1.0, 0.0)
 
 
 def test_summary_reads_unions_and_seen_from_the_metadata():

@@ -13,7 +13,7 @@ import pytest
 
 from jaxadv import evaluation
 from jaxadv.evaluation import config as configs
-from jaxadv.evaluation import files, metrics, report, table
+from jaxadv.evaluation import files, metrics, report, sheets, table
 from jaxadv.evaluation.cells import percent
 from jaxadv.specs import UsageError
 from tests.test_evaluation import CONFIG, MODEL, Quiet, pgd, run, source
@@ -95,7 +95,7 @@ def test_one_table_is_printed_with_clean_first_and_means_last(written):
 def test_markdown_shows_the_table_and_the_pictures(written):
     content, folder, _ = written
     page = (folder / "report.md").read_text()
-    for cells in report.rows(content):
+    for cells in sheets.rows(content):
         assert "| " + " | ".join(cells) + " |" in page
     for point in content["curves"]["pgd_linf"]:
         assert f"| {point['eps']:.4g} | {percent(point['accuracy'])} |" in page
@@ -112,9 +112,40 @@ def test_the_page_opens_without_its_folder(written):
     stored = {base64.b64decode(p.partition("base64,")[2]) for p in pictures}
     assert stored == {file.read_bytes() for file in files}
     assert "http" not in page
-    assert page.count("<tr>") > len(report.rows(content))
-    rows = list(csv.reader((folder / "report.csv").read_text().splitlines()))
-    assert [tuple(row) for row in rows] == [report.HEADER, *report.rows(content)]
+    assert page.count("<tr>") > len(sheets.rows(content))
+
+
+def read(path):
+    return [tuple(row) for row in csv.reader(path.read_text().splitlines())]
+
+
+def test_every_table_is_a_csv_file(written):
+    content, folder, _ = written
+    assert read(folder / "report.csv") == sheets.rows(content)
+    head, first, second, third = read(folder / "curve.csv")
+    assert head == ("curve", "eps", "accuracy %", "n", "low %", "high %")
+    assert first == ("pgd_linf", "0.0", "90.00", "30", "74.38", "96.54")
+    assert (second[1], third[1]) == ("0.05", "0.1")
+    counts = {name: str(n) for name, n in content["broken_by"].items()}
+    assert dict(read(folder / "broken_by.csv")[1:]) == counts
+    names = {path.name for path in folder.glob("*.csv")}  # no file without a row
+    assert names == {"report.csv", "curve.csv", "broken_by.csv"}
+    more = json.loads(json.dumps(content))
+    more["attacks"]["pgd"].update(broken=7)
+    more["attacks"]["pgd"]["distances"] = {"l2": {"mean": 0.5, "median": 0.25}}
+    assert sheets.files(more)["distances.csv"][1:] == [("pgd", 7, "l2", 0.5, 0.25)]
+
+
+def test_rare_sets_of_broken_images_are_summed_on_the_page(written):
+    content = json.loads(json.dumps(written[0]))
+    counts = {f"a_{k}": 40 - k for k in range(20)} | {"none": 1}
+    content["broken_by"] = counts
+    rows = sheets.broken_rows(content)
+    assert len(rows) == 1 + sheets.MOST_SETS + 2 and rows[1] == ("a_0", "40")
+    rest = sum(40 - k for k in range(sheets.MOST_SETS, 20))
+    assert rows[-2:] == [("5 other sets", str(rest)), ("none", "1")]
+    assert f"| 5 other sets | {rest} |" in report.markdown(content, {})
+    assert len(sheets.files(content)["broken_by.csv"]) == 1 + len(counts)
 
 
 def test_a_sweep_is_one_row_with_uar(tmp_path):
@@ -129,11 +160,16 @@ def test_a_sweep_is_one_row_with_uar(tmp_path):
     found = [content["attacks"][label]["accuracy"] for label in labels]
     assert found == sorted(found, reverse=True) and len(set(found)) > 1
     assert np.isclose(content["sweeps"]["pgd"]["uar"], sum(found) / 2.4)
-    head, row, raw = report.sweep_rows(content)
+    head, row, raw = sheets.sweep_rows(content)
     assert row[1] == f"{100 * found[0]:.2f} (0.03)" and len(row) == len(head) == 5
     assert row[-1] == f"{100 * sum(found) / 2.4:.1f}"
     assert raw[-2:] == ("-", "-")
     assert "## Accuracy by budget" in report.markdown(content, {})
+    lines = sheets.files(content)["sweeps.csv"]
+    ends = [f"{100 * content['attacks']['pgd_1'][end]:.2f}" for end in ("low", "high")]
+    shown = f"{100 * found[0]:.2f}"
+    assert lines[1] == ("pgd", "pgd_1", 0.03, shown, 30, *ends, row[-1])
+    assert len(lines) == 6 and lines[-1][-1] == ""
     for bad, message in (
         ({"attacks": labels[::-1]}, "they must ascend"),
         ({"attacks": labels, "ata": (1.0,)}, "ata has 1 numbers"),
@@ -155,6 +191,17 @@ def test_means_count_a_cascade_once():
     assert metrics.seen_mean(found, ("b",)) == 0.5
 
 
+def test_the_means_of_a_published_table_are_told_where_a_suite_asks(written):
+    content = json.loads(json.dumps(written[0]))
+    assert "would be" not in report.markdown(content, {})
+    content["means"] = ["l2"]
+    page = report.markdown(content, {})
+    assert "means count l2." in page and "would be" in page
+    assert "| mean of counted attacks |" in page
+    with pytest.raises(UsageError, match="config.means names 'x'"):
+        configs.resolve({**CONFIG, "means": ("x",)})
+
+
 def test_autoattack_is_filled_from_its_union_and_eps_is_a_fraction(straight):
     given = {**CONFIG, "attacks": {"pgd": pgd(eps=8 / 255)}}
     plan = configs.resolve({**given, "unions": {"autoattack": ("pgd",)}})
@@ -167,6 +214,27 @@ def test_autoattack_is_filled_from_its_union_and_eps_is_a_fraction(straight):
     robust = metrics.robust(straight.table, ["pgd"]).mean()
     assert content["autoattack_acc"] == f"{100 * robust:.2f}"
     assert content["eps"] == "8/255"
+
+
+@pytest.mark.parametrize(
+    ("attacks", "more", "eps"),
+    [
+        ({"a": ("l2", 0.5), "b": ("linf", 8 / 255)}, {}, "8/255"),
+        ({"a": ("l2", 128 / 255)}, {}, "0.501961"),
+        ({"a": ("linf", 8 / 255), "b": ("l2", 0.5)}, {"autoattack": ("b",)}, "0.5"),
+    ],
+)
+def test_eps_and_draws_are_those_robustbench_asks_for(straight, attacks, more, eps):
+    given = {label: pgd(*threat) for label, threat in attacks.items()}
+    plan = configs.resolve({**CONFIG, "attacks": given, "cascades": more, "draws": 20})
+    summary = metrics.summarize(straight.table)
+    timings = dict.fromkeys((*attacks, "clean"), straight.timings["pgd"])
+    outcome = dataclasses.replace(
+        straight, timings=timings, unconfirmed=dict.fromkeys(attacks, 0)
+    )
+    summary["attacks"] = dict.fromkeys(attacks, summary["attacks"]["pgd"])
+    content = report.build(summary, outcome, plan, {}, "1")
+    assert (content["eps"], content["number_forward_passes"]) == (eps, "20")
 
 
 def test_notes_tell_of_resumed_and_infeasible_results(written):

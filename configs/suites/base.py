@@ -17,6 +17,7 @@ def suite(name, attacks, **fields) -> ConfigDict:
     config.eps = placeholder(float)
     config.unions = {"union": placeholder(tuple)}
     config.seen = placeholder(tuple)
+    config.means = placeholder(tuple)
     config.curve = {}
     config.overlap = placeholder(tuple)
     for field, value in fields.items():

@@ -5,8 +5,8 @@
 Laidlaw, Singla and Feizi, "Perceptual adversarial robustness: defense against unseen threat
 models", 2021, table 2: AutoAttack at l-infinity 8/255 and at l2 1, StAdv and ReColorAdv; PPGD and
 LPA at 0.5 in the authors' CIFAR AlexNet, `--config.attacks.lpa.threat.network.path` (and that of
-`ppgd`). `narrow` is the union of the first four. The steps of StAdv and ReColorAdv follow the sign
-of the gradient; theirs are Adam's.
+`ppgd`). `narrow` is the union of the first four, and the means count them alone, as the table's
+do. The steps of StAdv and ReColorAdv follow the sign of the gradient; theirs are Adam's.
 """
 
 from configs.suites.autoattack import components
@@ -39,6 +39,7 @@ def narrow(name, linf, l2, more, eps, network):
         attacks,
         cascades={norm: tuple(labels) for norm, labels in cascades.items()},
         unions={"narrow": (*last, *more), "all": tuple(attacks)},
+        means=(*last, *more),
         overlap=(*last, "lpa"),
         batch_size=100,
         chunk_steps=10,

@@ -35,8 +35,9 @@ def evaluate(
       model: a Classifier.
       source: the images; see `suite.run`.
       suite_config: a ConfigDict or mapping; see `jaxadv.evaluation.config`.
-      workdir: gets `table.npz`, `report.json`, `.md`, `.html` and `.csv`,
-        `curve_*.png`, `distances.png`, `overlap.png`, `pictures_*.png` and the journal.
+      workdir: gets `table.npz`, `report.json`, `.md`, `.html` and `.csv`, the other
+        CSV files of `sheets.files`, `curve_*.png`, `distances.png`, `overlap.png`,
+        `pictures_*.png` and the journal.
       info: what is known of the model: `name`, `architecture`, `checkpoint` and
         `training`, its training config; each optional.
       show: prints the verdict of the checks, the table and where the files lie.

@@ -14,7 +14,7 @@ HELP = """\
 Evaluates a checkpoint: eval.py --config=configs/suites/linf.py --checkpoint=runs/a
 
 Prints whether the result is sound and one table, and writes report.html, a page with
-all tables and pictures, report.json, report.md, report.csv and table.npz (every
+all tables and pictures, report.json, report.md, CSV files and table.npz (every
 image). The same command goes on where a killed one stopped.
 
   --checkpoint: the --workdir of a training run
@@ -36,6 +36,7 @@ FIELDS = {
     "cascades": "name -> labels in order, each attacking what those before have left",
     "sweeps": "name -> one attack at ascending budgets, with UAR",
     "seen": "labels that training has seen; None: those of its threats",
+    "means": "labels that means count; None: all, a cascade once",
     "curve": "accuracy against eps: `eps` values, or `points` up to `up_to` x eps",
     "distances": "name -> distance, measured for every returned image",
     "overlap": "labels whose broken images are compared; None: the first three",

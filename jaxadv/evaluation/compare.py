@@ -88,8 +88,6 @@ def _row(path, union):
         raise UsageError(
             f"compare: {path} has no union {union!r}; unions: {known}; give --union"
         )
-    attacks = content["attacks"]
-    seen = [attacks[label]["accuracy"] for label in content["seen"]]
     return {
         "name": content.get("name") or path.parent.name,
         "path": path,
@@ -98,9 +96,9 @@ def _row(path, union):
         "split": content["split"],
         "n": content["examples"],
         "clean": content["clean"],
-        "attacks": attacks,
+        "attacks": content["attacks"],
         "union": content["unions"][union],
-        "seen_mean": sum(seen) / len(seen) if seen else None,
+        "seen_mean": content.get("seen_mean"),
         "unseen_mean": content.get("unseen_mean"),
     }
 

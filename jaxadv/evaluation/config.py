@@ -25,6 +25,8 @@ The fields of a suite config, all optional but `attacks`:
                 against that attack, also UAR
   seen          labels that training has seen; None takes those whose threat is the
                 one of an attack of the checkpoint's training
+  means         labels that the means over unseen and over all attacks count, for a
+                published table that leaves some out; None counts every attack
   curve         accuracy against eps: {"attack": spec, "eps": ascending values} or,
                 without eps, `points` values up to `up_to` times the suite's eps; on
                 the first `examples` images of the draw
@@ -41,7 +43,6 @@ The fields of a suite config, all optional but `attacks`:
 """
 
 import dataclasses
-import difflib
 from collections.abc import Mapping
 from typing import Any
 
@@ -49,6 +50,7 @@ import numpy as np
 
 from jaxadv import specs
 from jaxadv.attacks import ATTACKS
+from jaxadv.evaluation.fields import check_numbers, known, plain
 from jaxadv.evaluation.planned import (
     Eps,
     Planned,
@@ -76,6 +78,7 @@ DEFAULTS = {
     "cascades": {},
     "sweeps": {},
     "seen": None,
+    "means": None,
     "curve": None,
     "distances": {},
     "overlap": None,
@@ -138,6 +141,7 @@ class Suite:
     cascades: dict[str, tuple[str, ...]]
     sweeps: dict[str, Sweep]
     seen: tuple[str, ...]
+    means: tuple[str, ...] | None
     curve: tuple[Planned, ...]
     curve_label: str | None
     curve_examples: int | None
@@ -220,6 +224,7 @@ def resolve(config: Any, training: Mapping[str, Any] | None = None) -> Suite:
         cascades=cascades,
         sweeps=_sweeps(full["sweeps"] or {}, attacks),
         seen=_seen(full["seen"], attacks, training),
+        means=_means(full["means"], labels),
         curve=points,
         curve_label=curve_label,
         curve_examples=curve["examples"],
@@ -234,16 +239,6 @@ def resolve(config: Any, training: Mapping[str, Any] | None = None) -> Suite:
         black_box=_black_box(full["black_box"]),
         about={**about, **known(full["about"] or {}, about, "config.about")},
     )
-
-
-def plain(config: Any) -> dict[str, Any]:
-    """A config as nested plain dictionaries."""
-    if hasattr(config, "to_dict"):
-        return config.to_dict()
-    return {
-        k: plain(v) if isinstance(v, Mapping) or hasattr(v, "to_dict") else v
-        for k, v in config.items()
-    }
 
 
 def _distance_specs(given):
@@ -353,6 +348,10 @@ def _seen(seen, attacks, training):
     return tuple(p.label for p in attacks if threat_name(p.spec) in threats)
 
 
+def _means(given, labels):
+    return None if given is None else _checked(given, labels, "config.means")
+
+
 def _level(given):
     if given not in LEVELS:
         raise UsageError(f"config.checks is {given!r}; allowed: {', '.join(LEVELS)}")
@@ -364,36 +363,3 @@ def _black_box(given):
     ball = {"threat": {"name": "linf", "eps": 0.1}}
     specs.build({**spec, **ball}, ATTACKS, "config.black_box")
     return spec
-
-
-def check_numbers(full: Mapping[str, Any], least: Mapping[str, int]) -> None:
-    """Raises UsageError unless each field of `least` is a whole number as large.
-
-    `examples` may be None.
-    """
-    for field, minimum in least.items():
-        value = full[field]
-        if value is None and field == "examples":
-            continue
-        if not isinstance(value, int) or isinstance(value, bool) or value < minimum:
-            raise UsageError(
-                f"config.{field} is {value!r}; it must be a whole number >= {minimum}"
-            )
-
-
-def known(
-    given: Mapping[str, Any], allowed: Mapping[str, Any], where: str
-) -> Mapping[str, Any]:
-    """`given`, whose keys are all in `allowed`.
-
-    Raises:
-      UsageError: one is not.
-    """
-    for key in given:
-        if key not in allowed:
-            near = difflib.get_close_matches(key, allowed, n=1)
-            hint = f" (did you mean {near[0]!r}?)" if near else ""
-            raise UsageError(
-                f"{where}: unknown field {key!r}{hint}; allowed: {', '.join(allowed)}"
-            )
-    return given

@@ -1,8 +1,8 @@
 """Stored sets of corrupted images, in the two layouts in which they are published.
 
-CIFAR-10-C:  `labels.npy`, and for each corruption `NAME.npy`, uint8 [5 n, h, w, c],
-             severity after severity; the n images are those of the test split in its
-             order, unless `labels.npy` says otherwise.
+CIFAR-10-C:  `labels.npy`, [5 n] or [n], and for each corruption `NAME.npy`, uint8
+             [5 n, h, w, c], severity after severity; the n images are those of the
+             test split in its order, unless `labels.npy` says otherwise.
 ImageNet-C:  `NAME/SEVERITY/WNID/*.JPEG`, of the size that the network takes; only the
              classes that the data set has are read, so that a tree of a thousand
              classes serves ImageNet-100.
@@ -62,9 +62,15 @@ class Arrays:
         if not self.names:
             raise UsageError(f"{folder}: none of {', '.join(NAMES)} as NAME.npy")
         stored = np.load(folder / "labels.npy")
-        # Published once for each severity.
+        # Published once for each severity: there are as many as images.
+        images = np.load(folder / f"{self.names[0]}.npy", mmap_mode="r")
         own = stored[: len(stored) // SEVERITIES]
-        repeated = np.array_equal(stored, np.tile(own, SEVERITIES))
+        repeated = len(stored) == len(images)
+        if repeated and not np.array_equal(stored, np.tile(own, SEVERITIES)):
+            raise UsageError(
+                f"{folder}/labels.npy: the {len(stored)} labels are not the same at "
+                f"each of {SEVERITIES} severities"
+            )
         self.labels = own if repeated else stored
 
     def clean(self, source: Any, rows: np.ndarray) -> dict[str, np.ndarray]:
@@ -125,7 +131,14 @@ class Trees:
     def read(self, name: str, severity: int, rows: np.ndarray) -> np.ndarray:
         """uint8 [len(rows), h, w, 3]; severities count from 1."""
         folder = self.folder / name / str(severity)
-        return np.stack([_pixels(folder / self._files[row]) for row in rows])
+        images = [_pixels(folder / self._files[row]) for row in rows]
+        for image, row in zip(images, rows, strict=True):
+            if image.shape != images[0].shape:
+                raise UsageError(
+                    f"{folder / self._files[row]}: shape {image.shape} among images of "
+                    f"{images[0].shape}; give sets of one size"
+                )
+        return np.stack(images)
 
 
 def _pixels(file):

@@ -32,8 +32,7 @@ import numpy as np
 from tqdm import tqdm
 
 from jaxadv import checkpoints, parallel
-from jaxadv.evaluation import config as configs
-from jaxadv.evaluation import files, inputs
+from jaxadv.evaluation import fields, files, inputs, metrics
 from jaxadv.evaluation.cells import aligned, page_table, percent
 from jaxadv.evaluation.corrupted import KINDS, SEVERITIES, Arrays, Trees, open_folder
 from jaxadv.evaluation.judge import Judge
@@ -56,11 +55,11 @@ def resolve(given: Mapping[str, Any]) -> dict[str, Any]:
     Raises:
       UsageError: an unknown field, a bad number, or no folder.
     """
-    configs.known(given, DEFAULTS, "config")
+    fields.known(given, DEFAULTS, "config")
     parts = given.get("corruptions") or {}
-    configs.known(parts, DEFAULTS["corruptions"], "config.corruptions")
+    fields.known(parts, DEFAULTS["corruptions"], "config.corruptions")
     full = {**DEFAULTS, **given, "corruptions": {**DEFAULTS["corruptions"], **parts}}
-    configs.check_numbers(full, {"examples": 0, "batch_size": 1})
+    fields.check_numbers(full, {"examples": 0, "batch_size": 1})
     if not full["corruptions"]["folder"]:
         raise UsageError(
             "config.corruptions.folder is not given; give the folder of CIFAR-10-C or "
@@ -92,7 +91,8 @@ def evaluate(
       `summarize` of what was found.
 
     Raises:
-      UsageError: a bad config, or sets that do not fit the clean split.
+      UsageError: a bad config, sets that do not fit the clean split or the network,
+        or logits that are not numbers.
     """
     full, workdir = resolve(config), Path(workdir)
     stored = open_folder(full["corruptions"]["folder"], source.class_names)
@@ -141,14 +141,20 @@ def summarize(
 ) -> dict[str, Any]:
     """Errors of a network as plain JSON, with CE, mCE and their relatives.
 
+    Each mean has `n` and the ends of its Wilson 95 % interval, `low` and `high`. The
+    sets are of the same n images, so that a mean over sets is known at least as well
+    as one error of n images: its interval is that of one, and may be too wide.
+
     Args:
-      found: `clean`, an error as a fraction, and `errors`, corruption -> [severities].
-      reference: the same of the reference network, for the same corruptions.
+      found: `n` images of each set, `clean`, an error as a fraction, and `errors`,
+        corruption -> [severities].
+      reference: `clean` and `errors` of the reference network, for the same
+        corruptions.
     """
-    rows = {}
+    n, rows = found["n"], {}
     for name, errors in found["errors"].items():
         errors = np.asarray(errors)
-        rows[name] = {"errors": errors.tolist(), "mean": float(np.mean(errors))}
+        rows[name] = {"errors": errors.tolist(), **_share(errors, n)}
         if reference is not None:
             theirs = np.asarray(reference["errors"][name])
             rows[name]["ce"] = corruption_error(errors, theirs)
@@ -160,9 +166,17 @@ def summarize(
     for group, names in groups.items():
         some = [rows[name] for name in names if name in rows]
         if some:
-            keys = [key for key in ("mean", "ce", "relative_ce") if key in some[0]]
-            means[group] = {key: _mean([r[key] for r in some]) for key in keys}
-    return {"clean": found["clean"], "corruptions": rows, "means": means}
+            means[group] = _share([row["mean"] for row in some], n)
+            keys = [key for key in ("ce", "relative_ce") if key in some[0]]
+            means[group] |= {key: _mean([r[key] for r in some]) for key in keys}
+    clean = _share([found["clean"]], n)
+    return {"clean": clean, "corruptions": rows, "means": means}
+
+
+def _share(errors, n):
+    mean = float(np.mean(errors))
+    low, high = metrics.wilson(mean * n, n)
+    return {"mean": mean, "n": n, "low": low, "high": high}
 
 
 def _mean(values):
@@ -178,7 +192,7 @@ def measure(
     batch_size: int = 128,
     kept: Path | None = None,
 ) -> dict[str, Any]:
-    """`clean` and `errors` of a network; see `summarize`.
+    """`n`, `clean` and `errors` of a network; see `summarize`.
 
     Args:
       model: a Classifier.
@@ -190,7 +204,8 @@ def measure(
         same network and images are not measured again.
 
     Raises:
-      UsageError: sets that do not fit the clean split.
+      UsageError: sets that do not fit the clean split or the network, or logits
+        that are not numbers.
     """
     total = len(stored.labels)
     count = min(examples or total, total)
@@ -198,33 +213,44 @@ def measure(
     blocks = np.array_split(rows, -(-count // _BLOCK))
     judge = Judge(model, batch_size)
 
-    def error(read):
+    def error(read, title):
         """Of [images, labels] as `read` gives them for a block of rows."""
         wrong = 0
         for block in blocks:
             images, labels = read(block)
             verdict = judge.verdict(jax.random.key(0), images, labels, block)
-            wrong += np.sum(verdict["margin"] >= 0)
+            inputs.refuse_nan(block, verdict["nan"], title)
+            wrong += np.sum(~(verdict["margin"] < 0))
         return float(wrong / count)
+
+    @functools.cache  # tracing a large network takes time
+    def classes(shape):
+        return inputs.check_fit(model, {"image": np.empty((0, *shape))})
 
     def clean(block):
         found = stored.clean(source, block)
+        inputs.check_values(found, classes(found["image"].shape[1:]))
         return found["image"], found["label"]
 
     def corrupted(block, name, severity):
         images = stored.read(name, severity, block).astype(np.float32)
+        classes(images.shape[1:])
         return images / np.float32(255), stored.labels[block]
 
-    result = {"clean": error(clean), "errors": {}}
+    result = {"n": count, "clean": error(clean, "clean images"), "errors": {}}
     network = inputs.digest(model).hexdigest()[:16]
     done = _Kept(kept, f"{network} {stored.folder} {count}")
     for name in tqdm(stored.names, "corruptions", unit="set", file=sys.stderr):
-        if name not in done.errors:
-            sets = (
-                functools.partial(corrupted, name=name, severity=severity)
+        # All processes or none: judging a set, they wait for each other.
+        if not np.all(parallel.gather_rows(np.array([name in done.errors]))):
+            errors = [
+                error(
+                    functools.partial(corrupted, name=name, severity=severity),
+                    f"images of {name} at severity {severity}",
+                )
                 for severity in range(1, SEVERITIES + 1)
-            )
-            done.add(name, list(map(error, sets)))
+            ]
+            done.add(name, errors)
         result["errors"][name] = done.errors[name]
     return result
 
@@ -253,19 +279,19 @@ class _Kept:
 
 def table(content: Mapping[str, Any]) -> list[tuple[str, ...]]:
     """The cells of the report, header first; everything in percent."""
-    head = ["corruption", *(str(s + 1) for s in range(SEVERITIES)), "mean"]
+    severities = [str(s + 1) for s in range(SEVERITIES)]
+    head = ["corruption", *severities, "mean", "n", "95 % interval"]
     scores = [k for k in ("ce", "relative_ce") if k in content["means"]["all"]]
     titles = {"ce": "CE", "relative_ce": "relative CE"}
     cells = [(*head, *(titles[k] for k in scores))]
-    clean = percent(content["clean"])
-    cells.append(("clean", *["-"] * SEVERITIES, clean, *["-"] * len(scores)))
-    for name, row in content["corruptions"].items():
-        numbers = [*row["errors"], row["mean"], *(row[k] for k in scores)]
-        cells.append((name, *map(_cell, numbers)))
-    for group, row in content["means"].items():
-        numbers = [row["mean"], *(row[k] for k in scores)]
-        title = f"mean, {group}"
-        cells.append((title, *["-"] * SEVERITIES, *map(_cell, numbers)))
+    rows = {"clean": content["clean"], **content["corruptions"]}
+    rows |= {f"mean, {group}": row for group, row in content["means"].items()}
+    for title, row in rows.items():
+        errors = row.get("errors", [None] * SEVERITIES)
+        interval = f"{percent(row['low'])} - {percent(row['high'])}"
+        mean = _cell(row["mean"]), str(row["n"]), interval
+        more = [_cell(row.get(k)) for k in scores]
+        cells.append((title, *map(_cell, errors), *mean, *more))
     return cells
 
 
@@ -281,7 +307,9 @@ def write(content: Mapping[str, Any], name: str, folder: str | Path) -> None:
         "",
         *page_table(cells[0], cells[1:]),
         "",
-        "Errors in percent at each severity. CE is the sum of a row's errors over that "
+        "Errors in percent at each severity, with n images and the Wilson 95 % "
+        "interval of one error of so many images: of a mean over sets of the same "
+        "images it may be too wide. CE is the sum of a row's errors over that "
         "of the reference network, relative CE the same of errors less the clean one; "
         "their means over all corruptions are mCE and relative mCE.",
     ]

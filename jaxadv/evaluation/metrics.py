@@ -64,8 +64,14 @@ def whole(table: Table) -> list[str]:
     return [label for label in table.attacks if label not in parts]
 
 
+def counted(table: Table) -> list[str]:
+    """What unseen and union means count: the suite's `means`, or all of `whole`."""
+    means = table.metadata.get("means")
+    return whole(table) if means is None else list(means)
+
+
 def union_mean(table: Table) -> float | None:
-    """Mean robust accuracy over all attacks; None where there are none.
+    """Mean robust accuracy over the attacks of `counted`; None where there are none.
 
     Source: Azizmalayeri and Rohban, "Lagrangian objective function leads to improved
     unforeseen attack generalization in adversarial training", 2021, table 1. Not the
@@ -105,7 +111,7 @@ def sweep(table: Table, name: str) -> dict[str, Any]:
 
 
 def unseen_mean(table: Table, seen: Collection[str]) -> float | None:
-    """Mean robust accuracy over the attacks that are not in `seen`; see `whole`.
+    """Mean robust accuracy over the attacks of `counted` that are not in `seen`.
 
     None where every attack was seen.
     """
@@ -114,23 +120,27 @@ def unseen_mean(table: Table, seen: Collection[str]) -> float | None:
 
 
 def seen_mean(table: Table, seen: Collection[str]) -> float | None:
-    """Mean robust accuracy over the attacks in `seen`; None where there are none."""
-    return unseen_mean(table, set(whole(table)) - set(seen))
+    """Mean robust accuracy over the attacks of `whole` in `seen`; None without any."""
+    values = _accuracies(table, [label for label in whole(table) if label in seen])
+    return float(np.mean(values)) if values else None
 
 
 def unseen_mean_as_printed(table: Table, seen: Collection[str]) -> float | None:
-    """The sum over the unseen attacks divided by the number of ALL attacks.
+    """The sum over the unseen attacks of `counted` divided by the number of all its.
 
     Tables 2 and 3 of Laidlaw, Singla and Feizi, "Perceptual adversarial robustness:
     defense against unseen threat models", 2021, print this for the adversarially
     trained rows, though the text describes `unseen_mean`. For comparison only.
     """
     values = _unseen(table, seen)
-    return float(np.sum(values) / len(whole(table))) if values else None
+    return float(np.sum(values) / len(counted(table))) if values else None
 
 
 def _unseen(table, seen):
-    labels = [label for label in whole(table) if label not in seen]
+    return _accuracies(table, [label for label in counted(table) if label not in seen])
+
+
+def _accuracies(table, labels):
     return [float(np.mean(robust(table, [label]))) for label in labels]
 
 
@@ -185,9 +195,23 @@ def area(eps: Sequence[float], accuracies: Sequence[float]) -> float:
     return float(np.sum(np.diff(x) * (y[1:] + y[:-1]) / 2))
 
 
+def attacked(table: Table, label: str) -> np.ndarray:
+    """[n] whether the attack has run: the image is correct, and no earlier part of
+    its cascade has broken it."""
+    return robust(table, _before(table, label))
+
+
 def broken(table: Table, label: str) -> np.ndarray:
-    """[n] whether an image is correct without the attack and wrong with it."""
-    return clean_correct(table) & table.attack(label, "success")
+    """[n] whether this attack breaks a correct image; in a cascade, as the first."""
+    return attacked(table, label) & table.attack(label, "success")
+
+
+def _before(table, label):
+    """The labels of the cascade of `label` that run before it."""
+    for some in table.metadata.get("cascades", {}).values():
+        if label in some:
+            return some[: list(some).index(label)]
+    return ()
 
 
 def distances(table: Table, label: str) -> dict[str, np.ndarray]:
@@ -199,13 +223,20 @@ def distances(table: Table, label: str) -> dict[str, np.ndarray]:
 def broken_by(table: Table, labels: Sequence[str]) -> dict[str, int]:
     """How many clean-correct images each exact set of attacks breaks.
 
+    Of a cascade only the first part in `labels` that breaks an image counts: the
+    later ones have not attacked it.
+
     Returns:
       "a + b" -> number of images that a and b break and no other attack in
       `labels` does, most frequent first; "none" is the number that survives all.
     """
     correct = clean_correct(table)
     counts: dict[str, int] = {}
-    hits = [table.attack(label, "success")[correct] for label in labels]
+    hits = [
+        robust(table, [k for k in _before(table, label) if k in labels])[correct]
+        & table.attack(label, "success")[correct]
+        for label in labels
+    ]
     for row in np.stack(hits, axis=1) if hits else ():
         name = " + ".join(np.array(labels)[row]) or "none"
         counts[name] = counts.get(name, 0) + 1
@@ -236,16 +267,15 @@ def curve(table: Table, label: str) -> list[dict[str, Any]]:
 def summarize(table: Table) -> dict[str, Any]:
     """All numbers of a table as plain JSON; fractions, not percent."""
     seen = table.metadata.get("seen", ())
-    attacked = clean_correct(table)
 
     def one(label):
-        size = table.attack(label, "size")
+        size, reached = table.attack(label, "size"), attacked(table, label)
         return {
             **accuracy(robust(table, [label])),
-            "mean_steps": _mean(table.attack(label, "steps")[attacked]),
+            "mean_steps": _mean(table.attack(label, "steps")[reached], 0.0),
             "largest_size": float(np.max(size, initial=0.0)),
-            "feasible": _mean(table.attack(label, "feasible")[attacked]),
-            "attacked": int(np.sum(attacked)),
+            "feasible": _mean(table.attack(label, "feasible")[reached], 1.0),
+            "attacked": int(np.sum(reached)),
             "broken": int(np.sum(broken(table, label))),
             "distances": {k: _middle(v) for k, v in distances(table, label).items()},
             "seen": label in seen,
@@ -254,7 +284,7 @@ def summarize(table: Table) -> dict[str, Any]:
 
     unions = table.metadata.get("unions", {})
     return {
-        "clean": accuracy(attacked),
+        "clean": accuracy(clean_correct(table)),
         "attacks": {label: one(label) for label in table.attacks},
         "unions": {
             name: {**accuracy(robust(table, labels)), "attacks": list(labels)}
@@ -265,6 +295,7 @@ def summarize(table: Table) -> dict[str, Any]:
         "unseen_mean_as_printed": unseen_mean_as_printed(table, seen),
         "union_mean": union_mean(table),
         "seen": list(seen),
+        "means": table.metadata.get("means"),
         "cascades": table.metadata.get("cascades", {}),
         "sweeps": {
             name: sweep(table, name) for name in table.metadata.get("sweeps", {})
@@ -274,8 +305,8 @@ def summarize(table: Table) -> dict[str, Any]:
     }
 
 
-def _mean(values):
-    return float(np.mean(values)) if len(values) else 0.0
+def _mean(values, nothing):
+    return float(np.mean(values)) if len(values) else nothing
 
 
 def _middle(values):

@@ -1,4 +1,4 @@
-"""The report of an evaluation: one printed table, JSON for RobustBench, Markdown."""
+"""The report of an evaluation: printed, JSON for RobustBench, Markdown, HTML, CSV."""
 
 import dataclasses
 import importlib.metadata
@@ -11,25 +11,15 @@ from typing import Any
 import flax
 import jax
 
-from jaxadv.evaluation import checks
+from jaxadv.evaluation import checks, sheets
 from jaxadv.evaluation import files as out
 from jaxadv.evaluation.cells import aligned, markdown_row, page_table, percent
 from jaxadv.evaluation.page import page
 
-HEADER = (
-    "attack",
-    "accuracy %",
-    "n",
-    "95 % interval",
-    "steps",
-    "seconds",
-    "passes/image",
-    "largest size",
-)
-
 _SUMMARY = (
     "unions",
     "seen",
+    "means",
     "seen_mean",
     "unseen_mean",
     "unseen_mean_as_printed",
@@ -107,11 +97,11 @@ def _robustbench(summary, dataset, suite, info):
         "name": about["name"] or info.get("name", ""),
         "authors": about["authors"],
         "additional_data": about["additional_data"],
-        "number_forward_passes": "1",
+        "number_forward_passes": str(suite.draws),
         "dataset": dataset,
         "venue": about["venue"],
         "architecture": info.get("architecture", ""),
-        "eps": _eps(suite.attacks[0].eps),
+        "eps": _eps(suite),
         "clean_acc": percent(summary["clean"]["accuracy"]),
         "reported": about["reported"],
         "autoattack_acc": percent(autoattack["accuracy"]) if autoattack else "",
@@ -139,67 +129,6 @@ def environment(version: str) -> dict[str, Any]:
     }
 
 
-def rows(report: Mapping[str, Any]) -> list[tuple[str, ...]]:
-    """The table's cells, in the order of `HEADER`: clean first, means last."""
-    clean = report["clean"]
-    cells = [("clean", *_share(clean), "-", f"{clean['seconds']:.1f}", "1+0", "-")]
-    for label, found in report["attacks"].items():
-        passes = f"{found['forward_passes']:.1f}+{found['backward_passes']:.1f}"
-        cells.append(
-            (
-                label,
-                *_share(found),
-                f"{found['mean_steps']:.1f}",
-                f"{found['seconds']:.1f}",
-                passes,
-                f"{found['largest_size']:.4g} of {found['eps']:.4g}",
-            )
-        )
-    for name, union in report["unions"].items():
-        title = name if name == "union" else f"union {name}"
-        cells.append((title, *_share(union), "-", "-", "-", "-"))
-    for name in ("unseen_mean", "union_mean"):
-        if report[name] is not None:
-            n = str(report["examples"])
-            title = {"union_mean": "mean of all attacks"}.get(name, "unseen mean")
-            cells.append((title, percent(report[name]), n, "-", "-", "-", "-", "-"))
-    return cells
-
-
-def sweep_rows(report: Mapping[str, Any]) -> list[tuple[str, ...]]:
-    """Accuracies of each sweep at its budgets, and UAR; header first, or nothing."""
-    sweeps = report["sweeps"]
-    if not sweeps:
-        return []
-    most = max(len(found["points"]) for found in sweeps.values())
-    cells = [("accuracy % (at eps)", *(str(i + 1) for i in range(most)), "UAR")]
-    for name, found in sweeps.items():
-        shown = [
-            f"{percent(point['accuracy'])} ({point['eps']:.4g})"
-            for point in found["points"]
-        ]
-        shown += ["-"] * (most - len(shown))
-        score = "-" if found["uar"] is None else f"{100 * found['uar']:.1f}"
-        cells.append((name, *shown, score))
-    return cells
-
-
-def distance_rows(report: Mapping[str, Any]) -> list[tuple[str, ...]]:
-    """Mean and median distance of the images that each attack breaks; header first.
-
-    Empty where the suite measured no distances.
-    """
-    attacks = report["attacks"]
-    names = list(dict.fromkeys(n for a in attacks.values() for n in a["distances"]))
-    if not names:
-        return []
-    cells = [("distance: mean / median", "broken", *names)]
-    for label, found in attacks.items():
-        middles = [_middle(found["distances"].get(name)) for name in names]
-        cells.append((label, str(found["broken"]), *middles))
-    return cells
-
-
 def verdict(report: Mapping[str, Any]) -> str:
     """Whether the table is sound, and a line for each reason why not."""
     return "\n".join([report["verdict"], *(f"- {line}" for line in report["why"])])
@@ -207,8 +136,8 @@ def verdict(report: Mapping[str, Any]) -> str:
 
 def text(report: Mapping[str, Any]) -> str:
     """The tables for a terminal."""
-    lines = aligned([HEADER, *rows(report)])
-    for more in (sweep_rows(report), distance_rows(report)):
+    lines = aligned(sheets.rows(report))
+    for more in (sheets.sweep_rows(report), sheets.distance_rows(report)):
         if more:
             lines += ["", *aligned(more)]
     return "\n".join([*lines, *notes(report)])
@@ -220,7 +149,8 @@ def notes(report: Mapping[str, Any]) -> list[str]:
     for labels in report["cascades"].values():
         found.append(
             f"{', '.join(labels)}: each attacks what those before have left, and its "
-            "accuracy is what all of them leave"
+            "accuracy is what all of them leave; steps, passes and broken images are "
+            "its own"
         )
     for label, attack in report["attacks"].items():
         if attack["resumed"]:
@@ -249,7 +179,7 @@ def markdown(report: Mapping[str, Any], files: Mapping[str, str]) -> str:
         f"seed {report['seed']}, {report['environment']['devices']} x "
         f"{report['environment']['device']}, jax {report['environment']['jax']}.",
         "",
-        *page_table(HEADER, rows(report)),
+        *_table(sheets.rows(report)),
         "",
         *([*(f"- {note}" for note in notes(report)), ""] if notes(report) else []),
         "An image counts as correct under an attack if it is correct without one and "
@@ -263,15 +193,14 @@ def markdown(report: Mapping[str, Any], files: Mapping[str, str]) -> str:
         *_distances(report),
         "## Which attacks break an image",
         "",
-        *page_table(
-            ("broken by exactly", "images"),
-            [(name, str(count)) for name, count in report["broken_by"].items()],
-        ),
+        *_table(sheets.broken_rows(report)),
     ]
     if report["checks"]:
         lines += ["", "## Checks", "", *_checks(report["checks"])]
     for label, points in report["curves"].items():
-        lines += ["", f"## Accuracy by eps, {label}", "", *_points(points)]
+        head, *cells = sheets.point_rows(points)
+        lines += ["", f"## Accuracy by eps, {label}", ""]
+        lines += page_table(head, cells, first="---:")
     for name, file in files.items():
         if file.endswith(".png"):
             lines += ["", f"## {name}", "", f"![{name}]({file})"]
@@ -281,12 +210,21 @@ def markdown(report: Mapping[str, Any], files: Mapping[str, str]) -> str:
 def write(
     report: Mapping[str, Any], files: Mapping[str, str], workdir: str | os.PathLike
 ) -> None:
-    """Writes `report.json`, `.md`, `.html` and `.csv`, each whole or not at all."""
+    """Writes `report.json`, `.md`, `.html` and the CSV files of `sheets.files`.
+
+    Each is written whole or not at all.
+    """
     folder, lines = Path(workdir), markdown(report, files)
     out.write_json(folder / "report.json", report)
     out.write(folder / "report.md", lines)
     out.write(folder / "report.html", page(lines, folder))
-    out.write_csv(folder / "report.csv", [HEADER, *rows(report)])
+    for name, cells in sheets.files(report).items():
+        out.write_csv(folder / name, cells)
+
+
+def _table(cells):
+    head, *others = cells
+    return page_table(head, others)
 
 
 def _unions(report):
@@ -296,24 +234,25 @@ def _unions(report):
         lines.append(f"`{title}` takes {', '.join(union['attacks'])} together.")
     seen = ", ".join(report["seen"]) or "none"
     lines.append(f"Attacks seen in training: {seen}.")
-    if report["unseen_mean_as_printed"] is not None:
-        value = percent(report["unseen_mean_as_printed"])
-        lines.append(
-            "The unseen mean divided by the number of all attacks, as some published "
-            f"tables print it, would be {value} %."
-        )
+    if report["means"] is not None:
+        lines.append(f"Unseen and union means count {', '.join(report['means'])}.")
+        if report["unseen_mean_as_printed"] is not None:
+            value = percent(report["unseen_mean_as_printed"])
+            lines.append(
+                "The unseen mean divided by the number of all of them, as some "
+                f"published tables print it, would be {value} %."
+            )
     return [" ".join(lines), ""]
 
 
 def _sweeps(report):
-    table = sweep_rows(report)
+    table = sheets.sweep_rows(report)
     if not table:
         return []
-    head, *cells = table
     return [
         "## Accuracy by budget",
         "",
-        *page_table(head, cells),
+        *_table(table),
         "",
         "UAR is the sum of a row's accuracies over that of networks trained against "
         "the same attack at each budget, times 100.",
@@ -322,14 +261,13 @@ def _sweeps(report):
 
 
 def _distances(report):
-    table = distance_rows(report)
+    table = sheets.distance_rows(report)
     if not table:
         return []
-    head, *cells = table
     return [
         "## How far the broken images moved",
         "",
-        *page_table(head, cells),
+        *_table(table),
         "",
         "Distances of the returned images from their originals, over the images that "
         "are correct without the attack and broken by it.",
@@ -341,23 +279,6 @@ def _checks(findings):
     fields = ("id", "name", "verdict", "evidence")
     cells = [tuple(finding[field] for field in fields) for finding in findings]
     return list(map(markdown_row, [fields, ["---"] * len(fields), *cells]))
-
-
-def _middle(found):
-    if not found or found["mean"] is None:
-        return "-"
-    return f"{found['mean']:.4g} / {found['median']:.4g}"
-
-
-def _points(points):
-    cells = [(f"{point['eps']:.4g}", *_share(point)) for point in points]
-    head = ["eps", "accuracy %", "n", "95 % interval"]
-    return page_table(head, cells, first="---:")
-
-
-def _share(found):
-    interval = f"{percent(found['low'])} - {percent(found['high'])}"
-    return percent(found["accuracy"]), str(found["n"]), interval
 
 
 def _timing(timing):
@@ -380,8 +301,16 @@ def _passes(attack, steps):
     }
 
 
-def _eps(eps):
-    levels = eps * 255
-    if 0.5 < levels < 64 and abs(levels - round(levels)) < 1e-4:
+def _eps(suite):
+    """The budget of the union "autoattack", or else of the first l-infinity attack."""
+
+    def order(planned):
+        named = planned.label in suite.unions.get("autoattack", ())
+        return not named, getattr(planned.attack.threat, "norm", None) != "linf"
+
+    first = min(suite.attacks, key=order)
+    eps, levels = first.eps, 255 * first.eps
+    whole = 0.5 < levels < 64 and abs(levels - round(levels)) < 1e-4
+    if whole and getattr(first.attack.threat, "norm", None) == "linf":
         return f"{round(levels)}/255"
     return f"{eps:g}"

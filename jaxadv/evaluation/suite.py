@@ -131,6 +131,7 @@ def _metadata(suite, source, fingerprint):
         "curves": curves,
         "unions": {name: list(labels) for name, labels in suite.unions.items()},
         "seen": list(suite.seen),
+        "means": None if suite.means is None else list(suite.means),
         "cascades": {name: list(labels) for name, labels in suite.cascades.items()},
         "sweeps": {name: dataclasses.asdict(s) for name, s in suite.sweeps.items()},
         "draws": suite.draws,
