@@ -57,8 +57,11 @@ def main(
             print(_help(argv[0], help_text, values, config, fields))
             return 0
         config = _parse(values, config, rest)
+        batch = config.get("batch_size") if whole_batch else None
+        # Before `check`, which may load networks: the first array settles the devices.
+        _devices(values, batch)
         check(config)
-        _devices(values, config["batch_size"] if whole_batch else None)
+        _check_batch(batch)
         run(config, values.workdir)
     except UsageError as error:
         print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
@@ -174,7 +177,7 @@ def _check_field(config, path):
 
 
 def _devices(values, batch) -> None:
-    """Sets the number of CPU devices, joins other processes, checks the batch."""
+    """Sets the number of CPU devices and joins other processes."""
     count = values.cpu_devices
     if count is None:
         count = 1
@@ -192,6 +195,10 @@ def _devices(values, batch) -> None:
     parallel.initialize(
         values.distributed, values.coordinator, values.processes, values.process_id
     )
+
+
+def _check_batch(batch) -> None:
+    """Raises UsageError unless all devices get the same part of a batch."""
     if batch is not None and batch % jax.device_count():
         raise UsageError(
             f"config.batch_size is {batch}; it must be divisible by the "

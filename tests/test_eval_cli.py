@@ -3,6 +3,7 @@
 import importlib.util
 import json
 import os
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -212,6 +213,38 @@ def test_sweeps_are_planned(file, text, count):
     plan = _plan(ROOT / "configs" / "suites" / file, text)
     assert len(plan.attacks) == count
     assert sum(len(sweep.attacks) for sweep in plan.sweeps.values()) == count
+
+
+BEFORE_THE_NETWORK = """
+import sys
+import jax
+from jaxadv.evaluation import command
+
+command.evaluate = lambda *_: print(jax.local_device_count(), jax.process_count())
+sys.exit(command.main(sys.argv))
+"""
+
+
+def test_devices_and_processes_are_settled_before_a_network_is_loaded(folder):
+    """Of a distance's network, which is among what is checked."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        address = f"127.0.0.1:{probe.getsockname()[1]}"
+    suite = ROOT / "configs" / "suites" / "perceptual.py"
+    network = f"network.path={folder / 'run'}"
+    done = subprocess.run(
+        [sys.executable, "-c", BEFORE_THE_NETWORK, f"--config={suite}",
+         f"--checkpoint={folder / 'run'}", f"--config.attacks.lpa.threat.{network}",
+         f"--config.distances.lpips_external.{network}", "--cpu_devices=2",
+         "--distributed", f"--coordinator={address}", "--processes=1",
+         "--process_id=0"],
+        cwd=ROOT,
+        env={**os.environ, "JAX_PLATFORMS": "cpu"},
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )  # fmt: skip
+    assert (done.returncode, done.stdout) == (0, "2 1\n"), done.stderr
 
 
 def test_help_explains_every_flag():
