@@ -5,7 +5,9 @@ anything is written.
 """
 
 import difflib
+import functools
 import importlib.util
+import operator
 import os
 import re
 import sys
@@ -23,8 +25,10 @@ from jaxadv.specs import UsageError
 OVERRIDES = """\
 Every field of the config can be overridden: --config.epochs=3
 --config.attack.threat.eps=0.1 --config.normalize.mean='(0.5,)'. A value has the
-type of the field; a field that is None takes its declared type.
+type of the field; a field that is None takes its declared type. A step_size that is
+given takes the place of the config's rel_step_size, and the reverse.
 """
+_EITHER = {"step_size": "rel_step_size", "rel_step_size": "step_size"}
 
 
 def main(
@@ -138,9 +142,10 @@ def _load(path: str) -> ConfigDict:
 def _parse(values, config, argv) -> ConfigDict:
     if config is None:
         raise UsageError("--config: give a config file, one of configs/")
-    for argument in argv[1:]:
-        if match := re.match(r"--?(?:no)?config\.([^=]+)", argument):
-            _check_field(config, match[1])
+    matches = [re.match(r"--?(?:no)?config\.([^=]+)", a) for a in argv[1:]]
+    given = [match[1] for match in matches if match]
+    for path in given:
+        _check_field(config, path)
     # Absl keeps flags in a global unless told otherwise.
     config_flags.DEFINE_config_dict(
         "config", config, flag_values=values, sys_argv=list(argv)
@@ -153,7 +158,19 @@ def _parse(values, config, argv) -> ConfigDict:
         raise UsageError(f"{positional[0]!r} is no flag; flags begin with --")
     if not values.workdir:
         raise UsageError("--workdir: give the folder of the run's outputs")
-    return values["config"].value
+    config = values["config"].value
+    _drop_others(config, given)
+    return config
+
+
+def _drop_others(config, given):
+    """Unsets what excludes a field of `given`, the paths of the flags."""
+    for path in given:
+        *parents, field = path.split(".")
+        other = _EITHER.get(field, "")
+        node = functools.reduce(operator.getitem, parents, config)
+        if other in node and ".".join([*parents, other]) not in given:
+            node[other] = None
 
 
 def _check_field(config, path):

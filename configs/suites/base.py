@@ -1,5 +1,7 @@
 """What the suites share: the fields of a suite config, and common attack specs."""
 
+import copy
+
 from ml_collections import ConfigDict
 from ml_collections.config_dict import placeholder
 
@@ -50,7 +52,10 @@ def external(name):
 def sweep(label, spec, budgets, ata=None):
     """(attacks, sweep): one attack at ascending budgets, as `label_1`, `label_2`, …"""
     attacks = {
-        f"{label}_{i}": {**spec, "threat": {**spec["threat"], "eps": eps}}
+        f"{label}_{i}": {
+            **copy.deepcopy(spec),
+            "threat": {**spec["threat"], "eps": eps},
+        }
         for i, eps in enumerate(budgets, start=1)
     }
     return attacks, {"attacks": tuple(attacks), "ata": ata}
@@ -64,6 +69,7 @@ def pgd(threat, steps, rel_step_size, **fields):
         "objective": {"name": "cross_entropy"},
         "steps": steps,
         "rel_step_size": rel_step_size,
+        "step_size": placeholder(float),
         "early_stop": True,
         **fields,
     }
