@@ -168,7 +168,7 @@ def _drop_others(config, given):
     for path in given:
         *parents, field = path.split(".")
         other = _EITHER.get(field, "")
-        node = functools.reduce(operator.getitem, parents, config)
+        node: Any = functools.reduce(operator.getitem, parents, config)
         if other in node and ".".join([*parents, other]) not in given:
             node[other] = None
 
