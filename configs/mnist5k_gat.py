@@ -3,7 +3,8 @@
     python train.py --config=configs/mnist5k_gat.py:mlp,min_max --workdir=runs/mnist5k_gat
 
 Networks, trainings and source as in `configs/mnist_gat.py`; 30 epochs of 10 steps in place of
-350 of 20. `python -m benchmarks.generalized` trains and compares all of them.
+350 of 20, those of `_raw` as long as there. `python -m benchmarks.generalized` trains and
+compares all of them without `_raw`.
 """
 
 from configs import mnist_gat
@@ -17,6 +18,6 @@ def get_config(text="mlp,min_max"):
     config.data.validation = 400
     config.validation.steps = 10
     for attack in (config.attack, *config.attacks.values()):
-        if attack and attack["steps"] > 1:
+        if attack and attack["steps"] > 1 and "rel_step_size" in attack:
             attack["rel_step_size"] = 0.2
     return settings.complete(config)

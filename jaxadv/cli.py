@@ -5,7 +5,9 @@ anything is written.
 """
 
 import difflib
+import functools
 import importlib.util
+import operator
 import os
 import re
 import sys
@@ -23,8 +25,10 @@ from jaxadv.specs import UsageError
 OVERRIDES = """\
 Every field of the config can be overridden: --config.epochs=3
 --config.attack.threat.eps=0.1 --config.normalize.mean='(0.5,)'. A value has the
-type of the field; a field that is None takes its declared type.
+type of the field; a field that is None takes its declared type. A step_size that is
+given takes the place of the config's rel_step_size, and the reverse.
 """
+_EITHER = {"step_size": "rel_step_size", "rel_step_size": "step_size"}
 
 
 def main(
@@ -57,8 +61,11 @@ def main(
             print(_help(argv[0], help_text, values, config, fields))
             return 0
         config = _parse(values, config, rest)
+        batch = config.get("batch_size") if whole_batch else None
+        # Before `check`, which may load networks: the first array settles the devices.
+        _devices(values, batch)
         check(config)
-        _devices(values, config["batch_size"] if whole_batch else None)
+        _check_batch(batch)
         run(config, values.workdir)
     except UsageError as error:
         print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
@@ -135,9 +142,10 @@ def _load(path: str) -> ConfigDict:
 def _parse(values, config, argv) -> ConfigDict:
     if config is None:
         raise UsageError("--config: give a config file, one of configs/")
-    for argument in argv[1:]:
-        if match := re.match(r"--?(?:no)?config\.([^=]+)", argument):
-            _check_field(config, match[1])
+    matches = [re.match(r"--?(?:no)?config\.([^=]+)", a) for a in argv[1:]]
+    given = [match[1] for match in matches if match]
+    for path in given:
+        _check_field(config, path)
     # Absl keeps flags in a global unless told otherwise.
     config_flags.DEFINE_config_dict(
         "config", config, flag_values=values, sys_argv=list(argv)
@@ -150,7 +158,19 @@ def _parse(values, config, argv) -> ConfigDict:
         raise UsageError(f"{positional[0]!r} is no flag; flags begin with --")
     if not values.workdir:
         raise UsageError("--workdir: give the folder of the run's outputs")
-    return values["config"].value
+    config = values["config"].value
+    _drop_others(config, given)
+    return config
+
+
+def _drop_others(config, given):
+    """Unsets what excludes a field of `given`, the paths of the flags."""
+    for path in given:
+        *parents, field = path.split(".")
+        other = _EITHER.get(field, "")
+        node: Any = functools.reduce(operator.getitem, parents, config)
+        if other in node and ".".join([*parents, other]) not in given:
+            node[other] = None
 
 
 def _check_field(config, path):
@@ -174,7 +194,7 @@ def _check_field(config, path):
 
 
 def _devices(values, batch) -> None:
-    """Sets the number of CPU devices, joins other processes, checks the batch."""
+    """Sets the number of CPU devices and joins other processes."""
     count = values.cpu_devices
     if count is None:
         count = 1
@@ -192,6 +212,10 @@ def _devices(values, batch) -> None:
     parallel.initialize(
         values.distributed, values.coordinator, values.processes, values.process_id
     )
+
+
+def _check_batch(batch) -> None:
+    """Raises UsageError unless all devices get the same part of a batch."""
     if batch is not None and batch % jax.device_count():
         raise UsageError(
             f"config.batch_size is {batch}; it must be divisible by the "

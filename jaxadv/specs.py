@@ -158,7 +158,7 @@ def construct(make: Callable[..., Any], fields: Mapping[str, Any], where: str) -
     try:
         return make(**built)
     except UsageError as error:
-        raise UsageError(f"{where}: {error}") from None
+        raise type(error)(f"{where}: {error}") from None
     except TypeError as error:
         raise UsageError(f"{where}: {error}") from None
 

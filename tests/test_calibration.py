@@ -1,10 +1,12 @@
 """The published tables, in the units of the library's threats."""
 
+import jax
 import numpy as np
 import pytest
 
 from jaxadv import specs
-from jaxadv.evaluation.calibration import CALIBRATIONS
+from jaxadv.attacks import Ascent
+from jaxadv.evaluation.calibration import CALIBRATIONS, STEPS
 from jaxadv.threats import THREATS
 
 ROWS = [(data, name) for data, rows in CALIBRATIONS.items() for name in rows]
@@ -19,6 +21,16 @@ def test_every_row_is_a_threat_with_six_budgets(data, name):
     if row.ata is not None:
         assert len(row.ata) == 6 and np.all(np.diff(row.ata) <= 0)
         assert 0 < row.ata[-1] and row.ata[0] < 1
+
+
+def test_a_step_of_the_weather_moves_its_variables_by_as_much_as_published():
+    for name, part in (("fog", "noise"), ("gabor", "spots"), ("snow", "flakes")):
+        row = CALIBRATIONS["imagenet100"][name]
+        threat = specs.build({**row.threat, "eps": row.eps[0]}, THREATS, name)
+        attack = Ascent(threat, steps=STEPS, rel_step_size=row.rel_step_size)
+        params = threat.init(jax.random.key(0), np.zeros((32, 32, 3)))
+        ones = jax.tree.map(np.ones_like, params)
+        assert np.allclose(attack.move(ones)[part], 0.002236)
 
 
 def test_known_entries():

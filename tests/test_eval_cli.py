@@ -3,6 +3,7 @@
 import importlib.util
 import json
 import os
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -11,7 +12,7 @@ import jax
 import numpy as np
 import pytest
 
-from jaxadv import settings
+from jaxadv import cli, settings
 from jaxadv.checkpoints import Checkpoints
 from jaxadv.data import sources
 from jaxadv.evaluation import command, table
@@ -222,6 +223,88 @@ def test_sweeps_are_planned(file, text, count):
     plan = _plan(ROOT / "configs" / "suites" / file, text)
     assert len(plan.attacks) == count
     assert sum(len(sweep.attacks) for sweep in plan.sweeps.values()) == count
+
+
+@pytest.mark.parametrize(
+    "name", ["narrow_cifar", "narrow_imagenet100", "unseen_cifar", "unseen_imagenet100"]
+)
+def test_suites_with_alexnet_run_without_its_weights(
+    name, folder, tmp_path, monkeypatch, capsys
+):
+    monkeypatch.setenv("JAXADV_WEIGHTS_DIR", str(tmp_path))
+    asked = []
+    monkeypatch.setattr(command, "evaluate", lambda *args: asked.append(args))
+    suite = f"--config={ROOT / 'configs' / 'suites' / name}.py"
+    assert call(folder, suite) == 2
+    error = capsys.readouterr().err
+    assert "no weights of " in error and f"{name[:6]}_*.py:no_alexnet" in error
+    assert call(folder, f"{suite}:no_alex") == 2
+    assert "no 'no_alex'; allowed: attacks, no_alexnet" in capsys.readouterr().err
+    shapes = ["--config.data.name=shapes/64", "--config.split=test"]
+    assert call(folder, f"{suite}:no_alexnet") == 0
+    assert call(folder, f"{suite}:no_alexnet", *shapes) == 0
+    (own, *_), (other, *_, workdir) = asked
+    # ImageNet-100 has no test images, other data sets have.
+    assert own["split"] == ("validation" if "imagenet" in name else "test")
+    assert (other["split"], other["data"]["name"]) == ("test", "shapes/64")
+    assert Path(workdir).name == f"{name}_no_alexnet"
+    plan = command.evaluation.config.resolve(own)
+    assert not {"ppgd", "lpa"} & {planned.label for planned in plan.attacks}
+    assert {"stadv", "recolor"} <= {planned.label for planned in plan.attacks}
+    assert plan.seen == (("linf", "l2") if name.startswith("unseen") else ())
+
+
+def _load(file, text):
+    return cli._load(f"{ROOT / 'configs' / 'suites' / file}:{text}")
+
+
+def test_uar_has_the_published_steps_and_the_split_of_the_data():
+    for data, split in (("cifar10", "test"), ("imagenet100", "validation")):
+        config = _load("uar.py", data)
+        assert config.split == split
+        for label, spec in config.attacks.items():
+            short = label.split("_")[0] in ("fog", "gabor", "snow")
+            assert spec.rel_step_size == (0.002236 if short else 200**-0.5)
+            assert spec.steps == 200 and spec.step_size is None
+
+
+def test_lpa_has_as_many_steps_as_published():
+    for name, steps in (("unseen", 200), ("narrow", 40)):
+        for data in ("cifar", "imagenet100"):
+            lpa = _load(f"{name}_{data}.py", "attacks").attacks.lpa
+            assert (lpa.rounds, lpa.round_steps) == (5, steps)
+
+
+BEFORE_THE_NETWORK = """
+import sys
+import jax
+from jaxadv.evaluation import command
+
+command.evaluate = lambda *_: print(jax.local_device_count(), jax.process_count())
+sys.exit(command.main(sys.argv))
+"""
+
+
+def test_devices_and_processes_are_settled_before_a_network_is_loaded(folder):
+    """Of a distance's network, which is among what is checked."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        address = f"127.0.0.1:{probe.getsockname()[1]}"
+    suite = ROOT / "configs" / "suites" / "perceptual.py"
+    network = f"network.path={folder / 'run'}"
+    done = subprocess.run(
+        [sys.executable, "-c", BEFORE_THE_NETWORK, f"--config={suite}",
+         f"--checkpoint={folder / 'run'}", f"--config.attacks.lpa.threat.{network}",
+         f"--config.distances.lpips_external.{network}", "--cpu_devices=2",
+         "--distributed", f"--coordinator={address}", "--processes=1",
+         "--process_id=0"],
+        cwd=ROOT,
+        env={**os.environ, "JAX_PLATFORMS": "cpu"},
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )  # fmt: skip
+    assert (done.returncode, done.stdout) == (0, "2 1\n"), done.stderr
 
 
 def test_help_explains_every_flag():

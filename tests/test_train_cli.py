@@ -60,7 +60,10 @@ def call(monkeypatch, tmp_path, capsys):
         (["--config.attack.name=pdg"], "unknown name 'pdg' (did you mean 'pgd'?)"),
         (["--config.attack.threat.name=linfty"], "did you mean 'linf'?"),
         (["--config.attack.objective.name=entropy"], "config.attack.objective"),
-        (["--config.attack.step_size=0.1"], "exactly one of step_size and"),
+        (
+            ["--config.attack.step_size=0.1", "--config.attack.rel_step_size=0.1"],
+            "exactly one of step_size and",
+        ),
         (["--config.attack.keep=first"], "allowed: 'best', 'last'"),
         (["--config.model.name=lenet_v3"], "did you mean 'lenet_v2'?"),
         (["--config.model.compute_dtype=int8"], "must be a floating dtype"),
@@ -174,6 +177,27 @@ def test_overrides_reach_the_run_with_their_types(call, tmp_path):
     assert config.attack.random_start is False
 
 
+@pytest.mark.parametrize("given", ["step_size", "rel_step_size"])
+def test_the_length_of_a_step_that_is_given_replaces_the_other(call, given):
+    suites = ROOT / "configs" / "suites"
+    config, suite = cli._load(CONFIG), cli._load(f"{suites / 'linf.py'}")
+    sweep = cli._load(f"{suites / 'uar.py'}:cifar10,linf")
+    for some, path in (
+        (config, "attack"), (suite, "attacks.pgd_l2"), (sweep, "attacks.linf_1")
+    ):  # fmt: skip
+        flag, values = f"--config.{path}.{given}=0.25", cli._flags()
+        values.workdir = "x"
+        found = cli._parse(values, some, ["train.py", flag])
+        for key in path.split("."):
+            found = found[key]
+        other = {"step_size", "rel_step_size"} - {given}
+        assert found[given] == 0.25 and found[other.pop()] is None
+    # One override does not spread to the others.
+    assert suite.attacks.pgd_linf.rel_step_size == 0.1
+    assert sweep.attacks.linf_2.rel_step_size == 200**-0.5
+    assert sweep.attacks.linf_2.step_size is None
+
+
 def test_argument_of_a_config_file(call, tmp_path):
     path = tmp_path / "config.py"
     path.write_text(
@@ -232,6 +256,16 @@ def test_generalized_training_has_a_config_for_every_row(file):
             assert defense.diversity == (0.1 if "dpar" in training else 0.0)
             assert defense.weighting == training.removesuffix("_dpar")
             assert (defense.alpha, defense.beta) == (0.5, 0.5)
+    for training in ("average", "average_dpar", "min_max", "min_max_dpar"):
+        plain, raw = (cli._load(f"{path}:mlp,{training}{end}") for end in ("", "_raw"))
+        defense = settings.plan(raw).defense
+        assert defense.gradient == "raw"
+        assert {a.step_size for a in defense.attacks} == {1 / 6}
+        with raw.unlocked():  # nothing else is different
+            raw.attacks, raw.defense.gradient = plain.attacks, plain.defense.gradient
+        assert settings.plain(raw) == settings.plain(plain)
+    with pytest.raises(UsageError, match="'linf_raw'.*min_max_dpar_raw"):
+        cli._load(f"{path}:mlp,linf_raw")
     with pytest.raises(UsageError, match="'minmax' in 'mlp,minmax'.*'mlp,min_max'"):
         cli._load(f"{path}:mlp,minmax")
 

@@ -1,9 +1,15 @@
 """What the suites share: the fields of a suite config, and common attack specs."""
 
+import copy
+
 from ml_collections import ConfigDict
 from ml_collections.config_dict import placeholder
 
 from jaxadv.evaluation.config import DEFAULTS
+from jaxadv.specs import UsageError
+
+# The text after the colon of suites that run without the weights of an AlexNet too.
+NO_ALEXNET = "no_alexnet"
 
 
 def suite(name, attacks, **fields) -> ConfigDict:
@@ -33,13 +39,22 @@ def ball(name="linf", eps=None):
     return {"name": name, "eps": placeholder(float) if eps is None else eps}
 
 
+def check_choice(file, which, allowed):
+    """Raises UsageError unless `which`, the text after the colon, is of `allowed`."""
+    if which not in allowed:
+        raise UsageError(f"{file} has no {which!r}; allowed: {', '.join(allowed)}")
+
+
 def functional(name, eps, steps):
     """StAdv or ReColorAdv by signed gradient steps on the margin."""
     return pgd(ball(name, eps), steps, 0.05, objective={"name": "margin"})
 
 
 def calibrated(name, eps, steps):
-    """One of Kang et al.'s attacks, with steps as long as theirs."""
+    """One of Kang et al.'s attacks, in steps of 1/sqrt(steps) of the budget.
+
+    So are theirs but for fog, gabor and snow; see `evaluation.calibration`.
+    """
     return pgd(ball(name, eps), steps, steps**-0.5)
 
 
@@ -51,7 +66,10 @@ def external(name):
 def sweep(label, spec, budgets, ata=None):
     """(attacks, sweep): one attack at ascending budgets, as `label_1`, `label_2`, …"""
     attacks = {
-        f"{label}_{i}": {**spec, "threat": {**spec["threat"], "eps": eps}}
+        f"{label}_{i}": {
+            **copy.deepcopy(spec),
+            "threat": {**spec["threat"], "eps": eps},
+        }
         for i, eps in enumerate(budgets, start=1)
     }
     return attacks, {"attacks": tuple(attacks), "ata": ata}
@@ -65,6 +83,7 @@ def pgd(threat, steps, rel_step_size, **fields):
         "objective": {"name": "cross_entropy"},
         "steps": steps,
         "rel_step_size": rel_step_size,
+        "step_size": placeholder(float),
         "early_stop": True,
         **fields,
     }

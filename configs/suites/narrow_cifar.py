@@ -1,16 +1,24 @@
 """CIFAR-10 under the narrow threat models and two perceptual attacks.
 
     python eval.py --config=configs/suites/narrow_cifar.py --checkpoint=runs/cifar10_pat_self
+    python eval.py --config=configs/suites/narrow_cifar.py:no_alexnet --checkpoint=runs/…
 
 Laidlaw, Singla and Feizi, "Perceptual adversarial robustness: defense against unseen threat
 models", 2021, table 2: AutoAttack at l-infinity 8/255 and at l2 1, StAdv and ReColorAdv; PPGD and
 LPA at 0.5 in the authors' CIFAR AlexNet, `--config.attacks.lpa.threat.network.path` (and that of
-`ppgd`). `narrow` is the union of the first four, and the means count them alone, as the table's
-do. The steps of StAdv and ReColorAdv follow the sign of the gradient; theirs are Adam's.
+`ppgd`). `no_alexnet` leaves these two out and needs no weights. `narrow` is the union of the first
+four, and the means count them alone, as the table's do. The steps of StAdv and ReColorAdv follow
+the sign of the gradient; theirs are Adam's.
 """
 
 from configs.suites.autoattack import components
-from configs.suites.base import external, functional, suite
+from configs.suites.base import (
+    NO_ALEXNET,
+    check_choice,
+    external,
+    functional,
+    suite,
+)
 
 
 def perceptual(eps, network):
@@ -25,30 +33,39 @@ def perceptual(eps, network):
     }
 
 
-def narrow(name, linf, l2, more, eps, network):
-    """The suite of one table: AutoAttack twice, `more`, and the perceptual attacks."""
+def narrow(name, which, linf, l2, more, eps, network, **fields):
+    """The suite of one table: AutoAttack twice, `more`, and the perceptual attacks.
+
+    `which` is "attacks", or `NO_ALEXNET` to leave the perceptual attacks out.
+    """
+    check_choice(name, which, ("attacks", NO_ALEXNET))
     cascades = {
         norm: components("standard", norm, bound, f"{norm}_")
         for norm, bound in (("linf", linf), ("l2", l2))
     }
     first, second = cascades.values()
     last = (list(first)[-1], list(second)[-1])
-    attacks = {**first, **second, **more, **perceptual(eps, network)}
+    attacks = {**first, **second, **more}
+    if which == NO_ALEXNET:
+        name, third = f"{name}_{which}", "stadv"
+    else:
+        attacks, third = attacks | perceptual(eps, network), "lpa"
     return suite(
         name,
         attacks,
         cascades={norm: tuple(labels) for norm, labels in cascades.items()},
         unions={"narrow": (*last, *more), "all": tuple(attacks)},
         means=(*last, *more),
-        overlap=(*last, "lpa"),
+        overlap=(*last, third),
         batch_size=100,
         chunk_steps=10,
+        **fields,
     )
 
 
-def get_config():
+def get_config(which="attacks"):
     more = {
         "stadv": functional("stadv", 0.05, 100),
         "recolor": functional("recolor", 0.06, 100),
     }
-    return narrow("narrow_cifar", 8 / 255, 1.0, more, 0.5, "cifar_alexnet")
+    return narrow("narrow_cifar", which, 8 / 255, 1.0, more, 0.5, "cifar_alexnet")

@@ -1,20 +1,31 @@
 """ImageNet-100 under the narrow threat models and two perceptual attacks.
 
     python eval.py --config=configs/suites/narrow_imagenet100.py --checkpoint=runs/…
+    python eval.py --config=configs/suites/narrow_imagenet100.py:no_alexnet --checkpoint=runs/…
 
 Laidlaw, Singla and Feizi, "Perceptual adversarial robustness: defense against unseen threat
 models", 2021, table 3, at the medium bounds of their table 4; see narrow_cifar.py. PPGD and LPA
-are bounded in torchvision's AlexNet.
+are bounded in torchvision's AlexNet; `no_alexnet` leaves them out. Another data set than
+ImageNet-100 has its own split: `--config.data.name=shapes/64 --config.split=test`.
 """
 
 from configs.suites.base import calibrated, functional
 from configs.suites.narrow_cifar import narrow
 
 
-def get_config():
+def get_config(which="attacks"):
     more = {
         "jpeg": calibrated("jpeg", 0.125, 200),
         "stadv": functional("stadv", 0.05, 200),
         "recolor": functional("recolor", 0.06, 200),
     }
-    return narrow("narrow_imagenet100", 4 / 255, 1200 / 255, more, 0.5, "alexnet")
+    return narrow(
+        "narrow_imagenet100",
+        which,
+        4 / 255,
+        1200 / 255,
+        more,
+        0.5,
+        "alexnet",
+        split="validation",
+    )

@@ -9,13 +9,16 @@ Source: Kang, Sun, Hendrycks, Brown and Steinhardt, "Testing robustness against
 unforeseen adversaries", 2019, tables of section 4 and appendix (ResNet-56 on
 CIFAR-10, ResNet-50 on ImageNet-100), and the calibration files published with it for
 what the paper leaves out. Attacks are targeted at a random wrong class, with 200
-steps of eps / sqrt(200), for Fog, Gabor and Snow of 0.002236 on numbers in [0, 1].
+steps of eps / sqrt(200), for Fog, Gabor and Snow of 0.002236 on numbers up to 1.
 Budgets are converted to the units of `jaxadv.threats`. Users report that the
 budgets of Elastic on CIFAR-10 are badly calibrated.
 """
 
 from collections.abc import Mapping
 from typing import Any, NamedTuple
+
+STEPS = 200
+_WEATHER = 0.002236
 
 
 class Calibration(NamedTuple):
@@ -25,18 +28,21 @@ class Calibration(NamedTuple):
       threat: its spec without `eps`, for `specs.build`.
       eps: [6] in the threat's unit, from weak to strong.
       ata: [6] accuracies as fractions; None where none is published.
+      rel_step_size: of each of `STEPS` steps, as a fraction of the threat's budget,
+        which is 1 for what Fog, Gabor and Snow search beside their amount.
     """
 
     threat: Mapping[str, Any]
     eps: tuple[float, ...]
     ata: tuple[float, ...] | None
+    rel_step_size: float = STEPS**-0.5
 
 
-def _row(threat, eps, ata, unit=1.0):
+def _row(threat, eps, ata, unit=1.0, **more):
     """Percentages become fractions, and `eps` is divided by `unit`."""
     spec = {"name": threat} if isinstance(threat, str) else threat
     fractions = tuple(a / 100 for a in ata) if ata else None
-    return Calibration(spec, tuple(e / unit for e in eps), fractions)
+    return Calibration(spec, tuple(e / unit for e in eps), fractions, **more)
 
 
 _JPEG = {ball: {"name": "jpeg", "ball": ball} for ball in ("linf", "l2", "l1")}
@@ -123,17 +129,20 @@ CALIBRATIONS: Mapping[str, Mapping[str, Calibration]] = {
             (128, 256, 512, 2048, 4096, 8192),
             (85.8, 83.8, 79.0, 68.4, 67.9, 64.7),
             _PIXEL,
+            rel_step_size=_WEATHER,
         ),
         "gabor": _row(
             "gabor",
             (6.25, 12.5, 25, 400, 800, 1600),
             (84.0, 79.8, 79.8, 66.2, 44.7, 14.6),
             _PIXEL,
+            rel_step_size=_WEATHER,
         ),
         "snow": _row(
             "snow",
             (0.0625, 0.125, 0.25, 2, 4, 8),
             (84.0, 81.1, 77.7, 65.6, 59.5, 41.2),
+            rel_step_size=_WEATHER,
         ),
     },
 }

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from jaxadv import checkpoints, cli, evaluation, settings
+from jaxadv import checkpoints, cli, evaluation, settings, weights
 from jaxadv.data import sources
 from jaxadv.evaluation import corruptions
 from jaxadv.specs import UsageError
@@ -45,6 +45,10 @@ FIELDS = {
     "black_box": "attack without gradients that the full checks add where none is",
     "about": "for the RobustBench file",
 }
+WITHOUT = (
+    "or leave out the attacks that need them: narrow_*.py:no_alexnet and "
+    "unseen_*.py:no_alexnet do"
+)
 # Of a config that runs no attacks; see `jaxadv.evaluation.corruptions`.
 SETS = {"corruptions": "folder of stored sets, run of the reference network"}
 
@@ -69,7 +73,10 @@ def main(argv: Sequence[str]) -> int:
             corruptions.resolve(trial)
             return
         eps = trial.get("eps")
-        evaluation.config.resolve(trial | {"eps": 1.0 if eps is None else eps})
+        try:
+            evaluation.config.resolve(trial | {"eps": 1.0 if eps is None else eps})
+        except weights.MissingWeights as error:
+            raise UsageError(f"{error}; {WITHOUT}") from None
 
     def run(config, workdir):
         workdir = workdir if given else str(Path(workdir) / config.name)

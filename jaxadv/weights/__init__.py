@@ -6,12 +6,21 @@
 `python -m jaxadv.weights` shows what a file holds and converts it to our own form.
 """
 
-from jaxadv.weights.files import Weights, find, load, lpips_linear, read, save
+from jaxadv.weights.files import (
+    MissingWeights,
+    Weights,
+    find,
+    load,
+    lpips_linear,
+    read,
+    save,
+)
 from jaxadv.weights.layouts import NAMES, TRUNKS, convert, normalization
 
 __all__ = [
     "NAMES",
     "TRUNKS",
+    "MissingWeights",
     "Weights",
     "convert",
     "find",

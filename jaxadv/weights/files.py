@@ -33,6 +33,10 @@ _KNOWN_FILES = {
 _LPIPS_FILES = {"alexnet": "alex", "vgg16": "vgg", "squeeze": "squeeze"}
 
 
+class MissingWeights(specs.UsageError):
+    """There is no file of an architecture in the folder of weights."""
+
+
 class Weights(NamedTuple):
     """A network as `Classifier.from_linen(*weights)` takes it.
 
@@ -143,7 +147,8 @@ def find(arch: str, path: str | os.PathLike | None = None) -> Path:
         $JAXADV_WEIGHTS_DIR, by default ~/jaxadv_weights.
 
     Raises:
-      UsageError: there is none; the message says which file to put where.
+      MissingWeights: there is none in the folder; says which file to put where.
+      UsageError: unknown name, or there is no file at the path.
     """
     specs.lookup(arch, layouts.NAMES, "arch")
     if path is not None:
@@ -158,7 +163,7 @@ def find(arch: str, path: str | os.PathLike | None = None) -> Path:
         if place.is_file():
             return place
     known = _KNOWN_FILES.get(arch, f"a state dict of {arch} saved by PyTorch")
-    raise specs.UsageError(
+    raise MissingWeights(
         f"no weights of {arch}: put {known} at {places[1]}, or set 'path' to a file, "
         "or $JAXADV_WEIGHTS_DIR to the folder that holds it"
     )

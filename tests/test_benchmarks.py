@@ -1,0 +1,128 @@
+"""The tables and figures of papers, at the smallest size that fills every cell."""
+
+import dataclasses
+import sys
+from types import SimpleNamespace
+
+import jax
+import numpy as np
+import pytest
+
+from benchmarks import generalized, generalized_figures, minmax, minmax_figures
+from benchmarks.timing import interval
+from jaxadv.threats import Linf
+from tests import nets
+
+pytestmark = pytest.mark.usefixtures("loops")
+PAIRS = minmax.DATA["mnist5k"].universal["mlp"]
+NAMES = ("mlp", "all_cnn", "lenet", "lenet_v2")
+
+
+@pytest.fixture
+def bench(monkeypatch, tmp_path):
+    """`run(module, *flags)` on random perceptrons in place of trained networks."""
+
+    def network(self, name):
+        model = nets.linear((28, 28, 1), 10, NAMES.index(name))
+        return jax.tree.map(lambda x: 0.1 * x, model)
+
+    monkeypatch.setattr(minmax.Bench, "_network", network)
+
+    def run(module, *flags):
+        own = [str(tmp_path), "--seeds", "0", "1", *flags]
+        monkeypatch.setattr(sys, "argv", ["", *own])
+        module.main()
+
+    return run
+
+
+def rows(capsys):
+    lines = capsys.readouterr().out.splitlines()
+    table = [line.strip("| ").split(" | ") for line in lines if line.startswith("|")]
+    header, _, *rest = table
+    assert all(len(row) == len(header) for row in rest)
+    return [dict(zip(header, row, strict=True)) for row in rest]
+
+
+def test_table_2_has_a_line_for_each_size(bench, capsys, monkeypatch):
+    paper = dataclasses.replace(minmax.DATA["mnist5k"], universal={"mlp": PAIRS[:1]})
+    monkeypatch.setitem(minmax.DATA, "mnist5k", paper)
+    monkeypatch.setattr(minmax, "SIZES", (2,))
+    bench(minmax, "--table=2", "--examples=20", "--networks", "mlp")
+    found = rows(capsys)
+    assert [(r["network"], r["K"]) for r in found] == [("mlp", "2")]
+    assert found[0]["paper min-max"] == "96.96" and "±" in found[0]["ASR_gp average"]
+
+
+def test_tables_of_views_have_the_accuracy_under_each(bench, capsys):
+    bench(minmax, "--table=A5", "--examples=6", "--networks", "mlp")
+    average, free = rows(capsys)
+    views = ["Identity", "FlipLeftRight", "FlipUpDown", "Brightness", "CropResize"]
+    assert [name for name in average if name.startswith("Acc ")] == [
+        f"Acc {view}" for view in views
+    ]
+    assert (average["paper"], free["paper"]) == ("55.97", "59.17")
+
+
+def test_a_network_that_a_table_lacks_is_told(bench, capsys):
+    with pytest.raises(SystemExit):
+        bench(minmax, "--table=2", "--networks", "googlenet")
+    assert "--networks: this one has mlp, all_cnn" in capsys.readouterr().err
+
+
+def test_a_cell_is_kept_for_its_attack_and_weights_alone(bench, tmp_path):
+    args = SimpleNamespace(
+        runs=tmp_path, data="mnist5k", seeds=[0], keep="last", examples=6, networks=None
+    )
+    some = minmax.Bench(args)
+    models = tuple(nets.linear((28, 28, 1), 10, seed) for seed in (1, 2))
+    attack = minmax.attack_of(Linf(0.3), steps=3)
+    first = some.rates("cell", attack, models)
+    other = some.rates("cell", attack.replace(step_size=1e-6), models)
+    turned = some.rates("cell", attack, models[::-1])
+    assert not np.array_equal(first, other)
+    np.testing.assert_array_equal(first[:, :2], turned[:, 1::-1])
+    kept = list((tmp_path / "mnist5k/attacks/last").glob("*.npz"))
+    assert len(kept) == 3
+    np.testing.assert_array_equal(some.rates("cell", attack, models), first)
+    assert len(list(kept[0].parent.iterdir())) == 3
+
+
+@pytest.mark.parametrize("figure", ["1", "A9"])
+def test_figures_are_drawn(bench, tmp_path, monkeypatch, figure):
+    monkeypatch.setattr(minmax_figures, "ITERATIONS", (1, 3))
+    monkeypatch.setattr(
+        minmax_figures, "CarliniWagner",
+        lambda ball: minmax_figures.Ascent(ball, steps=2, rel_step_size=0.5),
+    )  # fmt: skip
+    bench(
+        minmax_figures, f"--figure={figure}", "--examples=150", "--networks", "mlp",
+    )  # fmt: skip
+    names = {p.name for p in (tmp_path / "mnist5k/pictures").glob("*.png")}
+    assert names and all(name.startswith(("figure_1", "table_A")) for name in names)
+
+
+def test_generalized_training_has_tables_and_pictures(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(generalized, "PASSES", 1)
+    monkeypatch.setattr(generalized_figures, "SETTLED", 2)
+    whole = generalized.test_images
+    few = lambda args: tuple(x[:125] for x in whole(args))  # noqa: E731
+    for module in (generalized, generalized_figures):
+        monkeypatch.setattr(module, "test_images", few)
+    flags = ["--models", "mlp", "--epochs=1", f"--folder={tmp_path}", "--eps", "1"]
+    flags += ["--trainings", "min_max"]
+    monkeypatch.setattr(sys, "argv", ["", *flags])
+    generalized.main()
+    out = capsys.readouterr().out
+    assert "125 test images" in out and "| min_max |" in out
+    generalized_figures.main()
+    names = {p.stem for p in (tmp_path / "pictures").glob("*.png")}
+    assert names == {
+        "mlp_acc_max", "mlp_acc_avg", "mlp_epochs_1",
+        "mlp_min_max_weights", "mlp_min_max_overlap", "mlp_min_max_sizes",
+    }  # fmt: skip
+
+
+def test_intervals_are_those_of_one_seed():
+    assert interval([0.5, 0.7], 100) == "60.0 ± 10.0 (50.2–69.1)"
+    assert interval([0.0], 10) == "0.0 (0.0–27.8)"
