@@ -86,6 +86,10 @@ class Bench:
             raise UsageError(f"--networks: this one has {', '.join(names)}")
         return found
 
+    def predictions(self, model, images=None):
+        """The classes of the test images, or of others."""
+        return np.argmax(_logits(model, self.images if images is None else images), -1)
+
     def rates(self, name, attack, model, size=None):
         """[seeds, K + 2]: accuracies, ASR_all and ASR_avg, all in percent."""
         found = []
@@ -134,6 +138,11 @@ class Bench:
             command.append(f"--config.epochs={args.epochs}")
         subprocess.run(command, check=True, stdout=sys.stderr)
         return checkpoints.load_classifier(self.runs / name, "last")[0]
+
+
+@jax.jit
+def _logits(model, images):
+    return jax.vmap(model)(images)
 
 
 def attack_of(threat, over=None, kappa=50.0, weights=None, **fields):
@@ -280,10 +289,9 @@ def table_a2(bench):
     """Accuracy of the networks, and under FGSM against their own predictions."""
     attack, key, lines = Fgsm(Linf(0.2)), jax.random.key(0), []
     for name, model in bench.models(tuple(bench.paper.networks)).items():
-        predict = jax.jit(jax.vmap(model))
-        clean = np.argmax(predict(bench.images), -1)
+        clean = bench.predictions(model)
         found = craft_batches(attack, model, key, bench.images, clean)
-        attacked = np.argmax(predict(found.image), -1)
+        attacked = bench.predictions(model, found.image)
         ours = (f"{100 * np.mean(p == bench.labels):.2f}" for p in (clean, attacked))
         paper = (f"{value:.2f}" for value in bench.paper.networks[name])
         lines.append([name, *ours, *paper])

@@ -126,8 +126,7 @@ def tables_a9(bench, folder):
     """Weights of a group's digits beside what it takes to break each alone."""
     name = (bench.args.networks or tuple(bench.paper.eps))[0]
     model = bench.model(name)
-    logits = np.asarray(jax.jit(jax.vmap(model))(bench.images))
-    right = np.flatnonzero(logits.argmax(-1) == bench.labels)
+    right = np.flatnonzero(bench.predictions(model) == bench.labels)
     rows = right[groups(bench.labels[right], GROUP, by_class=True)]
     _, first = np.unique(bench.labels[rows[:, 0]], return_index=True)
     rows = rows[first]
@@ -159,10 +158,17 @@ def tables_a9(bench, folder):
         )  # fmt: skip
     distance, eps = columns["C&W l2"].ravel(), columns["eps linf"].ravel()
     table(["weights", "rank correlation with C&W l2", "with eps linf"], [
-        [norm, *(cell(scipy.stats.spearmanr(columns[f"w {norm}"].ravel(), other)[0])
+        [norm, *(cell(rank_correlation(columns[f"w {norm}"].ravel(), other))
                  for other in (distance, eps))]
         for norm in bench.paper.main[1]
     ])  # fmt: skip
+
+
+def rank_correlation(a, b):
+    """Spearman's, NaN where either is constant."""
+    if np.ptp(a) == 0 or np.ptp(b) == 0:
+        return np.nan
+    return scipy.stats.spearmanr(a, b)[0]
 
 
 def cell(value):
