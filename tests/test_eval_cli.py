@@ -14,7 +14,7 @@ import pytest
 from jaxadv import settings
 from jaxadv.checkpoints import Checkpoints
 from jaxadv.data import sources
-from jaxadv.evaluation import command, table
+from jaxadv.evaluation import command, config, table
 from tests import nets
 
 ROOT = Path(__file__).parents[1]
@@ -212,6 +212,10 @@ def test_sweeps_are_planned(file, text, count):
     plan = _plan(ROOT / "configs" / "suites" / file, text)
     assert len(plan.attacks) == count
     assert sum(len(sweep.attacks) for sweep in plan.sweeps.values()) == count
+
+
+def test_every_field_of_a_suite_is_explained():
+    assert set(command.FIELDS) == {*config.DEFAULTS, "attacks"}
 
 
 def test_help_explains_every_flag():
