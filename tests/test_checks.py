@@ -304,6 +304,37 @@ def test_r8_accuracy_falls_to_chance(accuracies, verdict, words):
     assert asked == pytest.approx([0.025, 0.05, 0.1, 0.5])
 
 
+BALLS = {
+    "foreground": {"name": "l2", "eps": 0.1},
+    "background": {"name": "linf", "eps": 0.4},
+}
+
+
+@pytest.mark.parametrize(
+    "threat, budgets",
+    [
+        ({"name": "masked", **BALLS}, lambda t: (t.foreground.eps, t.background.eps)),
+        ({"name": "shared", "threat": BALLS["foreground"]}, lambda t: t.threat.eps),
+        ({"name": "composed", "parts": [*BALLS.values()]}, lambda t: t.budget),
+    ],
+)
+def test_r8_scales_the_budgets_of_threats_inside_threats(threat, budgets):
+    spec = {"name": "pgd", "threat": threat, "steps": 4, "step_size": 0.1}
+    attack = configs.resolve({"attacks": {"pgd": spec}}).attacks[0]
+    seen = []
+
+    def survivors(again):
+        seen.append((again.attack.step_size, budgets(again.attack.threat)))
+        return 60 // len(seen)
+
+    found = strength.curve(table(), [attack], left(survivors), 10, 64)
+    assert found.verdict == "ok" and len(seen) == 3
+    whole = np.asarray(budgets(attack.attack.threat))
+    for factor, (step, own) in zip((0.5, 1, 2), seen, strict=True):
+        assert step == pytest.approx(0.1 * factor)
+        np.testing.assert_allclose(own, factor * whole, rtol=1e-6)
+
+
 @pytest.mark.parametrize("more, verdict", [(0, "ok"), (1, "ok"), (5, "fail")])
 def test_r9_doubled_steps(more, verdict):
     seen = []

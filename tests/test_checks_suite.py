@@ -111,6 +111,14 @@ def test_full_checks_run_attacks_again_and_resume(tmp_path):
     assert resumed.timings["checks"].resumed > 0 == straight.timings["checks"].resumed
 
 
+def test_full_checks_of_a_threat_of_several_budgets(tmp_path):
+    balls = {k: {"name": "l2", "eps": 0.2} for k in ("foreground", "background")}
+    attack = {**pgd(), "threat": {"name": "masked", **balls}}
+    found = run(tmp_path, checks="full", attacks={"dual": attack}).findings
+    (curve,) = (f for f in found if f.id == "R8")
+    assert "at 0.5, " in curve.evidence and "at 2" in curve.evidence
+
+
 def test_a_resumed_suite_gives_the_same_verdict(tmp_path):
     first, again = run(tmp_path), run(tmp_path)
     assert again.timings["pgd"].resumed > 0
