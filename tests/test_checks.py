@@ -127,6 +127,21 @@ def test_r3_the_losses_of_a_suite():
 
 
 @pytest.mark.parametrize(
+    "objective, loss",
+    [
+        ({"name": "likely_target"}, "dlr"),
+        ({"name": "likely_target", "loss": "margin"}, "margin"),
+        # Not flat where the label is sure, as the untargeted one is.
+        ({"name": "random_target"}, "margin"),
+        ({"name": "targeted_cross_entropy", "target": 1}, "margin"),
+        ({"name": "targeted_dlr", "target": 1}, "dlr"),
+    ],
+)
+def test_r3_the_losses_of_targeted_attacks(objective, loss):
+    assert gradients.climbed([planned("a", objective=objective)]) == ((loss,), 1)
+
+
+@pytest.mark.parametrize(
     "classes, named, fields, verdict, words",
     [
         (10, 10, {}, "ok", "10 classes"),
@@ -181,6 +196,15 @@ def test_r10_a_short_attack_on_flat_and_on_sound_networks():
     flat = gradients.never_rose(probe("stopped"), L2(0.5))
     assert flat.verdict == "fail" and "l2 eps 0.5" in flat.evidence
     assert gradients.never_rose(probe("no_gradient"), L2(0.5)).verdict == "not run"
+
+
+def test_r10_an_image_is_stuck_where_no_loss_of_the_suite_rises():
+    looked, ball = probe("saturated"), Linf(0.03)
+    alone = gradients.never_rose(looked, ball, ["cross_entropy"])
+    assert alone.verdict == "fail"
+    both = gradients.never_rose(looked, ball, ["cross_entropy", "margin"])
+    assert both.verdict == "ok" and "at 0 of 8" in both.evidence
+    assert "cross_entropy 8 (median rise 0), margin 0" in both.evidence
 
 
 def test_r11_noise_that_breaks_survivors():
@@ -261,6 +285,12 @@ def test_r18_follows_from_the_others():
     bad = [*fine[:2], Finding("R5", "", "fail", "")]
     found = results.admissible(bad)
     assert found.verdict == "warn" and "because of R5" in found.evidence
+
+
+@pytest.mark.parametrize("r3, verdict", [("warn", "ok"), ("fail", "warn")])
+def test_r18_a_loss_that_other_attacks_do_without_counts_not(r3, verdict):
+    found = [Finding("R1", "", "ok", ""), Finding("R3", "", r3, "")]
+    assert results.admissible(found).verdict == verdict
 
 
 def test_r19_asks_for_an_external_distance():

@@ -121,7 +121,7 @@ def _looks(subject, level):
         gradients.zero(probe, used, int(np.sum(survives[order]))),
         program.program(probe),
         forward.verification(probe, subject.samples),
-        gradients.never_rose(probe, ball, used[0]),
+        gradients.never_rose(probe, ball, used),
         noise.noise(probe, list(_survivors(subject, balls, level)), DRAWS[level]),
     ]
 
