@@ -22,8 +22,10 @@ from jaxadv.evaluation.checks import (
     strength,
     summary,
 )
+from jaxadv.evaluation.judge import Judge
 from jaxadv.evaluation.table import Table
 from jaxadv.models import MODELS
+from jaxadv.objectives import expected_logits
 from jaxadv.threats import L2, Linf
 from tests import nets, planted
 from tests.test_checks_program import SOUND, probe
@@ -36,6 +38,10 @@ class Sample:
     adversarials: np.ndarray
     labels: np.ndarray
     success: np.ndarray
+    feasible: np.ndarray | bool = True
+
+    def __post_init__(self):
+        self.feasible = self.feasible & np.ones(len(self.labels), bool)
 
 
 def planned(label, name="pgd", threat=("linf", 0.05), **fields):
@@ -67,11 +73,34 @@ def test_a_sound_network_raises_nothing(name):
     assert [f.verdict for f in found] == ["ok"] * len(found), [f.line for f in found]
 
 
+def judged(draws, count=16, name="key_noise"):
+    """A probe of a random network with that many draws, and the table's margins."""
+    images, _ = nets.batch(count)
+    model = planted.classifier(getattr(planted, name))
+    logits = jax.vmap(lambda x: expected_logits(model, x, jax.random.key(9), 200))
+    labels = np.asarray(jnp.argmax(logits(images), -1), np.int32)
+    rows = images, labels, np.arange(count)
+    margins = Judge(model, 8, draws).verdict(jax.random.key(3), *rows)["margin"]
+    return Probe(model, images, labels, 12, draws), margins
+
+
 def test_r1_random_networks_need_an_expectation():
     assert forward.randomized(probe("sound")).verdict == "ok"
-    found = forward.randomized(probe("key_noise"))
+    once, mean = (judged(draws)[0] for draws in (1, 20))
+    found = forward.randomized(once)
     assert found.verdict == "fail" and "expectation over 20" in found.remedy
-    assert forward.randomized(probe("key_noise"), samples=20).verdict == "warn"
+    assert "config.draws=20" in found.remedy
+    assert forward.randomized(mean, samples=20).verdict == "warn"
+
+
+@pytest.mark.parametrize(
+    "samples, draws, asked, done",
+    [(20, 1, "config.draws=20", "expectation"), (1, 20, "expectation", "draws=")],
+)
+def test_r1_asks_for_what_has_not_been_done(samples, draws, asked, done):
+    found = forward.randomized(judged(draws)[0], samples)
+    assert found.verdict == "fail"
+    assert asked in found.remedy and done not in found.remedy
 
 
 def test_r1_randomness_beside_the_key_is_told():
@@ -169,6 +198,40 @@ def test_r7_outputs_that_depend_on_the_batch():
     sound = probe("sound", images)
     saved = {"a": Sample(images, sound.labels, np.zeros(20, bool))}
     assert forward.verification(sound, saved).verdict == "ok"
+
+
+def test_r7_what_left_its_budget_is_not_compared():
+    looked = probe("sound")
+    wrong = (looked.labels + 1) % nets.CLASSES
+    saved = Sample(IMAGES, wrong, np.arange(8) < 4, np.arange(8) < 4)
+    found = forward.verification(looked, {"a": saved})
+    assert found.verdict == "ok" and "4 of 4 broken ones hold" in found.evidence
+    saved.feasible[4] = True
+    found = forward.verification(looked, {"a": saved})
+    assert found.verdict == "fail" and ": 1 changed sides" in found.evidence
+    saved.feasible[:] = False
+    assert forward.verification(looked, {"a": saved}).verdict == "not run"
+
+
+def test_r7_and_r11_judge_a_random_network_by_its_mean_prediction():
+    looked, margins = judged(100)
+    saved = Sample(looked.images, looked.labels, margins >= 0)
+    found = forward.verification(looked, {"a": saved})
+    assert found.verdict == "ok" and "left open by 100 draws" in found.evidence
+    saved.success = margins < 0
+    assert forward.verification(looked, {"a": saved}).verdict == "fail"
+    rows = looked.images[margins < 0], looked.labels[margins < 0]
+    assert noise.noise(looked, [(Linf(1e-3), *rows)], 4).verdict == "ok"
+    assert noise.noise(looked, [(Linf(0.9), *rows)], 4).verdict == "fail"
+
+
+def test_r7_and_r11_do_not_judge_a_random_network_by_one_draw():
+    looked, margins = judged(1)
+    saved = {"a": Sample(looked.images, looked.labels, margins >= 0)}
+    cases = [(Linf(0.03), looked.images, looked.labels)]
+    found = [forward.verification(looked, saved), noise.noise(looked, cases, 2)]
+    assert [f.verdict for f in found] == ["not run"] * 2
+    assert all("the network is random" in f.evidence for f in found)
 
 
 def test_r7_broken_images_that_rounding_repairs():
