@@ -91,6 +91,13 @@ class Classifier:
         return (image - self.mean) / self.std
 
 
+def full_precision(model: Any) -> Any:
+    """`model`, or each network of an ensemble, computing in float32 where it can."""
+    if isinstance(model, (tuple, list)):
+        return tuple(full_precision(one) for one in model)
+    return model.full_precision() if hasattr(model, "full_precision") else model
+
+
 class Seen:
     """A classifier and what it gave on one image, where it is not run again.
 

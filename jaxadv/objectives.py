@@ -74,9 +74,18 @@ def expected_logits(model, image, key, draws: int = 1) -> jax.Array:
     """
     if draws == 1:
         return model(image, key)
+    return log_mean(drawn(model, image, key, draws))
+
+
+def drawn(model, image, key, draws: int) -> jax.Array:
+    """Log probabilities [draws, classes], each draw with a key of its own."""
     keys = jax.random.split(key, draws)
-    found = jax.vmap(lambda k: jax.nn.log_softmax(model(image, k)))(keys)
-    return jax.nn.logsumexp(found, axis=0) - jnp.log(draws)
+    return jax.vmap(lambda k: jax.nn.log_softmax(model(image, k)))(keys)
+
+
+def log_mean(found: jax.Array) -> jax.Array:
+    """[classes], of what `drawn` returned the log of the mean probabilities."""
+    return jax.nn.logsumexp(found, axis=0) - jnp.log(found.shape[0])
 
 
 def goal_at(objective, model, image, label, key) -> jax.Array:

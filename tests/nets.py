@@ -6,6 +6,7 @@ import numpy as np
 from flax import linen as nn
 
 from jaxadv.classifier import Classifier
+from jaxadv.models import MODELS
 
 SHAPE = (8, 8, 1)
 CLASSES = 4
@@ -70,6 +71,13 @@ def conv(shape=SHAPE, classes=CLASSES, seed=0) -> Classifier:
     return Classifier.from_linen(
         module, {"params": params, "batch_stats": stats}, mean=0.4, std=0.3
     )
+
+
+def half(seed=0) -> Classifier:
+    """A perceptron that computes in bfloat16."""
+    module = MODELS["mlp"](num_classes=CLASSES, compute_dtype="bfloat16")
+    variables = module.init(jax.random.key(seed), jnp.zeros((1, *SHAPE)))
+    return Classifier.from_linen(module, variables, mean=0.4, std=0.3)
 
 
 SICK = ("constant", "huge", "nan", "random")

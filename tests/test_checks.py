@@ -22,8 +22,10 @@ from jaxadv.evaluation.checks import (
     strength,
     summary,
 )
+from jaxadv.evaluation.judge import Judge
 from jaxadv.evaluation.table import Table
 from jaxadv.models import MODELS
+from jaxadv.objectives import expected_logits
 from jaxadv.threats import L2, Linf
 from tests import nets, planted
 from tests.test_checks_program import SOUND, probe
@@ -36,6 +38,10 @@ class Sample:
     adversarials: np.ndarray
     labels: np.ndarray
     success: np.ndarray
+    feasible: np.ndarray | bool = True
+
+    def __post_init__(self):
+        self.feasible = self.feasible & np.ones(len(self.labels), bool)
 
 
 def planned(label, name="pgd", threat=("linf", 0.05), **fields):
@@ -67,11 +73,34 @@ def test_a_sound_network_raises_nothing(name):
     assert [f.verdict for f in found] == ["ok"] * len(found), [f.line for f in found]
 
 
+def judged(draws, count=16, name="key_noise"):
+    """A probe of a random network with that many draws, and the table's margins."""
+    images, _ = nets.batch(count)
+    model = planted.classifier(getattr(planted, name))
+    logits = jax.vmap(lambda x: expected_logits(model, x, jax.random.key(9), 200))
+    labels = np.asarray(jnp.argmax(logits(images), -1), np.int32)
+    rows = images, labels, np.arange(count)
+    margins = Judge(model, 8, draws).verdict(jax.random.key(3), *rows)["margin"]
+    return Probe(model, images, labels, 12, draws), margins
+
+
 def test_r1_random_networks_need_an_expectation():
     assert forward.randomized(probe("sound")).verdict == "ok"
-    found = forward.randomized(probe("key_noise"))
+    once, mean = (judged(draws)[0] for draws in (1, 20))
+    found = forward.randomized(once)
     assert found.verdict == "fail" and "expectation over 20" in found.remedy
-    assert forward.randomized(probe("key_noise"), samples=20).verdict == "warn"
+    assert "config.draws=20" in found.remedy
+    assert forward.randomized(mean, samples=20).verdict == "warn"
+
+
+@pytest.mark.parametrize(
+    "samples, draws, asked, done",
+    [(20, 1, "config.draws=20", "expectation"), (1, 20, "expectation", "draws=")],
+)
+def test_r1_asks_for_what_has_not_been_done(samples, draws, asked, done):
+    found = forward.randomized(judged(draws)[0], samples)
+    assert found.verdict == "fail"
+    assert asked in found.remedy and done not in found.remedy
 
 
 def test_r1_randomness_beside_the_key_is_told():
@@ -127,6 +156,21 @@ def test_r3_the_losses_of_a_suite():
 
 
 @pytest.mark.parametrize(
+    "objective, loss",
+    [
+        ({"name": "likely_target"}, "dlr"),
+        ({"name": "likely_target", "loss": "margin"}, "margin"),
+        # Not flat where the label is sure, as the untargeted one is.
+        ({"name": "random_target"}, "margin"),
+        ({"name": "targeted_cross_entropy", "target": 1}, "margin"),
+        ({"name": "targeted_dlr", "target": 1}, "dlr"),
+    ],
+)
+def test_r3_the_losses_of_targeted_attacks(objective, loss):
+    assert gradients.climbed([planned("a", objective=objective)]) == ((loss,), 1)
+
+
+@pytest.mark.parametrize(
     "classes, named, fields, verdict, words",
     [
         (10, 10, {}, "ok", "10 classes"),
@@ -156,6 +200,40 @@ def test_r7_outputs_that_depend_on_the_batch():
     assert forward.verification(sound, saved).verdict == "ok"
 
 
+def test_r7_what_left_its_budget_is_not_compared():
+    looked = probe("sound")
+    wrong = (looked.labels + 1) % nets.CLASSES
+    saved = Sample(IMAGES, wrong, np.arange(8) < 4, np.arange(8) < 4)
+    found = forward.verification(looked, {"a": saved})
+    assert found.verdict == "ok" and "4 of 4 broken ones hold" in found.evidence
+    saved.feasible[4] = True
+    found = forward.verification(looked, {"a": saved})
+    assert found.verdict == "fail" and ": 1 changed sides" in found.evidence
+    saved.feasible[:] = False
+    assert forward.verification(looked, {"a": saved}).verdict == "not run"
+
+
+def test_r7_and_r11_judge_a_random_network_by_its_mean_prediction():
+    looked, margins = judged(100)
+    saved = Sample(looked.images, looked.labels, margins >= 0)
+    found = forward.verification(looked, {"a": saved})
+    assert found.verdict == "ok" and "left open by 100 draws" in found.evidence
+    saved.success = margins < 0
+    assert forward.verification(looked, {"a": saved}).verdict == "fail"
+    rows = looked.images[margins < 0], looked.labels[margins < 0]
+    assert noise.noise(looked, [(Linf(1e-3), *rows)], 4).verdict == "ok"
+    assert noise.noise(looked, [(Linf(0.9), *rows)], 4).verdict == "fail"
+
+
+def test_r7_and_r11_do_not_judge_a_random_network_by_one_draw():
+    looked, margins = judged(1)
+    saved = {"a": Sample(looked.images, looked.labels, margins >= 0)}
+    cases = [(Linf(0.03), looked.images, looked.labels)]
+    found = [forward.verification(looked, saved), noise.noise(looked, cases, 2)]
+    assert [f.verdict for f in found] == ["not run"] * 2
+    assert all("the network is random" in f.evidence for f in found)
+
+
 def test_r7_broken_images_that_rounding_repairs():
     model = nets.linear()
     labels = nets.predicted(model, IMAGES)
@@ -181,6 +259,15 @@ def test_r10_a_short_attack_on_flat_and_on_sound_networks():
     flat = gradients.never_rose(probe("stopped"), L2(0.5))
     assert flat.verdict == "fail" and "l2 eps 0.5" in flat.evidence
     assert gradients.never_rose(probe("no_gradient"), L2(0.5)).verdict == "not run"
+
+
+def test_r10_an_image_is_stuck_where_no_loss_of_the_suite_rises():
+    looked, ball = probe("saturated"), Linf(0.03)
+    alone = gradients.never_rose(looked, ball, ["cross_entropy"])
+    assert alone.verdict == "fail"
+    both = gradients.never_rose(looked, ball, ["cross_entropy", "margin"])
+    assert both.verdict == "ok" and "at 0 of 8" in both.evidence
+    assert "cross_entropy 8 (median rise 0), margin 0" in both.evidence
 
 
 def test_r11_noise_that_breaks_survivors():
@@ -263,6 +350,12 @@ def test_r18_follows_from_the_others():
     assert found.verdict == "warn" and "because of R5" in found.evidence
 
 
+@pytest.mark.parametrize("r3, verdict", [("warn", "ok"), ("fail", "warn")])
+def test_r18_a_loss_that_other_attacks_do_without_counts_not(r3, verdict):
+    found = [Finding("R1", "", "ok", ""), Finding("R3", "", r3, "")]
+    assert results.admissible(found).verdict == verdict
+
+
 def test_r19_asks_for_an_external_distance():
     lpa = planned("lpa", "lpa", ("lpips", 0.5))
     assert results.external_distance(table(pgd=4), ATTACKS[:1]).verdict == "not run"
@@ -302,6 +395,37 @@ def test_r8_accuracy_falls_to_chance(accuracies, verdict, words):
     found = strength.curve(table(), ATTACKS[:2], left(survivors), 10, 64)
     assert found.verdict == verdict and words in found.evidence
     assert asked == pytest.approx([0.025, 0.05, 0.1, 0.5])
+
+
+BALLS = {
+    "foreground": {"name": "l2", "eps": 0.1},
+    "background": {"name": "linf", "eps": 0.4},
+}
+
+
+@pytest.mark.parametrize(
+    "threat, budgets",
+    [
+        ({"name": "masked", **BALLS}, lambda t: (t.foreground.eps, t.background.eps)),
+        ({"name": "shared", "threat": BALLS["foreground"]}, lambda t: t.threat.eps),
+        ({"name": "composed", "parts": [*BALLS.values()]}, lambda t: t.budget),
+    ],
+)
+def test_r8_scales_the_budgets_of_threats_inside_threats(threat, budgets):
+    spec = {"name": "pgd", "threat": threat, "steps": 4, "step_size": 0.1}
+    attack = configs.resolve({"attacks": {"pgd": spec}}).attacks[0]
+    seen = []
+
+    def survivors(again):
+        seen.append((again.attack.step_size, budgets(again.attack.threat)))
+        return 60 // len(seen)
+
+    found = strength.curve(table(), [attack], left(survivors), 10, 64)
+    assert found.verdict == "ok" and len(seen) == 3
+    whole = np.asarray(budgets(attack.attack.threat))
+    for factor, (step, own) in zip((0.5, 1, 2), seen, strict=True):
+        assert step == pytest.approx(0.1 * factor)
+        np.testing.assert_allclose(own, factor * whole, rtol=1e-6)
 
 
 @pytest.mark.parametrize("more, verdict", [(0, "ok"), (1, "ok"), (5, "fail")])

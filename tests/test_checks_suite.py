@@ -71,6 +71,24 @@ def test_an_unsound_table_says_why_and_that_it_is_unreliable(tmp_path):
     assert json.loads((tmp_path / "report.json").read_text())["unreliable"] is True
 
 
+def test_a_random_network_that_is_attacked_and_judged_in_the_mean_is_sound(tmp_path):
+    eot = {"name": "expectation", "samples": 20}
+    attacks = {"pgd": pgd(eps=0.03, objective=eot)}
+    content, _ = evaluate(tmp_path, planted.key_noise, attacks=attacks, draws=64)
+    assert content["verdict"].startswith("sound: ")
+    found = verdicts(content)
+    assert (found["R1"], found["R7"], found["R11"]) == ("warn", "ok", "ok")
+
+
+def test_one_flat_loss_beside_another_makes_no_table_unsound(tmp_path):
+    target = {"name": "likely_target"}
+    attacks = {"ce": pgd(eps=0.03), "t": pgd(eps=0.03, objective=target)}
+    content, _ = evaluate(tmp_path, planted.saturated, attacks=attacks)
+    found = verdicts(content)
+    assert (found["R3"], found["R10"]) == ("warn", "ok")
+    assert content["verdict"].startswith("sound: ")
+
+
 def test_without_checks_nothing_is_claimed(tmp_path):
     content, lines = evaluate(tmp_path, checks="none")
     assert content["verdict"] == lines[0] == "not checked"
@@ -109,6 +127,14 @@ def test_full_checks_run_attacks_again_and_resume(tmp_path):
     resumed = run(tmp_path / "b", **fields)
     assert resumed.findings == straight.findings
     assert resumed.timings["checks"].resumed > 0 == straight.timings["checks"].resumed
+
+
+def test_full_checks_of_a_threat_of_several_budgets(tmp_path):
+    balls = {k: {"name": "l2", "eps": 0.2} for k in ("foreground", "background")}
+    attack = {**pgd(), "threat": {"name": "masked", **balls}}
+    found = run(tmp_path, checks="full", attacks={"dual": attack}).findings
+    (curve,) = (f for f in found if f.id == "R8")
+    assert "at 0.5, " in curve.evidence and "at 2" in curve.evidence
 
 
 def test_a_resumed_suite_gives_the_same_verdict(tmp_path):

@@ -4,7 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxadv.classifier import Classifier, seen
+from jaxadv.classifier import Classifier, full_precision, seen
 from tests import nets
 
 
@@ -94,3 +94,12 @@ def test_what_a_look_would_change_stays_unseen():
     random = Classifier.from_linen(nets.ConvNet(), conv.variables, rngs=("noise",))
     for model in (nets.noisy(), random, (conv, conv)):
         assert seen(model, image) is model
+
+
+def test_full_precision_of_one_network_and_of_an_ensemble():
+    half, plain, image = nets.half(), nets.linear(), nets.batch(1)[0][0]
+    exact = half.full_precision()(image)
+    assert not np.array_equal(half(image), exact)
+    assert np.array_equal(full_precision(half)(image), exact)
+    first, second = full_precision((half, plain))
+    assert np.array_equal(first(image), exact) and second is plain

@@ -9,7 +9,7 @@ from jaxadv import specs
 from jaxadv.attacks import ATTACKS
 from jaxadv.craft import craft
 from jaxadv.specs import UsageError
-from jaxadv.threats import Composed, Linf, Masked, ReColor, StAdv
+from jaxadv.threats import Composed, Linf, Masked, ReColor, Shared, StAdv
 from tests import nets
 
 pytestmark = pytest.mark.usefixtures("loops")
@@ -89,3 +89,5 @@ def test_wrong_parts_are_refused():
         Composed(())
     with pytest.raises(UsageError, match="has a Masked, which is bound to the clean"):
         Composed((Masked(Linf(0.1), Linf(0.2)),))
+    with pytest.raises(UsageError, match="Composed.parts has a Shared, .* no eps of"):
+        Composed((Linf(0.1), Shared(Linf(0.1))))

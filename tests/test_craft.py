@@ -5,11 +5,11 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxadv import numerics, parallel
+from jaxadv import domains, numerics, parallel
 from jaxadv.attacks import Ascent
 from jaxadv.craft import Adversarial, Crafter, craft, craft_batches, worst
 from jaxadv.journal import Journal
-from jaxadv.objectives import KL, CrossEntropy, RandomTarget
+from jaxadv.objectives import KL, CrossEntropy, RandomTarget, margin
 from jaxadv.threats import L2, Linf
 from tests import nets
 
@@ -165,6 +165,26 @@ def test_an_objective_of_the_clean_image_is_bound():
     assert np.all(jax.vmap(divergence)(IMAGES[:8], found.image) > 0)
     host = craft_batches(attack, MODEL, KEY, IMAGES[:8], LABELS[:8], batch_size=1)
     assert np.allclose(host.image, found.image, atol=1e-3)
+
+
+@pytest.mark.parametrize("count", [1, 2])
+def test_success_is_verified_in_float32(count):
+    models = tuple(nets.half(seed) for seed in range(count))
+    objective = domains.Weighted() if count > 1 else CrossEntropy()
+    attack = Ascent(Linf(0.02), objective, steps=1, rel_step_size=1.0)
+    given = models if count > 1 else models[0]
+    found = jitted(attack, given, KEY, IMAGES[:8], LABELS[:8])
+
+    def margins(networks):
+        looks = [[margin(m(x), y) for m in networks]
+                 for x, y in zip(found.image, LABELS, strict=False)]  # fmt: skip
+        return np.min(looks, axis=1)
+
+    assert np.abs(margins(models) - found.margin).max() > 1e-4
+    exact = [model.full_precision() for model in models]
+    np.testing.assert_allclose(margins(exact), found.margin, atol=1e-6)
+    host = craft_batches(attack, given, KEY, IMAGES[:2], LABELS[:2], batch_size=1)
+    np.testing.assert_allclose(host.margin, found.margin[:2], atol=1e-3)
 
 
 def test_the_forward_pass_of_the_goal_is_free():

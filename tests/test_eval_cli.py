@@ -15,7 +15,7 @@ import pytest
 from jaxadv import cli, settings
 from jaxadv.checkpoints import Checkpoints
 from jaxadv.data import sources
-from jaxadv.evaluation import command, table
+from jaxadv.evaluation import command, config, table
 from tests import nets
 
 ROOT = Path(__file__).parents[1]
@@ -305,6 +305,10 @@ def test_devices_and_processes_are_settled_before_a_network_is_loaded(folder):
         timeout=120,
     )  # fmt: skip
     assert (done.returncode, done.stdout) == (0, "2 1\n"), done.stderr
+
+
+def test_every_field_of_a_suite_is_explained():
+    assert set(command.FIELDS) == {*config.DEFAULTS, "attacks"}
 
 
 def test_help_explains_every_flag():

@@ -17,6 +17,7 @@ from jaxadv.craft import Adversarial, Crafter, whole_chunk
 from jaxadv.data import sources
 from jaxadv.evaluation import bench, inputs, judge, meters, metrics, suite, table
 from jaxadv.evaluation import config as configs
+from jaxadv.objectives import margin
 from jaxadv.specs import UsageError
 from jaxadv.threats import L0, L1, L2, Linf
 from tests import nets
@@ -174,6 +175,16 @@ def test_a_random_network_is_judged_by_its_mean_prediction():
         found = court.verdict(jax.random.key(0), *rows)
         wrong.append(np.mean(found["prediction"] != labels[sure]))
     assert wrong[0] > 0 and wrong[1] == 0
+
+
+def test_a_network_of_lower_precision_is_judged_in_float32():
+    half = nets.half()
+    exact = jax.vmap(half.full_precision())(IMAGES)
+    court = judge.Judge(half, 2)
+    found = court.verdict(jax.random.key(0), IMAGES, LABELS, np.arange(len(IMAGES)))
+    want = jax.vmap(margin)(exact, LABELS)
+    np.testing.assert_allclose(found["margin"], want, atol=1e-6)
+    assert np.abs(jax.vmap(margin)(jax.vmap(half)(IMAGES), LABELS) - want).max() > 1e-4
 
 
 @pytest.mark.parametrize("lie", ["not broken", "too far", "out of range", "none"])

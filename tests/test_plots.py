@@ -24,6 +24,7 @@ def pictures(count=3, channels=1, change=0.1):
         adversarials=(images + moves).astype(np.float32),
         predictions=np.arange(count)[::-1],
         success=np.arange(count) != 1,
+        feasible=np.ones(count, bool),
         sizes=np.full(count, change),
     )
 

@@ -8,6 +8,7 @@ import numpy as np
 from flax import struct
 
 from jaxadv.attacks.base import select
+from jaxadv.classifier import full_precision
 from jaxadv.objectives import bind, goal_at, restarted
 
 _BINDING = 2**32 - 1  # no number of a step
@@ -68,8 +69,9 @@ def verified(attack, state, model, image, label) -> Adversarial:
     """The result for one image; success and size are found anew at what is returned."""
     params = attack.finish(state, model, image, label)
     adversarial = attack.threat.apply(params, image)
+    exact = full_precision(model)
     with jax.default_matmul_precision("highest"):
-        margin = goal_at(attack.objective, model, adversarial, label, state.key)
+        margin = goal_at(attack.objective, exact, adversarial, label, state.key)
     size = attack.threat.size(params, image)
     return Adversarial(adversarial, margin >= 0, margin, size, state.count)
 

@@ -183,6 +183,7 @@ class Bench:
             attacks=self.suite.attacks,
             samples={label: some.first(most) for label, some in samples.items()},
             batch_size=self.suite.batch_size,
+            draws=self.suite.draws,
             classes=classes,
             named=len(names) if names else None,
             rerun=rerun,
@@ -206,6 +207,7 @@ class Bench:
             adversarials=images[rows],
             predictions=found["prediction"][rows],
             success=found["success"][rows],
+            feasible=found["feasible"][rows],
             sizes=found["size"][rows],
         )
 

@@ -32,6 +32,7 @@ FIELDS = {
     "seed": "of the draw of the images and of the attacks",
     "batch_size": "images at a time on each device",
     "chunk_steps": "at most so many steps between looks for finished images",
+    "draws": "keys over whose mean prediction a random network is judged",
     "unions": "name -> labels to report together; None: all",
     "cascades": "name -> labels in order, each attacking what those before have left",
     "sweeps": "name -> one attack at ascending budgets, with UAR",

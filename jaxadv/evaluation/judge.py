@@ -1,10 +1,10 @@
 """Looks at images again: what the network says, how large and how far the change is.
 
 Nothing that an attack claims is used. Every network runs here in a compiled program
-of its own, at the highest matrix-multiplication precision, and every image sits at
-position id modulo batch size of its block, as in `craft_batches`: what is found of
-an image does not depend on the others. On another number of devices XLA:CPU may round
-a distance in a network differently, by about 1e-7 of it.
+of its own, in float32 at the highest matrix-multiplication precision, and every image
+sits at position id modulo batch size of its block, as in `craft_batches`: what is found
+of an image does not depend on the others. On another number of devices XLA:CPU may
+round a distance in a network differently, by about 1e-7 of it.
 """
 
 import math
@@ -16,6 +16,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxadv import objectives, parallel
+from jaxadv.classifier import full_precision
 from jaxadv.craft import Adversarial
 
 # Relative excess over the budget that rounding may cause; it is larger where the
@@ -32,7 +33,7 @@ class Judge:
 
         A network that is random is judged by its mean prediction over `draws` keys.
         """
-        self._model = parallel.replicate(model)
+        self._model = parallel.replicate(full_precision(model))
         self._batch_size = batch_size
         self._verdict = parallel.mapped_rows(_verdicts(draws), whole=2)
         self._between = parallel.mapped_rows(_between, whole=2)

@@ -15,6 +15,7 @@ class Pictures:
     adversarials: np.ndarray
     predictions: np.ndarray
     success: np.ndarray
+    feasible: np.ndarray
     sizes: np.ndarray
 
     def first(self, count: int) -> "Pictures":

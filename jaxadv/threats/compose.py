@@ -1,5 +1,6 @@
 """Several threats one after another."""
 
+import dataclasses
 from typing import Any
 
 import jax
@@ -41,6 +42,11 @@ class Composed:
                 raise specs.UsageError(
                     f"Composed.parts has a {type(part).__name__}, which is bound to "
                     "the clean image; take threats of the image they are given"
+                )
+            if dataclasses.is_dataclass(part) and not _has_eps(part):
+                raise specs.UsageError(
+                    f"Composed.parts has a {type(part).__name__}, which has no eps of "
+                    "its own to be shared out; take the threat that is inside it"
                 )
 
     @property
@@ -87,3 +93,7 @@ class Composed:
             largest = jnp.maximum(largest, jnp.where(size > 0, share, 0.0))
             image = part.apply(own, image)
         return largest
+
+
+def _has_eps(part):
+    return any(field.name == "eps" for field in dataclasses.fields(part))

@@ -48,6 +48,7 @@ class Subject:
       attacks: the suite's, each with `label`, `spec` and `attack`.
       samples: label -> `adversarials`, `labels` and `success` of a few images.
       batch_size: images at a time when the table was made.
+      draws: keys over which its predictions are the mean.
       classes: logits of the network.
       named: classes of the data set; None where it does not say.
       rerun: see `strength`; used at level "full" alone.
@@ -63,6 +64,7 @@ class Subject:
     attacks: tuple[Any, ...]
     samples: Mapping[str, Any]
     batch_size: int
+    draws: int
     classes: int
     named: int | None
     rerun: strength.Rerun
@@ -111,7 +113,8 @@ def _looks(subject, level):
     order = np.lexsort((subject.rows, ~correct, ~survives))[: IMAGES[level]]
     # Another batch size than the table's, so that R7 sees what depends on it.
     block = 12 if subject.batch_size == 16 else 16
-    probe = Probe(subject.model, subject.images[order], subject.labels[order], block)
+    looked = subject.images[order], subject.labels[order]
+    probe = Probe(subject.model, *looked, block, subject.draws)
     used, samples = gradients.climbed(subject.attacks)
     balls = results.balls(subject.attacks)
     ball = balls[0][0].attack.threat if balls else Linf(4 / 255)
@@ -121,7 +124,7 @@ def _looks(subject, level):
         gradients.zero(probe, used, int(np.sum(survives[order]))),
         program.program(probe),
         forward.verification(probe, subject.samples),
-        gradients.never_rose(probe, ball, used[0]),
+        gradients.never_rose(probe, ball, used),
         noise.noise(probe, list(_survivors(subject, balls, level)), DRAWS[level]),
     ]
 

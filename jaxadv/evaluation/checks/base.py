@@ -10,9 +10,13 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxadv import objectives
+from jaxadv.classifier import full_precision
 
 LOSSES = ("cross_entropy", "margin", "dlr")
 VERDICTS = ("ok", "warn", "fail", "not run")
+SAMPLES = 20  # of an expectation over a random network, AutoAttack's "rand" version
+ALIKE = 1e-4  # distance of normalized logits that rounding may cause
+SURE = 5.0  # standard errors beyond which the sign of a margin is no accident
 
 
 @dataclasses.dataclass(frozen=True)
@@ -74,16 +78,22 @@ class Probe:
       images: float32 [n, h, w, c] in [0, 1].
       labels: int32 [n].
       block: images of one batch.
+      draws: keys over which the table takes the mean prediction.
     """
 
     def __init__(
-        self, model: Any, images: np.ndarray, labels: np.ndarray, block: int = 16
+        self,
+        model: Any,
+        images: np.ndarray,
+        labels: np.ndarray,
+        block: int = 16,
+        draws: int = 1,
     ):
-        exact = getattr(model, "full_precision", lambda: model)
-        self.model = exact()
+        self.model = full_precision(model)
         self.images = np.asarray(images, np.float32)
         self.labels = np.asarray(labels, np.int32)
         self.block = block
+        self.draws = draws
 
     def __len__(self) -> int:
         return len(self.images)
@@ -103,6 +113,16 @@ class Probe:
             return str(error).strip().splitlines()[0]
         return ""
 
+    @functools.cached_property
+    def undecided(self) -> str:
+        """Why the table's draws cannot tell luck from fact; empty where they can."""
+        if self.draws >= SAMPLES:
+            return ""
+        passes = [self.logits(self.images, seed) for seed in (0, 1)]
+        if distance(*passes) <= ALIKE:
+            return ""
+        return f"the network is random and draws is {self.draws}, see R1"
+
     def logits(self, images: np.ndarray, seed: int = 0) -> np.ndarray:
         """Logits [n, classes] of any images [n, h, w, c]; `seed` makes the keys."""
         parts = [
@@ -110,6 +130,25 @@ class Probe:
             for (batch,) in self._blocks(images)
         ]
         return np.concatenate(parts)[: len(images)]
+
+    def judged(
+        self, images: np.ndarray, labels: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """The prediction that the table judges by, of any images [n, h, w, c].
+
+        Returns:
+          Logits [n, classes], of the mean prediction where there are several draws,
+          and the standard errors [n] that the draws leave in their margins.
+        """
+        if self.draws == 1:
+            return self.logits(images), np.zeros(len(images), np.float32)
+        parts = [
+            _drawn(self.model, _keys(0, self.block), *batch, draws=self.draws)
+            for batch in self._blocks(images, labels)
+        ]
+        logits, errors = zip(*parts, strict=True)
+        n = len(images)
+        return np.concatenate(logits)[:n], np.concatenate(errors)[:n]
 
     def gradient(
         self,
@@ -157,6 +196,14 @@ def correct(logits: np.ndarray, labels: np.ndarray) -> np.ndarray:
     return margin(logits, labels) < 0
 
 
+def distance(a: np.ndarray, b: np.ndarray) -> float:
+    """The largest l2 distance of two passes' logits [n, classes], each of norm 1."""
+    wide = (a.astype(np.float64), b.astype(np.float64))
+    unit = [z / np.maximum(np.linalg.norm(z, axis=1, keepdims=True), 1e-12)
+            for z in wide]  # fmt: skip
+    return float(np.max(np.linalg.norm(unit[0] - unit[1], axis=1), initial=0.0))
+
+
 def _keys(seed, count):
     return jax.random.key_data(jax.random.split(jax.random.key(seed), count))
 
@@ -165,6 +212,21 @@ def _keys(seed, count):
 def _forward(model, keys, images):
     with jax.default_matmul_precision("highest"):
         return jax.vmap(model)(images, keys)
+
+
+@functools.partial(jax.jit, static_argnames="draws")
+def _drawn(model, keys, images, labels, draws):
+    def one(key, image, label):
+        found = objectives.drawn(model, image, key, draws)
+        logits = objectives.log_mean(found)
+        wrong = jnp.where(jnp.arange(logits.shape[0]) == label, -jnp.inf, logits)
+        # How much each draw pulls at the log of the two mean probabilities.
+        share = jnp.exp(found - logits)
+        pull = share[:, jnp.argmax(wrong)] - share[:, label]
+        return logits, jnp.std(pull) / (draws - 1) ** 0.5
+
+    with jax.default_matmul_precision("highest"):
+        return jax.vmap(one)(keys, images, labels)
 
 
 @jax.jit

@@ -1,6 +1,6 @@
 """Checks of the gradient: is there one, is it the network's, does it lead uphill."""
 
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Sequence
 from typing import Any
 
 import jax
@@ -61,7 +61,9 @@ def climbed(attacks: Iterable[Any]) -> tuple[tuple[str, ...], int]:
     """The losses of `LOSSES` that attacks with gradients climb, the first one's first,
     and the fewest draws that one of them averages over.
 
-    All losses where none is known.
+    All losses where none is known. A targeted loss counts as its untargeted kin, but
+    the targeted cross-entropy as a margin: at a sure image too its gradient is that
+    of a difference of two logits.
 
     Args:
       attacks: each with `attack`, whose `objective` is looked at.
@@ -73,7 +75,12 @@ def climbed(attacks: Iterable[Any]) -> tuple[tuple[str, ...], int]:
         part, draws = getattr(planned.attack, "objective", None), 1
         while part is not None:
             draws *= getattr(part, "samples", 1)
-            name = _NAMES.get(type(part), "").removeprefix("targeted_")
+            name = _NAMES.get(type(part), "")
+            if name in ("likely_target", "random_target"):
+                name = f"targeted_{part.loss}"
+            if name == "targeted_cross_entropy":
+                name = "margin"
+            name = name.removeprefix("targeted_")
             if name in LOSSES:
                 used[name] = None
             part = getattr(part, "objective", None)
@@ -125,40 +132,48 @@ def _fit(probe, images, weights, signs, slopes, length):
 
 
 def never_rose(
-    probe: Probe, threat: Any, loss: str = LOSSES[0], steps: int = 5
+    probe: Probe, threat: Any, used: Sequence[str] = LOSSES[:1], steps: int = 5
 ) -> Finding:
-    """R10: at how many images a short attack never raised the loss.
+    """R10: at how many images short attacks raised none of the losses.
 
     Source: Pintor et al., "Indicators of attack failure", 2022.
 
     Args:
       probe: the network, at correctly classified images.
       threat: an lp threat; each step is a quarter of its budget.
-      loss: what to climb.
+      used: the losses that the attacks climb; an image at which one of them rises
+        can be attacked.
       steps: gradient steps, from the image itself.
     """
     name = "the loss never rose"
     if probe.obstacle:
         return Finding("R10", name, "not run", probe.obstacle)
-    params = np.zeros_like(probe.images)
-    image, values = probe.images, []
-    for _ in range(steps + 1):
-        value, gradient = probe.gradient(loss, image)
-        values.append(value)
-        params, image = _climb(threat, params, gradient, probe.images)
-        image = np.asarray(image)
-    best = np.max(values[1:], axis=0)
-    stuck = int(np.sum(~(best > values[0])))
-    rise = float(np.median(best - values[0]))
+    rises = {loss: _rise(probe, threat, loss, steps) for loss in used}
+    stuck = int(np.sum(np.all([~(rise > 0) for rise in rises.values()], axis=0)))
+    told = ", ".join(
+        f"{loss} {int(np.sum(~(rise > 0)))} (median rise {float(np.median(rise)):.3g})"
+        for loss, rise in rises.items()
+    )
     evidence = (
-        f"{loss}, {steps} steps in {threat.norm} eps {float(threat.eps):.4g}: never "
-        f"above the start at {stuck} of {len(probe)} images, median rise {rise:.3g}"
+        f"{steps} steps in {threat.norm} eps {float(threat.eps):.4g}, never above the "
+        f"start at {stuck} of {len(probe)} images; by loss: {told}"
     )
     if not stuck:
         return Finding("R10", name, "ok", evidence)
     verdict = "fail" if stuck > 0.1 * len(probe) else "warn"
     remedy = "try other losses, smaller steps, and attacks without gradients"
     return Finding("R10", name, verdict, evidence, remedy)
+
+
+def _rise(probe, threat, loss, steps):
+    """[n] how far the largest value of `steps` steps is above the image's own."""
+    params, image, values = np.zeros_like(probe.images), probe.images, []
+    for _ in range(steps + 1):
+        value, gradient = probe.gradient(loss, image)
+        values.append(value)
+        params, image = _climb(threat, params, gradient, probe.images)
+        image = np.asarray(image)
+    return np.max(values[1:], axis=0) - values[0]
 
 
 def _flat(gradients):

@@ -185,11 +185,21 @@ def _named(planned, name, attack=None, **fields):
 
 
 def _at(planned, eps):
-    attack = planned.attack
+    attack, factor = planned.attack, eps / planned.eps if planned.eps else 1.0
     if getattr(attack, "step_size", None) is not None:
-        attack = attack.replace(step_size=attack.step_size * eps / planned.eps)
-    attack = attack.replace(threat=attack.threat.replace(eps=eps))
+        attack = attack.replace(step_size=attack.step_size * factor)
+    attack = attack.replace(threat=_with_eps(attack.threat, eps))
     return _named(planned, "eps", attack, eps=eps)
+
+
+def _with_eps(threat, eps):
+    """The threat with another budget; its parts', in proportion, if they have it."""
+    fields = {f.name: getattr(threat, f.name) for f in dataclasses.fields(threat)}
+    if "eps" in fields:
+        return threat.replace(eps=eps)
+    factor = eps / threat.eps if threat.eps else 1.0
+    parts = {k: v for k, v in fields.items() if hasattr(v, "eps")}
+    return threat.replace(**{k: _with_eps(v, v.eps * factor) for k, v in parts.items()})
 
 
 def _longer(planned):
