@@ -46,7 +46,7 @@ class Subject:
       rows: [m] their rows in the table.
       table: the per-example table of all processes.
       attacks: the suite's, each with `label`, `spec` and `attack`.
-      samples: label -> `adversarials`, `labels` and `success` of a few images.
+      samples: label -> a few images, see `forward.verification`.
       batch_size: images at a time when the table was made.
       draws: keys over which its predictions are the mean.
       classes: logits of the network.
