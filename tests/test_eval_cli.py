@@ -190,10 +190,13 @@ def test_suites_of_published_tables_leave_perceptual_attacks_out_of_means(name, 
 def test_versions_of_autoattack(version):
     plan = _plan(ROOT / "configs" / "suites" / "autoattack.py", version)
     labels = [planned.label for planned in plan.attacks]
-    name = "cascade" if version == "square" else "autoattack"
+    name = "cascade" if version in ("square", "plus,l1") else "autoattack"
     assert plan.cascades[name] == plan.unions[name] == tuple(labels)
     assert ("square" in labels) == (version not in ("rand", "plus,l1"))
     assert ("fab_t" in labels) == (version not in ("rand", "square"))
+    # One lucky draw of a random network must not end a search.
+    stops = {p.attack.early_stop for p in plan.attacks if "apgd" in p.label}
+    assert stops == {"rand": {False}, "square": set()}.get(version, {True})
 
 
 def test_l1_autoattack_has_stages_in_its_standard_version():

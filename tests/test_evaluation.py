@@ -329,6 +329,27 @@ def test_curve_values_follow_the_eps_of_the_suite():
     assert plan.curve[4].eps == 0.15
 
 
+def test_accuracy_at_any_eps_is_read_off_an_attack_that_minimizes(tmp_path):
+    """As that of the same attack inside each budget; a first success is no minimum."""
+    ddn = {"name": "ddn", "steps": 20, "search": 5}
+    boxes = {"free": False, "first": True}
+    attacks = {
+        label: {**ddn, "threat": {"name": "l2", "eps": 9.0}, "early_stop": stop}
+        for label, stop in boxes.items()
+    }
+    found = run(tmp_path / "a", {**CONFIG, "attacks": attacks}).table
+    assert list(found.metadata["curves"]) == ["free"]
+    points = metrics.curve(found, "free")
+    assert len(points) == 21 and points[0]["accuracy"] == 0.9
+    assert points[-1]["accuracy"] == 0 and points[-1]["eps"] < 9
+    for point in (points[3], points[10]):
+        inside = {**ddn, "threat": {"name": "l2", "eps": point["eps"]}}
+        again = run(tmp_path / "b", {**CONFIG, "attacks": {"ddn": inside}}).table
+        accuracy = metrics.summarize(again)["attacks"]["ddn"]["accuracy"]
+        assert accuracy == point["accuracy"]
+    assert 0 < points[3]["accuracy"] < 0.9
+
+
 def _nan_when_dark(variables, image, key):
     logits = nets._linear(variables, image, key)
     return jnp.where(jnp.min(image) < 0.1, jnp.nan, logits)

@@ -6,7 +6,8 @@ import pytest
 
 from jaxadv.attacks import CarliniWagner, Ddn, DeepFool, ElasticNet, Fab, Fmn, Pgd0
 from jaxadv.craft import craft, craft_batches
-from jaxadv.objectives import Margin
+from jaxadv.objectives import Expectation, Margin
+from jaxadv.specs import UsageError
 from jaxadv.threats import L0, L1, L2, Linf
 from tests import nets
 from tests.oracles.hyperplane import shortest_step
@@ -76,6 +77,25 @@ def test_sizes_say_which_budgets_break_an_image(name):
     assert np.array_equal(less.success, wrong)
     assert np.all(less.size <= 0.9 * free.size)
     assert np.all(less.margin[~wrong] > clean[~wrong])
+
+
+@pytest.mark.parametrize("name", ATTACKS)
+def test_networks_of_lower_precision_are_searched_as_they_are_verified(name):
+    """At the boundary their own logits would call unbroken what float32 breaks."""
+    model, (images, _) = nets.half(), nets.batch(COUNT)
+    exact = model.full_precision()
+    labels = nets.predicted(exact, images)
+    attack = ATTACKS[name].replace(threat=ATTACKS[name].threat.replace(eps=1e4))
+    found = run(attack, model, KEY, images, labels)
+    want = run(attack, exact, KEY, images, labels)
+    assert np.array_equal(found.success, want.success) and np.mean(found.success) > 0.9
+    np.testing.assert_allclose(found.size, want.size, rtol=1e-5)
+
+
+def test_an_expectation_is_refused():
+    for kind, threat in ((Ddn, L2(1.0)), (Pgd0, L0(3.0)), (Fmn, Linf(0.1))):
+        with pytest.raises(UsageError, match="objective is an Expectation"):
+            kind(threat, Expectation(Margin(), samples=2))
 
 
 def test_both_drivers_agree():

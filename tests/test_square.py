@@ -53,6 +53,8 @@ def test_squares_shrink_on_the_published_schedule():
     half = Square(Linf(0.1), steps=5_000)
     state = state.replace(count=jnp.array(5))
     assert half._side(state, shape) == round((0.4 * 32 * 32) ** 0.5)
+    whole = half.replace(rescale=False)
+    assert whole._side(state, shape) == round((0.8 * 32 * 32) ** 0.5)
 
 
 def test_an_linf_change_is_one_square_of_corners():

@@ -60,7 +60,12 @@ def _component(name, norm, eps, restarts, samples, targets, fields):
         "apgd_t": lambda: apgd({"name": "likely_target"}, targets),
         "fab": lambda: fab(0, restarts),
         "fab_t": lambda: fab(TARGETS, 1),
-        "square": lambda: {"name": "square", "threat": ball(norm, eps), "steps": 5000},
+        "square": lambda: {
+            "name": "square",
+            "threat": ball(norm, eps),
+            "steps": 5000,
+            "rescale": False,
+        },
     }
     if name not in parts:
         raise UsageError(
@@ -81,6 +86,8 @@ def components(version="standard", norm="linf", eps=None, prefix=""):
     samples = 20 if version == "rand" else 0
     targets = 5 if staged else TARGETS
     fields = ONE_STAGE if norm == "l1" and not staged else {}
+    if samples:  # the first success of a random network may be a lucky draw
+        fields = {**fields, "early_stop": False}
     return {
         prefix + name: _component(name, norm, eps, restarts, samples, targets, fields)
         for name in names
@@ -91,8 +98,9 @@ def get_config(version="standard"):
     version, _, norm = version.partition(",")
     norm = norm or "linf"
     attacks = components(version, norm)
-    # Other choices of components are not what a RobustBench file calls AutoAttack.
-    name = "autoattack" if version in VERSIONS else "cascade"
+    # Other components are not what a RobustBench file calls AutoAttack, nor l1's, which
+    # lack a Square.
+    name = "autoattack" if version in VERSIONS and norm != "l1" else "cascade"
     return suite(
         f"autoattack_{version}_{norm}",
         attacks,

@@ -11,6 +11,7 @@ backward passes of a step, where they are not one each. Its state has `count` (s
 taken) and `done` (nothing more to gain). `threat` and `objective` are its parts;
 the drivers in `jaxadv.craft` loop, restart, verify and merge. An attack that records
 something on its way has `trace(state, model, image, label)`; see `craft.craft_traced`.
+One that minimizes the norm of what it returns says so by `minimizes`.
 """
 
 from jaxadv.attacks.apgd import Apgd

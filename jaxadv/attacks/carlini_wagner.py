@@ -51,6 +51,7 @@ class CarliniWagner:
     step_size: float = specs.leaf(0.01, minimum=0.0)
     early_stop: bool = specs.static(False)
     restarts: ClassVar[int] = 1
+    minimizes: ClassVar[bool] = True
 
     def __post_init__(self):
         minimal.check_ball(self, ("l2",))

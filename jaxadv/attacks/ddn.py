@@ -45,6 +45,7 @@ class Ddn:
     last_step_size: float = specs.leaf(0.01, minimum=0.0)
     early_stop: bool = specs.static(False)
     restarts: ClassVar[int] = 1
+    minimizes: ClassVar[bool] = True
 
     def __post_init__(self):
         minimal.check_ball(self, ("l2",))
@@ -65,6 +66,7 @@ class Ddn:
         logits = model(self.threat.apply(state.params, image), key)
         best, broken = minimal.judge(self, state, state.params, logits, image, label)
         radius = state.own * jnp.where(broken, 1 - self.gamma, 1 + self.gamma)
+        radius = jnp.minimum(radius, jnp.linalg.norm(jnp.maximum(image, 1 - image)))
         share = minimal.progress(self, state)
         length = minimal.anneal(self.step_size, self.last_step_size, share)
         moved = state.params + length * minimal.unit_direction(key, grad)

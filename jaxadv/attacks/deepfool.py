@@ -39,6 +39,7 @@ class DeepFool:
     overshoot: float = specs.leaf(0.02, minimum=0.0)
     early_stop: bool = specs.static(False)
     restarts: ClassVar[int] = 1
+    minimizes: ClassVar[bool] = True
 
     def __post_init__(self):
         minimal.check_ball(self, NORMS)

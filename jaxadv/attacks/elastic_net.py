@@ -57,6 +57,7 @@ class ElasticNet:
     shrinkage: float = specs.leaf(1e-3, minimum=0.0)
     early_stop: bool = specs.static(False)
     restarts: ClassVar[int] = 1
+    minimizes: ClassVar[bool] = True
     passes: ClassVar[tuple[int, int]] = (2, 1)
 
     def __post_init__(self):

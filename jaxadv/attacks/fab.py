@@ -56,6 +56,7 @@ class Fab:
     eta: float = specs.leaf(1.05, minimum=1.0)
     early_stop: bool = specs.static(False)
     restarts: ClassVar[int] = 1
+    minimizes: ClassVar[bool] = True
 
     def __post_init__(self):
         minimal.check_ball(self, NORMS)

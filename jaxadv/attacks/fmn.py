@@ -49,6 +49,7 @@ class Fmn:
     last_gamma: float = specs.leaf(1e-4, minimum=0.0, maximum=1.0)
     early_stop: bool = specs.static(False)
     restarts: ClassVar[int] = 1
+    minimizes: ClassVar[bool] = True
 
     def __post_init__(self):
         minimal.check_ball(self, tuple(_DUAL))

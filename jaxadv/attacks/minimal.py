@@ -22,6 +22,7 @@ from flax import struct
 
 from jaxadv import numerics, objectives, specs
 from jaxadv.attacks import base
+from jaxadv.classifier import full_precision
 
 # Two programs that compute the logits of one image differ by rounding, up to about
 # this share of them.
@@ -167,15 +168,15 @@ def anneal(first, last, share) -> jax.Array:
 
 
 def precise(method: Method) -> Method:
-    """Computes at the highest matrix-multiplication precision.
+    """Computes in float32 at the highest matrix-multiplication precision.
 
     The points lie close to the decision boundary, and the drivers verify them so.
     """
 
     @functools.wraps(method)
-    def computed(*arguments):
+    def computed(attack, first, model, *rest):
         with jax.default_matmul_precision("highest"):
-            return method(*arguments)
+            return method(attack, first, full_precision(model), *rest)
 
     return computed  # type: ignore[return-value]
 
@@ -185,10 +186,16 @@ def check_ball(attack: Any, norms: tuple[str, ...]) -> None:
 
     Raises:
       UsageError: a field is out of its bounds, the search has more steps than there
-        are, or the threat is not an additive ball of one of `norms`.
+        are, the threat is not an additive ball of one of `norms`, or the objective is
+        an expectation.
     """
     specs.check(attack)
     objectives.check_logits(attack, "judges")
+    if isinstance(attack.objective, objectives.Expectation):
+        raise specs.UsageError(
+            f"{type(attack).__name__}.objective is an Expectation; of a random network "
+            "the smallest broken point is its luckiest draw; take pgd, apgd or square"
+        )
     name, threat = type(attack).__name__, attack.threat
     norm = getattr(threat, "norm", None)
     if dataclasses.is_dataclass(threat) and norm not in norms:

@@ -51,6 +51,7 @@ class Pgd0:
     early_stop: bool = specs.static(False)
     search: ClassVar[int] = 0
     restarts: ClassVar[int] = 1
+    minimizes: ClassVar[bool] = True
 
     def __post_init__(self):
         minimal.check_ball(self, ("l0",))

@@ -49,6 +49,8 @@ class Square:
       steps: queries of one restart.
       restarts: independent random starts.
       p: share of the image's area that the first squares cover.
+      rescale: whether the marks at which squares shrink, made for 10,000 queries, are
+        rescaled to `steps`; not so in AutoAttack.
       early_stop: stop at the first success.
 
     Raises:
@@ -60,6 +62,7 @@ class Square:
     steps: int = specs.static(5000, minimum=1)
     restarts: int = specs.static(1, minimum=1)
     p: float = specs.leaf(0.8, minimum=0.0, maximum=1.0)
+    rescale: bool = specs.static(True)
     early_stop: bool = specs.static(True)
     passes: ClassVar[tuple[int, int]] = (1, 0)
 
@@ -106,7 +109,8 @@ class Square:
 
     def _side(self, state, shape):
         """Side of the next square in pixels, a whole number as float32."""
-        marks = np.ceil(np.asarray(HALVINGS) * self.steps / 10_000)
+        scale = self.steps / 10_000 if self.rescale else 1.0
+        marks = np.ceil(np.asarray(HALVINGS) * scale)
         halvings = jnp.sum(state.count + 1 > jnp.asarray(marks))
         area = self.p * 0.5**halvings * shape[0] * shape[1]
         return jnp.clip(jnp.round(jnp.sqrt(area)), 1, min(shape[:2]))

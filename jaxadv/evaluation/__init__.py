@@ -74,7 +74,9 @@ def _draw(outcome, plan, summary, workdir, class_names):
     """Writes the pictures; name -> file relative to `workdir`."""
     files = {}
     for label, points in summary["curves"].items():
-        planned = plan.curve[-1]
+        # A curve of its own, or one that is read off the sizes of an attack.
+        of_sizes = [p for p in plan.attacks if p.label == label]
+        planned = of_sizes[0] if of_sizes else plan.curve[-1]
         threat = threat_name(planned.spec)
         own = [p.eps for p in plan.attacks if threat_name(p.spec) == threat]
         file = f"curve_{label}.png"
@@ -85,7 +87,7 @@ def _draw(outcome, plan, summary, workdir, class_names):
             threat=threat,
             dataset=f"{outcome.table.metadata['dataset']} {plan.split}",
             classes=outcome.classes,
-            eps=own[0] if own else None,
+            eps=own[0] if own and not of_sizes else None,
         )
         files[f"accuracy against eps, {label}"] = file
     files |= _compare(outcome.table, plan, workdir)

@@ -16,6 +16,8 @@ from jaxadv.evaluation.meters import Progress, Stopwatch
 from jaxadv.evaluation.pictures import Pictures
 from jaxadv.evaluation.table import Table
 
+_LEVELS = 20  # points of a curve that is read off sizes
+
 
 @dataclasses.dataclass(frozen=True)
 class Timing:
@@ -107,7 +109,10 @@ def run(
             some = suite.choose(len(source), suite.curve_examples or len(ids))
             columns[f"curve/{suite.curve_label}/eps"] = bench.curve(some)
         timings["curve"] = _timing(watch, bench.resumed)
-    table = Table(columns, _metadata(suite, source, bench.fingerprint))
+    sizes = _smallest(suite, columns)
+    columns |= {f"curve/{label}/eps": smallest for label, smallest in sizes.items()}
+    metadata = _metadata(suite, source, bench.fingerprint, sizes)
+    table = Table(columns, metadata)
     with Stopwatch() as watch:
         names = getattr(source, "class_names", None)
         findings = bench.check(table, samples, classes, names)
@@ -120,8 +125,34 @@ def _timing(watch, resumed=0):
     return Timing(watch.seconds, watch.compile_seconds, watch.programs, resumed)
 
 
-def _metadata(suite, source, fingerprint):
-    curves = {}
+def _smallest(suite, columns):
+    """Label -> [n] smallest eps that breaks each image, of attacks that minimize it."""
+    found = {}
+    for planned in suite.attacks:
+        attack, of = planned.attack, f"attack/{planned.label}"
+        if getattr(attack, "minimizes", False) and not attack.early_stop:
+            success, size = columns[f"{of}/success"], columns[f"{of}/size"]
+            found[planned.label] = np.where(success, size, np.inf).astype(np.float32)
+    return found
+
+
+def _levels(smallest, eps):
+    """Evenly spaced values of eps up to the largest that an image took."""
+    finite = smallest[np.isfinite(smallest)]
+    top = float(np.max(finite, initial=0.0)) or eps
+    levels = np.linspace(0, top, _LEVELS + 1, dtype=np.float32)
+    return [float(v) for v in levels[1:]]
+
+
+def _metadata(suite, source, fingerprint, sizes):
+    curves = {
+        planned.label: {
+            "eps": _levels(sizes[planned.label], planned.eps),
+            "spec": planned.spec,
+        }
+        for planned in suite.attacks
+        if planned.label in sizes
+    }
     if suite.curve:
         eps = [planned.eps for planned in suite.curve]
         curves[suite.curve_label] = {"eps": eps, "spec": suite.curve[-1].spec}
