@@ -43,7 +43,7 @@ def own(eps):
         "fab-t": Fab(
             threat, round_steps=STEPS, targets=TARGETS, search=0, early_stop=True
         ),
-        "square": Square(threat, steps=QUERIES),
+        "square": Square(threat, steps=QUERIES, rescale=False),
     }
 
 

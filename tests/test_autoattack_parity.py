@@ -53,7 +53,7 @@ def component(name, threat):
         "apgd-t": lambda: apgd(LikelyTarget(), restarts=9),
         "fab": lambda: Fab(threat, **fields),
         "fab-t": lambda: Fab(threat, targets=9, **fields),
-        "square": lambda: Square(threat, steps=5000),
+        "square": lambda: Square(threat, steps=5000, rescale=False),
     }[name]()
 
 
