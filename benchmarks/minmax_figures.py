@@ -140,7 +140,7 @@ def tables_a9(bench, folder):
         columns[f"w {norm}"] = history[:, -1]
     alone, targets = images.reshape(-1, *images.shape[2:]), labels.reshape(-1)
     key = jax.random.key(0)
-    smallest = CarliniWagner(L2(28.0))
+    smallest = CarliniWagner(L2(28.0), round_steps=300)
     found = craft_batches(smallest, model, key, alone, targets, batch_size=CHUNK)
     columns["C&W l2"] = np.asarray(found.size).reshape(labels.shape)
     attack = Ascent(Linf(0.1), Margin(), steps=40, rel_step_size=0.1)

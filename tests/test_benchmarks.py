@@ -93,7 +93,7 @@ def test_figures_are_drawn(bench, tmp_path, monkeypatch, figure):
     monkeypatch.setattr(minmax_figures, "ITERATIONS", (1, 3))
     monkeypatch.setattr(
         minmax_figures, "CarliniWagner",
-        lambda ball: minmax_figures.Ascent(ball, steps=2, rel_step_size=0.5),
+        lambda ball, **_: minmax_figures.Ascent(ball, steps=2, rel_step_size=0.5),
     )  # fmt: skip
     bench(
         minmax_figures, f"--figure={figure}", "--examples=150", "--networks", "mlp",

@@ -63,7 +63,7 @@ def test_shrinkage_goes_from_small_l2_to_the_smallest_l1_norm():
     want = np.array(
         [smallest_norm(w, b, x, y, "l1") for x, y in zip(images, labels, strict=True)]
     )
-    attacks = [CarliniWagner(L2(8.0))]
+    attacks = [CarliniWagner(L2(8.0), round_steps=100)]
     attacks += [ElasticNet(L1(BOX), shrinkage=s, round_steps=300) for s in (1e-3, 0.03)]
     norms = []
     for attack in attacks:

@@ -50,7 +50,7 @@ class ElasticNet:
     threat: Any = specs.part(lambda: THREATS)
     objective: Any = specs.part(lambda: OBJECTIVES, Margin(0.0))
     rounds: int = specs.static(9, minimum=1)
-    round_steps: int = specs.static(100, minimum=1)
+    round_steps: int = specs.static(1000, minimum=1)
     search: int = specs.static(10, minimum=0)
     first_constant: float = specs.leaf(1e-3, minimum=0.0)
     step_size: float = specs.leaf(0.01, minimum=0.0)
