@@ -138,18 +138,29 @@ def build(spec: Mapping[str, Any], registry: Registry, where: str) -> Any:
     return construct(make, fields, where)
 
 
+def known(
+    given: Mapping[str, Any], allowed: Mapping[str, Any], where: str
+) -> Mapping[str, Any]:
+    """`given`, whose keys are all in `allowed`.
+
+    Raises:
+      UsageError: one is not.
+    """
+    for key in given:
+        if key not in allowed:
+            near = difflib.get_close_matches(key, allowed, n=1)
+            hint = f" (did you mean {near[0]!r}?)" if near else ""
+            raise UsageError(
+                f"{where}: unknown field {key!r}{hint}; allowed: {', '.join(allowed)}"
+            )
+    return given
+
+
 def construct(make: Callable[..., Any], fields: Mapping[str, Any], where: str) -> Any:
     """Calls `make(**fields)` after checking names and types; see `build`."""
     declared = {f.name: f for f in configurable(make)}
-    for key in fields:
-        if key not in declared:
-            near = difflib.get_close_matches(key, declared, n=1)
-            hint = f" (did you mean {near[0]!r}?)" if near else ""
-            raise UsageError(
-                f"{where}: unknown field {key!r}{hint}; allowed: {', '.join(declared)}"
-            )
     built = {}
-    for key, value in fields.items():
+    for key, value in known(fields, declared, where).items():
         field = declared[key]
         if "registry" in field.metadata and not hasattr(value, "__dataclass_fields__"):
             built[key] = _build_part(value, field.metadata["registry"](), where, key)

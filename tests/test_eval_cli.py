@@ -16,6 +16,7 @@ from jaxadv import cli, settings
 from jaxadv.checkpoints import Checkpoints
 from jaxadv.data import sources
 from jaxadv.evaluation import command, config, table
+from jaxadv.specs import UsageError
 from tests import nets
 
 ROOT = Path(__file__).parents[1]
@@ -197,6 +198,17 @@ def test_versions_of_autoattack(version):
     # One lucky draw of a random network must not end a search.
     stops = {p.attack.early_stop for p in plan.attacks if "apgd" in p.label}
     assert stops == {"rand": {False}, "square": set()}.get(version, {True})
+
+
+def test_components_of_autoattack_may_attack_all_images_each():
+    path = ROOT / "configs" / "suites" / "autoattack.py"
+    plan = _plan(path, "standard,l2,individual")
+    labels = tuple(planned.label for planned in plan.attacks)
+    assert not plan.cascades and plan.unions == {"autoattack": labels}
+    assert plan.name == "autoattack_standard_l2_individual" and len(labels) == 4
+    for text, told in (("custom", "no version or component"), (",l2,all", "no 'all'")):
+        with pytest.raises(UsageError, match=told):
+            _plan(path, text)
 
 
 def test_l1_autoattack_has_stages_in_its_standard_version():

@@ -3,17 +3,19 @@
     python eval.py --config=configs/suites/autoattack.py --checkpoint=runs/demo
     python eval.py --config=configs/suites/autoattack.py:plus --checkpoint=runs/demo
     python eval.py --config=configs/suites/autoattack.py:standard,l2 --config.eps=0.5 …
+    python eval.py --config=configs/suites/autoattack.py:standard,linf,individual …
 
 Croce and Hein, "Reliable evaluation of adversarial robustness with an ensemble of diverse
 parameter-free attacks", 2020. Versions: `standard`; `plus`, with five restarts and untargeted
 parts; `rand`, for networks with randomness, whose losses are means over 20 draws; or the names of
 components with + between them: `apgd_ce+square`. Norms: `linf` (default), `l2`, and `l1`, which
 has no Square here. As in the authors' code, `standard` in l1 searches larger balls first, from five
-starts and for five targets; the other versions have one stage. The eps is that of the checkpoint's
+starts and for five targets; the other versions have one stage. `individual` at the end lets every
+component attack all images, for the accuracy under each alone. The eps is that of the checkpoint's
 training; `--config.eps=0.15` sets it.
 """
 
-from configs.suites.base import ball, suite
+from configs.suites.base import ball, check_choice, suite
 from jaxadv.specs import UsageError
 
 VERSIONS = {
@@ -69,7 +71,8 @@ def _component(name, norm, eps, restarts, samples, targets, fields):
     }
     if name not in parts:
         raise UsageError(
-            f"AutoAttack has no component {name!r}; it has: {', '.join(parts)}"
+            f"AutoAttack has no version or component {name!r}; it has the versions "
+            f"{', '.join(VERSIONS)} and, to be joined by +, {', '.join(parts)}"
         )
     return parts[name]()
 
@@ -94,19 +97,23 @@ def components(version="standard", norm="linf", eps=None, prefix=""):
     }
 
 
-def get_config(version="standard"):
-    version, _, norm = version.partition(",")
-    norm = norm or "linf"
+def get_config(text="standard"):
+    version, norm, order, *_ = *text.split(","), "", ""
+    norm, order = norm or "linf", order or "cascade"
+    check_choice("autoattack", order, ("cascade", "individual"))
     attacks = components(version, norm)
     # Other components are not what a RobustBench file calls AutoAttack, nor l1's, which
     # lack a Square.
     name = "autoattack" if version in VERSIONS and norm != "l1" else "cascade"
+    title, labels = f"autoattack_{version}_{norm}", {name: tuple(attacks)}
+    fields = {"cascades": labels, "unions": {}}
+    if order == "individual":
+        title, fields = f"{title}_{order}", {"unions": labels}
     return suite(
-        f"autoattack_{version}_{norm}",
+        title,
         attacks,
-        cascades={name: tuple(attacks)},
-        unions={},
         overlap=(),
         chunk_steps=10,
         draws=20 if version == "rand" else 1,
+        **fields,
     )

@@ -50,7 +50,7 @@ import numpy as np
 
 from jaxadv import specs
 from jaxadv.attacks import ATTACKS
-from jaxadv.evaluation.fields import check_numbers, known, plain
+from jaxadv.evaluation.fields import check_numbers, plain
 from jaxadv.evaluation.planned import (
     Eps,
     Planned,
@@ -61,7 +61,7 @@ from jaxadv.evaluation.planned import (
     training_attacks,
 )
 from jaxadv.perceptual import DISTANCES
-from jaxadv.specs import UsageError
+from jaxadv.specs import UsageError, known
 
 LEVELS = ("cheap", "full", "none")
 DEFAULTS = {

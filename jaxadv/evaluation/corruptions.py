@@ -36,7 +36,7 @@ from jaxadv.evaluation import fields, files, inputs, metrics
 from jaxadv.evaluation.cells import aligned, page_table, percent
 from jaxadv.evaluation.corrupted import KINDS, SEVERITIES, Arrays, Trees, open_folder
 from jaxadv.evaluation.judge import Judge
-from jaxadv.specs import UsageError
+from jaxadv.specs import UsageError, known
 
 DEFAULTS = {
     "name": "corruptions",
@@ -55,9 +55,9 @@ def resolve(given: Mapping[str, Any]) -> dict[str, Any]:
     Raises:
       UsageError: an unknown field, a bad number, or no folder.
     """
-    fields.known(given, DEFAULTS, "config")
+    known(given, DEFAULTS, "config")
     parts = given.get("corruptions") or {}
-    fields.known(parts, DEFAULTS["corruptions"], "config.corruptions")
+    known(parts, DEFAULTS["corruptions"], "config.corruptions")
     full = {**DEFAULTS, **given, "corruptions": {**DEFAULTS["corruptions"], **parts}}
     fields.check_numbers(full, {"examples": 0, "batch_size": 1})
     if not full["corruptions"]["folder"]:

@@ -1,6 +1,5 @@
-"""The fields of a config: plain values, whole numbers, and names that exist."""
+"""The fields of a config as plain values, and its whole numbers."""
 
-import difflib
 from collections.abc import Mapping
 from typing import Any
 
@@ -30,21 +29,3 @@ def check_numbers(full: Mapping[str, Any], least: Mapping[str, int]) -> None:
             raise UsageError(
                 f"config.{field} is {value!r}; it must be a whole number >= {minimum}"
             )
-
-
-def known(
-    given: Mapping[str, Any], allowed: Mapping[str, Any], where: str
-) -> Mapping[str, Any]:
-    """`given`, whose keys are all in `allowed`.
-
-    Raises:
-      UsageError: one is not.
-    """
-    for key in given:
-        if key not in allowed:
-            near = difflib.get_close_matches(key, allowed, n=1)
-            hint = f" (did you mean {near[0]!r}?)" if near else ""
-            raise UsageError(
-                f"{where}: unknown field {key!r}{hint}; allowed: {', '.join(allowed)}"
-            )
-    return given

@@ -130,7 +130,8 @@ def _smallest(suite, columns):
     found = {}
     for planned in suite.attacks:
         attack, of = planned.attack, f"attack/{planned.label}"
-        if getattr(attack, "minimizes", False) and not attack.early_stop:
+        alone = suite.cascade(planned.label) is None
+        if alone and getattr(attack, "minimizes", False) and not attack.early_stop:
             success, size = columns[f"{of}/success"], columns[f"{of}/size"]
             found[planned.label] = np.where(success, size, np.inf).astype(np.float32)
     return found
