@@ -59,19 +59,23 @@ def _over(args, model, row, name):
 
 
 def _weights(args, model, row, folder):
-    history = [weights_found(args, model, row, eps, args.seeds[0]) for eps in args.eps]
+    history = []
+    for eps in args.eps:
+        names, found = weights_found(args, model, row, eps, args.seeds[0])
+        history.append(found)
     domain_charts.weights(
-        np.stack(history, 1), ["linf", "l2"], folder / f"{model}_{row}_weights.png",
+        np.stack(history, 1), names, folder / f"{model}_{row}_weights.png",
         title=f"{model}, {row}: weights of test images",
         ticks=[f"{eps:g}" for eps in args.eps], axis="l2 eps", kind="violin",
     )  # fmt: skip
 
 
 def weights_found(args, model, row, eps, seed):
-    """[n, 2] the weights that the training's search settles at on test images."""
+    """Norms [2], and the weights [n, 2] that the search settles at on test images."""
     classifier = trained(args, model, row, eps, seed)[0]
     config = run_of(args, model, row, eps, seed)[0]
     defense = settings.plan(config).defense
+    names = [attack.threat.norm for attack in defense.attacks]
     images, labels = test_images(args)
     found = []
     for start in range(0, len(images), BATCH):
@@ -83,7 +87,7 @@ def weights_found(args, model, row, eps, seed):
                 defense, classifier, jax.random.key(seed), batch, weights
             )
         found.append(weights)
-    return np.concatenate(found)[: len(images)]
+    return names, np.concatenate(found)[: len(images)]
 
 
 @jax.jit

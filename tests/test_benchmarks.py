@@ -116,6 +116,12 @@ def test_generalized_training_has_tables_and_pictures(tmp_path, monkeypatch, cap
     out = capsys.readouterr().out
     assert "125 test images" in out and "| min_max |" in out
     generalized_figures.main()
+    args = generalized.arguments("").parse_args(flags)
+    names, found = generalized_figures.weights_found(args, "mlp", "min_max", 1.0, 0)
+    # An l2 ball of 1 is the weaker one, which gets less weight.
+    assert (
+        found[:, names.index("l2")].mean() < 0.5 < found[:, names.index("linf")].mean()
+    )
     names = {p.stem for p in (tmp_path / "pictures").glob("*.png")}
     assert names == {
         "mlp_acc_max", "mlp_acc_avg", "mlp_epochs_1",
