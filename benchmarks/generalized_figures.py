@@ -96,24 +96,19 @@ def _searched(defense, model, key, batch, weights):
 
 
 def _overlap(args, model, row, folder):
-    names = {"linf": "l2", "l2": "linf"}
-    shares = {
-        f"{a} attack inside the {b} ball": _over(args, model, row, f"{a}_inside_{b}")
-        for a, b in names.items()
-    }
-    domain_charts.curves(
-        args.eps, shares, folder / f"{model}_{row}_overlap.png", axis="l2 eps",
-        title=f"{model}, {row}: overlap of the balls", measure="share of test images",
-    )  # fmt: skip
-    sizes = {
-        f"{b} norm of the {a} attack": _over(args, model, row, f"{a}_size_in_{b}")
-        for a, b in names.items()
-    }
-    domain_charts.curves(
-        args.eps, sizes, folder / f"{model}_{row}_sizes.png", axis="l2 eps",
-        title=f"{model}, {row}: mean sizes of perturbations", measure="norm",
-        percent=False,
-    )  # fmt: skip
+    for kind, measure, percent in (
+        ("inside", "share of test images", True),
+        ("size_in", "mean norm", False),
+    ):
+        found = {
+            f"{a} attack, in the {b} ball": _over(args, model, row, f"{a}_{kind}_{b}")
+            for a, b in (("linf", "l2"), ("l2", "linf"))
+        }
+        domain_charts.curves(
+            args.eps, found, folder / f"{model}_{row}_{kind}.png", axis="l2 eps",
+            title=f"{model}, {row}: perturbations in the other ball",
+            measure=measure, percent=percent,
+        )  # fmt: skip
 
 
 def _epochs(args, model, eps, folder):

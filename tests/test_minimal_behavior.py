@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 
 from jaxadv.attacks import CarliniWagner, Ddn, DeepFool, ElasticNet, Fab, Fmn, Pgd0
+from jaxadv.classifier import Classifier
 from jaxadv.craft import craft, craft_batches
 from jaxadv.objectives import Expectation, Margin
 from jaxadv.specs import UsageError
@@ -90,6 +91,21 @@ def test_networks_of_lower_precision_are_searched_as_they_are_verified(name):
     want = run(attack, exact, KEY, images, labels)
     assert np.array_equal(found.success, want.success) and np.mean(found.success) > 0.9
     np.testing.assert_allclose(found.size, want.size, rtol=1e-5)
+
+
+def _unbreakable(variables, image, key):
+    return variables
+
+
+def test_ddn_looks_no_further_than_the_box():
+    images, _ = nets.batch(1)
+    model = Classifier.from_function(_unbreakable, np.float32([1, 0]))
+    attack, image = Ddn(L2(1.0), first_radius=5.0, gamma=0.5), images[0]
+    state = attack.init(KEY, model, image, 0)
+    for _ in range(3):  # of itself the radius would be 5 * 1.5**3
+        state = attack.step(state, model, image, 0)
+    corner = np.linalg.norm(np.maximum(image, 1 - image))
+    np.testing.assert_allclose(state.own, corner, rtol=1e-6)
 
 
 def test_an_expectation_is_refused():

@@ -17,11 +17,11 @@ class Ddn:
     """Decoupled direction and norm, for the smallest l2 perturbation.
 
     The direction follows the normalized gradient; the radius shrinks by a factor
-    after a broken point and grows after another. Source: Rony et al., "Decoupling
-    direction and norm for efficient gradient-based l2 adversarial attacks and
-    defenses", 2019, algorithm 1, without the rounding to 8 bits. Here alone: the
-    search at the end, and a projected point, not the clean image, where nothing
-    was broken.
+    after a broken point and grows after another, up to the box's farthest corner.
+    Source: Rony et al., "Decoupling direction and norm for efficient gradient-based
+    l2 adversarial attacks and defenses", 2019, algorithm 1, without the rounding to
+    8 bits. Here alone: the search at the end, and a projected point, not the clean
+    image, where nothing was broken.
 
     Attributes:
       threat: an L2 ball; see `attacks.minimal` for what its eps means.
