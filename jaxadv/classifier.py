@@ -7,7 +7,8 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 from flax import linen as nn
-from flax import struct
+
+from jaxadv import struct
 
 
 @struct.dataclass

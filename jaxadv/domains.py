@@ -21,10 +21,9 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from flax import struct
 from jax.typing import ArrayLike
 
-from jaxadv import numerics, objectives, specs, transforms
+from jaxadv import numerics, objectives, specs, struct, transforms
 
 
 def uniform(count: int) -> jax.Array:

@@ -13,10 +13,9 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-from flax import struct
 from jax.typing import ArrayLike
 
-from jaxadv import specs
+from jaxadv import specs, struct
 
 
 def cross_entropy(logits: jax.Array, label: ArrayLike) -> jax.Array:

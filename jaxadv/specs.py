@@ -14,8 +14,9 @@ from typing import Any
 
 import jax
 import numpy as np
-from flax import struct
 from jax.core import Tracer
+
+from jaxadv import struct
 
 Registry = Mapping[str, Callable[..., Any]]
 
@@ -61,27 +62,37 @@ def check(obj: Any) -> None:
     Traced and abstract values pass unseen: only concrete numbers are compared.
 
     Raises:
-      UsageError: a field is outside its declared bounds or choices.
+      UsageError: a field is outside its declared bounds or choices, or is a dataclass
+        that jax may take for another one; see `jaxadv.struct`.
     """
-    name = type(obj).__name__
     for field in dataclasses.fields(obj):
         value, rule = getattr(obj, field.name), field.metadata
+        where = f"{type(obj).__name__}.{field.name}"
+        for piece in value if isinstance(value, tuple) else (value,):
+            if hasattr(piece, "_flax_dataclass"):
+                raise UsageError(
+                    f"{where} holds a flax.struct.dataclass, which jax may take for "
+                    f"another; make {type(piece).__name__} a jaxadv.struct.dataclass"
+                )
         if "choices" in rule and value not in rule["choices"]:
             allowed = ", ".join(map(repr, rule["choices"]))
-            raise UsageError(f"{name}.{field.name} is {value!r}; allowed: {allowed}")
-        several = isinstance(value, (tuple, list)) and all(
-            isinstance(v, numbers.Real) for v in value
-        )
-        if not (several or isinstance(value, (numbers.Real, np.ndarray, jax.Array))):
-            continue
-        low, high = rule.get("minimum"), rule.get("maximum")
-        if isinstance(value, Tracer) or (low is None and high is None):
-            continue
-        value = np.asarray(value)
-        if np.any(np.isnan(value)) or (low is not None and np.any(value < low)):
-            raise UsageError(f"{name}.{field.name} is {value}; it must be >= {low}")
-        if high is not None and np.any(value > high):
-            raise UsageError(f"{name}.{field.name} is {value}; it must be <= {high}")
+            raise UsageError(f"{where} is {value!r}; allowed: {allowed}")
+        _check_bounds(value, rule.get("minimum"), rule.get("maximum"), where)
+
+
+def _check_bounds(value, low, high, where):
+    several = isinstance(value, (tuple, list)) and all(
+        isinstance(v, numbers.Real) for v in value
+    )
+    if not (several or isinstance(value, (numbers.Real, np.ndarray, jax.Array))):
+        return
+    if isinstance(value, Tracer) or (low is None and high is None):
+        return
+    value = np.asarray(value)
+    if np.any(np.isnan(value)) or (low is not None and np.any(value < low)):
+        raise UsageError(f"{where} is {value}; it must be >= {low}")
+    if high is not None and np.any(value > high):
+        raise UsageError(f"{where} is {value}; it must be <= {high}")
 
 
 def plain(config: Any) -> Any:

@@ -7,10 +7,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
-from flax import struct
 from flax.training import train_state
 
-from jaxadv import parallel
+from jaxadv import parallel, struct
 from jaxadv.data import batches
 from jaxadv.defenses.base import Network
 

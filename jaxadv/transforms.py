@@ -10,9 +10,8 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-from flax import struct
 
-from jaxadv import specs
+from jaxadv import specs, struct
 from jaxadv.threats.base import sample
 from jaxadv.threats.spatial import RotationTranslation
 

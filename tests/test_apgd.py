@@ -4,8 +4,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from flax import struct
 
+from jaxadv import struct
 from jaxadv.attacks import Apgd, ApgdL1, Ascent
 from jaxadv.attacks.apgd import checkpoints
 from jaxadv.craft import craft, craft_batches

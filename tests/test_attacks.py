@@ -4,8 +4,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from flax import struct
 
+from jaxadv import struct
 from jaxadv.attacks import ATTACKS, Ascent, Fgsm, UniformNoise
 from jaxadv.attacks.ascent import SCHEDULES
 from jaxadv.craft import craft

@@ -8,9 +8,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from flax import struct
 
-from jaxadv import evaluation, specs
+from jaxadv import evaluation, specs, struct
 from jaxadv.craft import Adversarial
 from jaxadv.evaluation import bench, judge, metrics, sheets, suite, table
 from jaxadv.evaluation import config as configs

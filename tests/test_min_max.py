@@ -4,9 +4,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from flax import struct
 
-from jaxadv import numerics
+from jaxadv import numerics, struct
 from jaxadv.attacks import Apgd, Ascent, DeepFool, MinMax
 from jaxadv.classifier import Classifier
 from jaxadv.craft import craft, craft_batches, craft_traced

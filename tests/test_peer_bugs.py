@@ -9,8 +9,8 @@ import dataclasses
 import jax
 import jax.numpy as jnp
 import numpy as np
-from flax import struct
 
+from jaxadv import struct
 from jaxadv.attacks import Ascent, Fgsm
 from jaxadv.craft import craft
 from jaxadv.evaluation.checks.forward import eight_bit

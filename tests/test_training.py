@@ -8,13 +8,13 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from flax import linen as nn
-from flax import struct
 
 from jaxadv import (
     checkpoints,
     metrics,
     parallel,
     settings,
+    struct,
     train_state,
     training,
     validation,

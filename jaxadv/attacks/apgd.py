@@ -5,9 +5,8 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from flax import struct
 
-from jaxadv import specs
+from jaxadv import specs, struct
 from jaxadv.attacks import base
 from jaxadv.objectives import OBJECTIVES, CrossEntropy
 from jaxadv.threats import THREATS

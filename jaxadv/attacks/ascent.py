@@ -4,10 +4,9 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-from flax import struct
 from jax.typing import ArrayLike
 
-from jaxadv import specs
+from jaxadv import specs, struct
 from jaxadv.attacks import base
 from jaxadv.objectives import OBJECTIVES, CrossEntropy, goal_at
 from jaxadv.threats import THREATS

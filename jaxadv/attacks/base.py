@@ -5,9 +5,8 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-from flax import struct
 
-from jaxadv import numerics, objectives, specs
+from jaxadv import numerics, objectives, specs, struct
 
 
 @struct.dataclass

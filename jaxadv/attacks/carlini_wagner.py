@@ -5,9 +5,8 @@ from typing import Any, ClassVar, NamedTuple
 import jax
 import jax.numpy as jnp
 import optax
-from flax import struct
 
-from jaxadv import numerics, specs
+from jaxadv import numerics, specs, struct
 from jaxadv.attacks import base, minimal
 from jaxadv.attacks.constants import Constant
 from jaxadv.objectives import OBJECTIVES, Margin

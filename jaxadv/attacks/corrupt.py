@@ -3,9 +3,8 @@
 from typing import Any
 
 import jax
-from flax import struct
 
-from jaxadv import numerics, specs
+from jaxadv import numerics, specs, struct
 from jaxadv.attacks import base
 from jaxadv.attacks.noise import UniformNoise
 from jaxadv.threats import L0, L1, L2, THREATS, Linf

@@ -3,9 +3,8 @@
 from typing import Any, ClassVar
 
 import jax
-from flax import struct
 
-from jaxadv import numerics, specs
+from jaxadv import numerics, specs, struct
 from jaxadv.attacks import boundary, minimal
 from jaxadv.hyperplane import NORMS
 from jaxadv.objectives import OBJECTIVES, Margin

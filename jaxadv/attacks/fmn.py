@@ -4,9 +4,8 @@ from typing import Any, ClassVar
 
 import jax
 import jax.numpy as jnp
-from flax import struct
 
-from jaxadv import numerics, specs
+from jaxadv import numerics, specs, struct
 from jaxadv.attacks import minimal
 from jaxadv.objectives import OBJECTIVES, Margin
 from jaxadv.threats import THREATS

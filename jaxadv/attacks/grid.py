@@ -6,9 +6,8 @@ from typing import Any, ClassVar
 
 import jax
 import jax.numpy as jnp
-from flax import struct
 
-from jaxadv import specs
+from jaxadv import specs, struct
 from jaxadv.attacks import base
 from jaxadv.objectives import OBJECTIVES, Margin, goal_at
 from jaxadv.threats import THREATS

@@ -17,9 +17,8 @@ from typing import Any, ClassVar, NamedTuple
 
 import jax
 import jax.numpy as jnp
-from flax import struct
 
-from jaxadv import classifier, numerics, specs
+from jaxadv import classifier, numerics, specs, struct
 from jaxadv.attacks import base
 from jaxadv.objectives import OBJECTIVES, Margin, goal_at
 from jaxadv.perceptual import jacobian

@@ -5,9 +5,8 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-from flax import struct
 
-from jaxadv import domains, numerics, specs
+from jaxadv import domains, numerics, specs, struct
 from jaxadv.attacks import base
 from jaxadv.objectives import OBJECTIVES, Margin
 from jaxadv.threats import THREATS

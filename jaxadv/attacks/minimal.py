@@ -18,9 +18,8 @@ from typing import Any, TypeVar
 
 import jax
 import jax.numpy as jnp
-from flax import struct
 
-from jaxadv import numerics, objectives, specs
+from jaxadv import numerics, objectives, specs, struct
 from jaxadv.attacks import base
 from jaxadv.classifier import full_precision
 

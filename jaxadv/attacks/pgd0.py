@@ -4,9 +4,8 @@ from typing import Any, ClassVar, NamedTuple
 
 import jax
 import jax.numpy as jnp
-from flax import struct
 
-from jaxadv import numerics, specs
+from jaxadv import numerics, specs, struct
 from jaxadv.attacks import base, minimal
 from jaxadv.objectives import OBJECTIVES, CrossEntropy
 from jaxadv.threats import THREATS

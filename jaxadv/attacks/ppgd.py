@@ -3,9 +3,8 @@
 from typing import Any
 
 import jax
-from flax import struct
 
-from jaxadv import specs
+from jaxadv import specs, struct
 from jaxadv.attacks import base
 from jaxadv.attacks.ascent import SCHEDULES, Ascent
 from jaxadv.objectives import OBJECTIVES, Margin

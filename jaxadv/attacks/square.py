@@ -5,9 +5,8 @@ from typing import Any, ClassVar
 import jax
 import jax.numpy as jnp
 import numpy as np
-from flax import struct
 
-from jaxadv import numerics, specs
+from jaxadv import numerics, specs, struct
 from jaxadv.attacks import base
 from jaxadv.objectives import OBJECTIVES, Margin, goal_at
 from jaxadv.threats import L2, THREATS, Linf

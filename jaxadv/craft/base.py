@@ -5,8 +5,8 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from flax import struct
 
+from jaxadv import struct
 from jaxadv.attacks.base import select
 from jaxadv.classifier import full_precision
 from jaxadv.objectives import bind, goal_at, restarted

@@ -6,9 +6,8 @@ from typing import Any
 
 import jax
 import numpy as np
-from flax import struct
 
-from jaxadv import parallel
+from jaxadv import parallel, struct
 from jaxadv.attacks.base import select
 from jaxadv.craft import base
 from jaxadv.craft.base import Adversarial, worst

@@ -13,9 +13,8 @@ from collections.abc import Callable, Sequence
 
 import jax
 import jax.numpy as jnp
-from flax import struct
 
-from jaxadv import specs
+from jaxadv import specs, struct
 
 Augmentation = Callable[[jax.Array, jax.Array], jax.Array]
 

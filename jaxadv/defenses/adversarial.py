@@ -5,9 +5,8 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-from flax import struct
 
-from jaxadv import specs
+from jaxadv import specs, struct
 from jaxadv.craft import craft
 from jaxadv.defenses import base
 

@@ -7,9 +7,8 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 from flax import linen as nn
-from flax import struct
 
-from jaxadv import parallel
+from jaxadv import parallel, struct
 from jaxadv.classifier import Classifier
 from jaxadv.objectives import cross_entropy, margin
 

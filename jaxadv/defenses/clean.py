@@ -1,8 +1,8 @@
 """Training on unperturbed images."""
 
 import jax.numpy as jnp
-from flax import struct
 
+from jaxadv import struct
 from jaxadv.defenses import base
 
 

@@ -4,9 +4,8 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-from flax import struct
 
-from jaxadv import domains, numerics, parallel, specs
+from jaxadv import domains, numerics, parallel, specs, struct
 from jaxadv.attacks.ascent import Ascent
 from jaxadv.defenses import base
 from jaxadv.objectives import bind, cross_entropy

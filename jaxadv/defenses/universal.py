@@ -4,9 +4,8 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-from flax import struct
 
-from jaxadv import numerics, parallel, projections, specs
+from jaxadv import numerics, parallel, projections, specs, struct
 from jaxadv.attacks.ascent import Ascent
 from jaxadv.defenses import base
 from jaxadv.objectives import cross_entropy

@@ -5,9 +5,8 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-from flax import struct
 
-from jaxadv import numerics, specs, weights
+from jaxadv import numerics, specs, struct, weights
 from jaxadv.perceptual.networks import NETWORKS
 
 _FLOOR = 1e-10  # added to the norm over the channels, as the official package does

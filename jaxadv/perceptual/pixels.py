@@ -3,9 +3,8 @@
 import jax
 import jax.numpy as jnp
 import numpy as np
-from flax import struct
 
-from jaxadv import numerics, specs
+from jaxadv import numerics, specs, struct
 
 
 @struct.dataclass

@@ -2,9 +2,8 @@
 
 import jax
 import jax.numpy as jnp
-from flax import struct
 
-from jaxadv import numerics, specs
+from jaxadv import numerics, specs, struct
 from jaxadv.threats import base
 
 

@@ -5,9 +5,8 @@ import math
 import jax
 import jax.numpy as jnp
 import numpy as np
-from flax import struct
 
-from jaxadv import numerics, projections, specs
+from jaxadv import numerics, projections, specs, struct
 
 
 def _table(text):

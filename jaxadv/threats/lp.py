@@ -9,9 +9,8 @@ from typing import ClassVar
 
 import jax
 import jax.numpy as jnp
-from flax import struct
 
-from jaxadv import numerics, projections, specs
+from jaxadv import numerics, projections, specs, struct
 
 
 def apply(delta: jax.Array, image: jax.Array) -> jax.Array:

@@ -4,9 +4,8 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-from flax import struct
 
-from jaxadv import numerics, specs
+from jaxadv import numerics, specs, struct
 from jaxadv.perceptual import NETWORKS, Lpips, jacobian, projection
 from jaxadv.threats import lp
 

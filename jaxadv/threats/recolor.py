@@ -3,9 +3,8 @@
 import jax
 import jax.numpy as jnp
 import numpy as np
-from flax import struct
 
-from jaxadv import numerics, specs
+from jaxadv import numerics, specs, struct
 from jaxadv.threats import base
 
 # sRGB to XYZ under D65, and the white point's (u', v'), to the four digits of the

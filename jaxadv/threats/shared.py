@@ -4,9 +4,8 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-from flax import struct
 
-from jaxadv import specs
+from jaxadv import specs, struct
 from jaxadv.threats import lp
 
 _BALLS = {"l0": lp.L0, "l1": lp.L1, "l2": lp.L2, "linf": lp.Linf}

@@ -4,9 +4,8 @@ import math
 
 import jax
 import jax.numpy as jnp
-from flax import struct
 
-from jaxadv import numerics, specs
+from jaxadv import numerics, specs, struct
 from jaxadv.threats import base
 
 _KINDS, _KERNEL, _GRID, _BLOCK = 7, 13, 4, 8
