@@ -17,9 +17,7 @@ demo: $(VENV)/installed
 	$(BIN)/python eval.py --config=configs/suites/linf.py --checkpoint=$(RUN)
 
 test: $(VENV)/installed
-	# In four runs: one process that compiles every test's programs runs out of maps.
-	for part in a-b c-d e-o p-z; do \
-	  $(BIN)/python -m pytest -n 2 --dist loadfile tests/test_[$$part]*.py || exit 1; done
+	$(BIN)/python -m pytest -n 2 --dist loadfile
 
 lint: $(VENV)/installed
 	$(BIN)/ruff check .

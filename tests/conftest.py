@@ -34,3 +34,10 @@ def loops(monkeypatch):
     from jaxadv import numerics
 
     monkeypatch.setattr(numerics, "UNROLL_ON_CPU", False)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def programs():
+    """Lets go of a file's programs behind it: a process can map so many only."""
+    yield
+    jax.clear_caches()
