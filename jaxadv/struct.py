@@ -3,7 +3,8 @@
 As `flax.struct`, whose dataclasses jaxlib (0.10 to 0.12, the versions tried) compares
 without their type: `Linf(0.1)` and `L2(0.1)` would be equal in structure, and a
 jitted function would now and then run the program that it has compiled for the one
-on the other. Custom pytree nodes are compared with their type.
+on the other. Custom pytree nodes are compared with their type. Left out is what
+`flax.serialization` needs; checkpoints are written by path, without it.
 """
 
 import dataclasses
