@@ -6,15 +6,13 @@ number of operations, so all of them work under `jit`, `vmap` and `pmap`.
 """
 
 from collections.abc import Callable
-from typing import Any
 
 import jax
 import jax.numpy as jnp
 from jax import lax
 
+from jaxadv.loops import repeat
 from jaxadv.specs import UsageError
-
-UNROLL_ON_CPU = True
 
 
 def clip(x: jax.Array, low: jax.Array | float, high: jax.Array | float) -> jax.Array:
@@ -106,30 +104,11 @@ def check_norm(norm: str, allowed: tuple[str, ...]) -> None:
         raise UsageError(f"norm is {norm!r}; allowed: {', '.join(map(repr, allowed))}")
 
 
-def repeat(count: int, body: Callable[[Any], Any], carry: Any) -> Any:
-    """Applies `body` `count` times: a loop on GPU and TPU, unrolled on CPU.
-
-    For bodies with convolutions: XLA:CPU runs one inside a loop several times
-    slower than outside.
-    """
-    if jax.default_backend() == "cpu" and UNROLL_ON_CPU:
-        for _ in range(count):
-            carry = body(carry)
-        return carry
-    return rolled(count, body, carry)
-
-
-def rolled(count: int, body: Callable[[Any], Any], carry: Any) -> Any:
-    """Applies `body` `count` times in a loop."""
-    return lax.fori_loop(0, count, lambda _, c: body(c), carry)
-
-
 def bisect(
     feasible: Callable[[jax.Array], jax.Array],
     low: jax.Array | float,
     high: jax.Array | float,
     steps: int,
-    loop: Callable[..., Any] = rolled,
 ) -> jax.Array:
     """The largest feasible value found in [low, high] by halving the interval.
 
@@ -142,7 +121,6 @@ def bisect(
       low: a feasible value (not checked).
       high: >= `low`; broadcasts against it, arrays are bisected elementwise.
       steps: number of halvings.
-      loop: `rolled`, or `repeat` where `feasible` runs a network.
     """
     dtype = jnp.result_type(low, high, float)
     low, high = jnp.broadcast_arrays(*(jnp.asarray(v, dtype) for v in (low, high)))
@@ -154,7 +132,7 @@ def bisect(
         bad = jnp.where(holds, bad, middle)
         return good, bad, good + (bad - good) / 2
 
-    return loop(steps + 1, halve, (low, high, high))[0]
+    return repeat(steps + 1, halve, (low, high, high))[0]
 
 
 def first_float(

@@ -28,14 +28,6 @@ jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.1)
 jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)
 
 
-@pytest.fixture
-def loops(monkeypatch):
-    """Loops in place of unrolled steps: tiny networks run fast, compiling does not."""
-    from jaxadv import numerics
-
-    monkeypatch.setattr(numerics, "UNROLL_ON_CPU", False)
-
-
 @pytest.fixture(scope="module", autouse=True)
 def programs():
     """Lets go of a file's programs behind it: a process can map so many only."""

@@ -37,7 +37,7 @@ def _dense(variables, image, key):
 
 
 def dense(shape=SHAPE, classes=CLASSES, seed=0) -> Classifier:
-    """A random perceptron of 32 units, for loops, where convolutions are slow."""
+    """A random perceptron of 32 units."""
     rng = np.random.default_rng(seed)
     size = int(np.prod(shape))
     shapes = {"w0": (32, size), "b0": (32,), "w1": (classes, 32)}

@@ -27,7 +27,6 @@ from tests.oracles import apgd_l1 as oracle_l1
 from tests.oracles.linear import worst_margin
 from tests.oracles.projections import project
 
-pytestmark = pytest.mark.usefixtures("loops")
 run = jax.jit(craft)
 SHAPE = (4, 4, 1)
 RNG = np.random.default_rng(0)

@@ -19,7 +19,6 @@ COUNT = 12
 SMALL = (4, 4, 1)  # the exact reference for l0 tries every subset
 BALLS = {"l0": L0(3.0), "l1": L1(1.5, fraction=0.1), "l2": L2(0.5), "linf": Linf(0.1)}
 run = jax.jit(craft)
-pytestmark = pytest.mark.usefixtures("loops")
 
 
 def closed_form(model, images, labels, threat):

@@ -25,7 +25,6 @@ IMAGES = GOLDEN["image"].astype(np.float32) / 255
 LABELS = GOLDEN["label"].astype(np.int32)
 ONE = 1 / len(LABELS)  # 0.4 points of accuracy are one image of 250
 CRAFTER = Crafter()
-pytestmark = pytest.mark.usefixtures("loops")
 
 
 def _perceptron(variables, image, key):

@@ -13,7 +13,6 @@ from benchmarks.timing import interval
 from jaxadv.threats import Linf
 from tests import nets
 
-pytestmark = pytest.mark.usefixtures("loops")
 PAIRS = minmax.DATA["mnist5k"].universal["mlp"]
 NAMES = ("mlp", "all_cnn", "lenet", "lenet_v2")
 

@@ -12,7 +12,6 @@ from jaxadv.specs import UsageError
 from jaxadv.threats import Composed, Linf, Masked, ReColor, Shared, StAdv
 from tests import nets
 
-pytestmark = pytest.mark.usefixtures("loops")
 SHAPE = (5, 4, 3)
 IMAGE = nets.batch(1, SHAPE)[0][0]
 PARTS = (StAdv(0.3), ReColor(0.1, table=(3, 3, 3)), Linf(0.05))

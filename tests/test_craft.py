@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxadv import domains, numerics, parallel
+from jaxadv import domains, parallel
 from jaxadv.attacks import Ascent
 from jaxadv.craft import Adversarial, Crafter, craft, craft_batches, worst
 from jaxadv.journal import Journal
@@ -188,7 +188,10 @@ def test_success_is_verified_in_float32(count):
 
 
 def test_the_forward_pass_of_the_goal_is_free():
-    """A step with the best point so far costs a bare gradient, in operations."""
+    """A step with the best point so far costs a bare gradient, in operations.
+
+    They are those of one step and of the verification: a loop's are counted once.
+    """
     images, labels = IMAGES[:4], LABELS[:4]
 
     def bare(model, images, labels):
@@ -203,16 +206,8 @@ def test_the_forward_pass_of_the_goal_is_free():
     attack = Ascent(Linf(0.1), steps=10, rel_step_size=0.2)
     ours = flops(craft, attack, MODEL, KEY, images, labels)
     last = flops(craft, attack.replace(keep="last"), MODEL, KEY, images, labels)
-    assert last > 5 * flops(bare, MODEL, images, labels)
+    assert last > 1.2 * flops(bare, MODEL, images, labels)
     assert ours < 1.1 * last
-
-
-def test_the_loop_of_accelerators_gives_the_same(monkeypatch):
-    unrolled = jitted(PGD, MODEL, KEY, IMAGES[:8], LABELS[:8])
-    monkeypatch.setattr(numerics, "UNROLL_ON_CPU", False)
-    looped = jax.jit(lambda *a: craft(*a))(PGD, MODEL, KEY, IMAGES[:8], LABELS[:8])
-    assert np.array_equal(unrolled.success, looped.success)
-    assert np.allclose(unrolled.image, looped.image, atol=1e-5)
 
 
 def test_inside_pmap_it_agrees_with_jit():

@@ -343,7 +343,7 @@ def compiled(defense, state):
 
 
 @pytest.mark.parametrize("bounded", ["self", "external"])
-def test_pat_trains_on_what_fast_lpa_returns(bounded, loops):
+def test_pat_trains_on_what_fast_lpa_returns(bounded):
     """And differs from training on clean images by exactly that."""
     external = nets.conv(SHAPE) if bounded == "external" else None
     params, state, batch = setup(nets.ConvNet(CLASSES))
@@ -365,7 +365,7 @@ def test_pat_trains_on_what_fast_lpa_returns(bounded, loops):
     assert np.isclose(loss, want, rtol=1e-3)
 
 
-def test_pat_can_leave_wrong_images_clean(loops):
+def test_pat_can_leave_wrong_images_clean():
     """Where every image is wrong, it is clean training."""
     params, state, batch = setup(nets.ConvNet(CLASSES))
     model = state.network.classifier(params, state.batch_stats)
@@ -378,7 +378,7 @@ def test_pat_can_leave_wrong_images_clean(loops):
     assert np.isclose(loss, clean, rtol=1e-5)
 
 
-def test_the_external_network_is_an_argument_and_gets_no_gradient(loops):
+def test_the_external_network_is_an_argument_and_gets_no_gradient():
     """Other weights of it change the loss without another compilation."""
     params, state, batch = setup(nets.ConvNet(CLASSES))
     traced = []

@@ -18,8 +18,6 @@ from tests.test_training import close, make_batch, make_state, on_devices
 
 STEPS = 3
 
-pytestmark = pytest.mark.usefixtures("loops")
-
 
 def pgd(threat, **fields):
     given = {"steps": STEPS, "step_size": 0.02, "keep": "last", "random_start": False}

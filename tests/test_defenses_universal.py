@@ -14,8 +14,6 @@ from tests.test_defenses import SHAPE, entropies, setup
 from tests.test_defenses_generalized import evaluate, gradient, pgd
 from tests.test_training import close, make_batch, make_state, on_devices
 
-pytestmark = pytest.mark.usefixtures("loops")
-
 
 def slope(params, batch, delta):
     """The gradient of the mean loss under `delta`."""

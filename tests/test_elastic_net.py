@@ -2,7 +2,6 @@
 
 import jax
 import numpy as np
-import pytest
 
 from jaxadv.attacks import CarliniWagner, ElasticNet
 from jaxadv.craft import craft
@@ -12,7 +11,6 @@ from tests.oracles.linear import smallest_norm
 
 BOX = 64.0  # l1 norms of the whole unit box are smaller
 run = jax.jit(craft)
-pytestmark = pytest.mark.usefixtures("loops")
 
 
 def problem():

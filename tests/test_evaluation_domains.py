@@ -13,7 +13,6 @@ from jaxadv.threats import Linf
 from jaxadv.transforms import FlipUpDown, Identity
 from tests import nets
 
-pytestmark = pytest.mark.usefixtures("loops")
 BROKEN = np.array([[1, 1, 1], [1, 0, 1], [0, 0, 1], [1, 1, 1]], bool)
 
 

@@ -15,7 +15,6 @@ from jaxadv.specs import UsageError
 from jaxadv.threats import LpipsBall
 from tests import nets
 
-pytestmark = pytest.mark.usefixtures("loops")
 SHAPE = (8, 8, 3)
 COUNT = 250
 RNG = np.random.default_rng(0)

@@ -29,7 +29,6 @@ ATTACKS = {
     "pgd0": Pgd0(L0(0.0, pixels=True), steps=40, round_steps=8),
 }
 run = jax.jit(craft)
-pytestmark = pytest.mark.usefixtures("loops")
 
 
 def problem(count=COUNT):

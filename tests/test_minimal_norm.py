@@ -18,7 +18,6 @@ COLORED = (2, 3, 3)
 # The whole unit box of each shape.
 BALLS = {"l0": L0(64.0), "l1": L1(64.0), "l2": L2(8.0), "linf": Linf(1.0)}
 run = jax.jit(craft)
-pytestmark = pytest.mark.usefixtures("loops")
 
 
 def problem(shape=nets.SHAPE, classes=2, seed=38, scale=1.0):

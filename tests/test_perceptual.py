@@ -25,7 +25,6 @@ from jaxadv.perceptual.lpips import embed
 from jaxadv.specs import UsageError
 from tests import nets
 
-pytestmark = pytest.mark.usefixtures("loops")
 RNG = np.random.default_rng(0)
 SHAPE = (5, 5, 2)
 

@@ -345,8 +345,7 @@ def test_lpa_freezes_each_image_at_the_point_that_was_verified():
         np.testing.assert_allclose(run.state.lam[i], search.lams[used - 1])
 
 
-def test_craft_returns_the_references_verified_point(monkeypatch):
-    monkeypatch.setattr("jaxadv.numerics.UNROLL_ON_CPU", False)
+def test_craft_returns_the_references_verified_point():
     images, labels = jnp.asarray(IMAGES, jnp.float32), jnp.asarray(LABELS)
     model, key = _model(), jax.random.key(3)
     attack = Lpa(_ball(), Margin(), rounds=2, round_steps=ROUND_STEPS)

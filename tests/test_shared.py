@@ -13,7 +13,6 @@ from jaxadv.threats import L0, L1, L2, Linf, Shared
 from tests import nets
 from tests.oracles import projections as oracle
 
-pytestmark = pytest.mark.usefixtures("loops")
 run = jax.jit(craft)
 KEY = jax.random.key(0)
 BALLS = {"l0": L0(3.0), "l1": L1(0.6), "l2": L2(0.35), "linf": Linf(0.2)}

@@ -13,7 +13,6 @@ from jaxadv.specs import UsageError
 from jaxadv.threats import RotationTranslation
 from tests import nets
 
-pytestmark = pytest.mark.usefixtures("loops")
 IMAGE = nets.batch(1, (9, 9, 2))[0][0]
 
 

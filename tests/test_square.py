@@ -11,7 +11,6 @@ from jaxadv.specs import UsageError
 from jaxadv.threats import L1, L2, Linf
 from tests import nets
 
-pytestmark = pytest.mark.usefixtures("loops")
 run = jax.jit(craft)
 KEY = jax.random.key(3)
 

@@ -10,7 +10,6 @@ from jaxadv.threats import L0, L1, L2, THREATS, Linf, Masked, Shared
 from tests import examples, nets
 
 SHAPES = [(8, 8, 1), (1, 1, 1), (5, 3, 3)]
-pytestmark = pytest.mark.usefixtures("loops")
 every_threat = pytest.mark.parametrize("name", THREATS)
 
 

@@ -457,7 +457,7 @@ def test_run_in_parts_is_the_run_in_one(small_config, tmp_path, monkeypatch):
 
 
 def test_memory_of_examples_survives_an_interruption(
-    small_config, tmp_path, monkeypatch, loops
+    small_config, tmp_path, monkeypatch
 ):
     """Each example's weights, bit for bit, and those of the held out unmoved."""
     with small_config.unlocked():

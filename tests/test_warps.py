@@ -14,7 +14,6 @@ from jaxadv.threats import Elastic, StAdv
 from jaxadv.threats.base import blur, gaussian, roughness
 from tests import nets
 
-pytestmark = pytest.mark.usefixtures("loops")
 SHAPE = (6, 5, 2)
 IMAGE = nets.batch(1, SHAPE)[0][0]
 

@@ -14,7 +14,6 @@ from jaxadv.threats.snow import line_kernels, spread_out, thinned
 from tests import nets
 from tests.oracles import weather as oracle
 
-pytestmark = pytest.mark.usefixtures("loops")
 SHAPE = (8, 8, 3)
 IMAGE = nets.batch(1, SHAPE)[0][0]
 

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 from jaxadv.attacks.base import select
 from jaxadv.craft import base
 from jaxadv.craft.base import Adversarial, worst
-from jaxadv.numerics import repeat
+from jaxadv.loops import repeat
 from jaxadv.specs import UsageError
 
 
@@ -44,15 +44,21 @@ def craft(
     def one(image, label, example, fields):
         given = base.with_fields(attack, fields)
         own_key = jax.random.fold_in(base.raw_key(key), example)
-        found: Any = None
-        for restart in range(attack.restarts):
+
+        def searched(restart):
             own, state = _searched(given, restart, model, own_key, image, label)
-            new = base.verified(own, state, model, image, label)
-            if found is None:
-                found = new
-            else:  # as the host's loop does, which restarts only the unbroken
-                found = select(found.success, found, worst(found, new))
-        return found
+            return base.verified(own, state, model, image, label)
+
+        def again(known):
+            restart, found = known
+            # As the host's loop does, which restarts only the unbroken.
+            found = select(found.success, found, worst(found, searched(restart)))
+            return restart + 1, found
+
+        first = searched(0)
+        if attack.restarts == 1:
+            return first
+        return repeat(attack.restarts - 1, again, (jnp.ones((), jnp.int32), first))[1]
 
     found = jax.vmap(one)(images, labels, ids, dict(per_image or {}))
     return jax.lax.stop_gradient(found)

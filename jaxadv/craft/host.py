@@ -12,7 +12,7 @@ from jaxadv.attacks.base import select
 from jaxadv.craft import base
 from jaxadv.craft.base import Adversarial, worst
 from jaxadv.journal import Journal
-from jaxadv.numerics import repeat
+from jaxadv.loops import repeat
 
 
 def craft_batches(

@@ -5,7 +5,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from jaxadv import domains, numerics, parallel, specs, struct
+from jaxadv import domains, loops, numerics, parallel, specs, struct
 from jaxadv.attacks.ascent import Ascent
 from jaxadv.defenses import base
 from jaxadv.objectives import bind, cross_entropy
@@ -166,7 +166,7 @@ class Generalized:
             return _step(searched, model, state, image, label, key)
 
         state = (tuple(params), weights, jnp.zeros((), jnp.int32))
-        params, weights, _ = numerics.repeat(self.attacks[0].steps, step, state)
+        params, weights, _ = loops.repeat(self.attacks[0].steps, step, state)
         return _applied(attacks, params, image), weights
 
     def _moved(self, attack, params, grad, image):
@@ -177,9 +177,8 @@ class Generalized:
         return attack.threat.project(jax.tree.map(jnp.add, params, move), image)
 
 
-@jax.jit
 def _step(defense, model, state, image, label, key):
-    """One joint step of one image; compiled as a call, so unrolled steps trace once."""
+    """One joint step of one image."""
     params, weights, count = state
     key, equal = jax.random.fold_in(key, count), domains.uniform(len(params))
     factors = weights if defense.gradient == "raw" else equal

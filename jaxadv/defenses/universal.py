@@ -5,7 +5,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from jaxadv import numerics, parallel, projections, specs, struct
+from jaxadv import loops, numerics, parallel, projections, specs, struct
 from jaxadv.attacks.ascent import Ascent
 from jaxadv.defenses import base
 from jaxadv.objectives import cross_entropy
@@ -88,8 +88,7 @@ def ascend(
     """
     threat, keys = attack.threat, jax.random.split(key, len(images))
 
-    @jax.jit
-    def step(model, state, images, labels):
+    def step(state):
         delta, count = state
 
         def value(delta):
@@ -105,9 +104,6 @@ def ascend(
         moved = _PROJECT[threat.norm](moved, threat.eps, -room, room)
         return moved, count + 1
 
-    moved, _ = numerics.repeat(
-        attack.steps,
-        lambda state: step(model, state, images, labels),
-        (delta, jnp.zeros((), jnp.int32)),
-    )
+    start = delta, jnp.zeros((), jnp.int32)
+    moved, _ = loops.repeat(attack.steps, step, start)
     return jax.lax.stop_gradient(moved)

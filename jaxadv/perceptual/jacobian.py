@@ -6,7 +6,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
-from jaxadv import numerics, specs
+from jaxadv import loops, numerics, specs
 
 DERIVATIVES = ("exact", "secant")
 
@@ -81,10 +81,10 @@ def conjugate_gradient(
     Source: Hestenes and Stiefel, "Methods of conjugate gradients for solving linear
     systems", 1952; five steps are those of Laidlaw, Singla and Feizi (2021).
     """
-    solution = jnp.zeros_like(target)
-    residual = direction = target
-    power = first = _dot(residual, residual)
-    for _ in range(steps):
+    first = _dot(target, target)
+
+    def step(state):
+        solution, residual, direction, power = state
         image = product(direction)
         curvature = _dot(direction, image)
         gone = power <= jnp.finfo(target.dtype).eps ** 2 * first
@@ -96,8 +96,10 @@ def conjugate_gradient(
         residual = jnp.where(moves, residual - length * image, 0.0)
         new = _dot(residual, residual)
         direction = residual + jnp.where(moves, new / _or_one(power), 0.0) * direction
-        power = new
-    return solution
+        return solution, residual, direction, new
+
+    start = jnp.zeros_like(target), target, target, first
+    return loops.repeat(steps, step, start)[0]
 
 
 def steepest(near: Linearization, grad: jax.Array, steps: int) -> jax.Array:

@@ -5,7 +5,7 @@ from collections.abc import Callable
 import jax
 import jax.numpy as jnp
 
-from jaxadv import numerics
+from jaxadv import loops, numerics
 
 Distance = Callable[[jax.Array], jax.Array]
 
@@ -36,7 +36,7 @@ def bisection(
     def feasible(share):
         return distance(center + share * change) <= bound
 
-    share = numerics.bisect(feasible, 0.0, 1.0, steps, loop=numerics.repeat)
+    share = numerics.bisect(feasible, 0.0, 1.0, steps)
     return center + share * change
 
 
@@ -70,4 +70,4 @@ def newton(
         moved = numerics.clip(x - length * numerics.safe_normalize(grad), 0.0, 1.0)
         return jnp.where((value > bound) & jnp.isfinite(length), moved, x)
 
-    return numerics.repeat(steps, step, point)
+    return loops.repeat(steps, step, point)
