@@ -6,21 +6,45 @@ objective that asks more than one network or image has `goal_at(model, image, la
 key)` in its place.
 An objective that depends on the clean image has `bind(model, image, label, key)`,
 which the drivers call before the attack starts; one that differs from restart to
-restart has `restarted(number)`, which they call before that.
+restart has `restarted(number)`, which they call before that. One whose values lose
+digits that a search needs has `score`; see the function of that name.
 """
 
 from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax.typing import ArrayLike
 
 from jaxadv import specs, struct
+
+# The log odds against the label at which its probability rounds to 1 in float32.
+SURE = float(np.log(np.finfo(np.float32).eps))
 
 
 def cross_entropy(logits: jax.Array, label: ArrayLike) -> jax.Array:
     """-log softmax(logits [classes])[label], in nats."""
     return jax.nn.logsumexp(logits) - logits[label]
+
+
+def soft_margin(logits: jax.Array, label: ArrayLike) -> jax.Array:
+    """Log of the mean exp of the other logits minus the label's.
+
+    With C classes the cross-entropy is log(1 + (C - 1) exp(soft margin)). That rounds
+    to 0 where the label is sure and to log(C) where all logits are nearly equal, and
+    the soft margin keeps its digits in both cases. Its derivative here is that of the
+    cross-entropy, but without the factor that rounds to 0 where the label is sure.
+    """
+    is_label = jnp.arange(logits.shape[0]) == label
+    wrong = jnp.where(is_label, -jnp.inf, logits)
+    top = jnp.max(wrong)
+    low = jnp.where(is_label, 0.0, jnp.expm1(logits - top))
+    mean = jnp.sum(low) / max(logits.shape[0] - 1, 1)
+    value = jax.lax.stop_gradient(top - logits[label] + jnp.log1p(mean))
+    whole = jax.nn.logsumexp(wrong) - logits[label]
+    slope = jnp.where(whole < SURE, whole, cross_entropy(logits, label))
+    return value + (slope - jax.lax.stop_gradient(slope))
 
 
 def margin(logits: jax.Array, label: ArrayLike) -> jax.Array:
@@ -87,6 +111,15 @@ def log_mean(found: jax.Array) -> jax.Array:
     return jax.nn.logsumexp(found, axis=0) - jnp.log(found.shape[0])
 
 
+def score(objective, model, image, label, key) -> jax.Array:
+    """A number that rises and falls with the objective at `image`.
+
+    For searches that compare values or take the gradient's direction: it keeps the
+    digits and the gradient that the objective's own value may lose to rounding.
+    """
+    return getattr(objective, "score", objective)(model, image, label, key)
+
+
 def goal_at(objective, model, image, label, key) -> jax.Array:
     """The objective's `goal` at `image`, of the mean prediction if it takes draws.
 
@@ -100,7 +133,8 @@ def goal_at(objective, model, image, label, key) -> jax.Array:
 
 
 def _positive(scale):
-    return jnp.maximum(scale, 1e-12)
+    # Its square, which the derivative divides by, must not be zero.
+    return jnp.maximum(scale, 1e-18)
 
 
 @struct.dataclass
@@ -111,6 +145,9 @@ class CrossEntropy:
 
     def __call__(self, model, image, label, key=None):
         return cross_entropy(model(image, key), label)
+
+    def score(self, model, image, label, key=None):
+        return soft_margin(model(image, key), label)
 
 
 @struct.dataclass
@@ -176,6 +213,9 @@ class TargetedCrossEntropy:
 
     def __call__(self, model, image, label, key=None):
         return -cross_entropy(model(image, key), self.target)
+
+    def score(self, model, image, label, key=None):
+        return -soft_margin(model(image, key), self.target)
 
 
 @struct.dataclass
@@ -255,6 +295,9 @@ class LikelyTarget:
     def __call__(self, model, image, label, key=None):
         return _TARGETED[self.loss](self.target)(model, image, label, key)
 
+    def score(self, model, image, label, key=None):
+        return score(_TARGETED[self.loss](self.target), model, image, label, key)
+
 
 @struct.dataclass
 class RandomTarget:
@@ -279,7 +322,7 @@ class RandomTarget:
         further = jax.random.randint(key, (), 1, classes)
         return self.replace(target=(label + further) % classes)  # type: ignore
 
-    __call__ = LikelyTarget.__call__
+    __call__, score = LikelyTarget.__call__, LikelyTarget.score
 
 
 @struct.dataclass

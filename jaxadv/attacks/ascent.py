@@ -8,7 +8,7 @@ from jax.typing import ArrayLike
 
 from jaxadv import specs, struct
 from jaxadv.attacks import base
-from jaxadv.objectives import OBJECTIVES, CrossEntropy, goal_at
+from jaxadv.objectives import OBJECTIVES, CrossEntropy, goal_at, score
 from jaxadv.threats import THREATS
 
 SCHEDULES = {
@@ -93,7 +93,8 @@ class Ascent:
         key = jax.random.fold_in(state.key, state.count)
 
         def value(params):
-            return self.objective(model, self.threat.apply(params, image), label, key)
+            here = self.threat.apply(params, image)
+            return score(self.objective, model, here, label, key)
 
         params = state.params
         grad = base.input_gradient(value, params)

@@ -68,7 +68,7 @@ def look(attack, state, model, image, label):
 
     def value(params):
         perturbed = attack.threat.apply(params, image)
-        return attack.objective(model, perturbed, label, key)
+        return objectives.score(attack.objective, model, perturbed, label, key)
 
     found, grad = jax.value_and_grad(value)(state.params)
     here = attack.threat.apply(state.params, image)

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 
 from jaxadv import specs, struct
 from jaxadv.attacks import base
-from jaxadv.objectives import OBJECTIVES, CrossEntropy
+from jaxadv.objectives import OBJECTIVES, CrossEntropy, score
 from jaxadv.threats import THREATS
 
 
@@ -56,7 +56,7 @@ class Fgsm:
     def step(self, state: FgsmState, model, image, label) -> FgsmState:
         def value(params):
             perturbed = self.threat.apply(params, image)
-            return self.objective(model, perturbed, label, state.key)
+            return score(self.objective, model, perturbed, label, state.key)
 
         grad = base.input_gradient(value, state.params)
         params = self.threat.maximize(grad, image)

@@ -8,7 +8,7 @@ import numpy as np
 
 from jaxadv import numerics, specs, struct
 from jaxadv.attacks import base
-from jaxadv.objectives import OBJECTIVES, Margin, goal_at
+from jaxadv.objectives import OBJECTIVES, Margin, goal_at, score
 from jaxadv.threats import L2, THREATS, Linf
 
 # The share of the image that a square covers halves at these queries of 10,000.
@@ -86,7 +86,7 @@ class Square:
     def step(self, state: SquareState, model, image, label) -> SquareState:
         key = jax.random.fold_in(state.key, state.count)
         here = self.threat.apply(state.params, image)
-        value = self.objective(model, here, label, key)
+        value = score(self.objective, model, here, label, key)
         goal = goal_at(self.objective, model, here, label, key)
         best = state.best.update(state.params, goal)
         better = value > state.value
