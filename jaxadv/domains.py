@@ -15,6 +15,7 @@ where `function(model, image, label, key, *own)` is called with one domain's mod
 image, label, key, and its entry of every pytree in `own` (leading axis K).
 """
 
+import numbers
 from collections.abc import Iterator
 from typing import Any
 
@@ -24,6 +25,9 @@ import numpy as np
 from jax.typing import ArrayLike
 
 from jaxadv import numerics, objectives, specs, struct, transforms
+
+
+_SUM = 0.011  # how far from 1 weights that are rounded to two digits may sum
 
 
 def uniform(count: int) -> jax.Array:
@@ -135,7 +139,8 @@ class Weighted:
     Attributes:
       over: what the domains are.
       objective: what is made larger in each.
-      weights: [K], or None for 1 / K each.
+      weights: [K] that sum to 1, or None for 1 / K each. With another sum they would
+        be a factor on the objective, and on every step that follows its gradient.
       targets: the class that each domain's objective is given: "label", or the
         domain's own "prediction" on the clean image. Success is asked of the label.
       own: each domain's objective and class, stacked; set by `bind`.
@@ -149,7 +154,9 @@ class Weighted:
     targets: str = specs.static("label", choices=("label", "prediction"))
     own: Any = specs.bound()
 
-    __post_init__ = specs.check
+    def __post_init__(self):
+        specs.check(self)
+        _check_sum(self.weights)
 
     def restarted(self, restart):
         inner = objectives.restarted(self.objective, restart)
@@ -243,6 +250,22 @@ def _grouped(labels: np.ndarray, size: int, by_class: bool) -> Iterator[np.ndarr
         of_kind = np.flatnonzero(kinds == kind)
         if len(of_kind) >= size > 0:
             yield of_kind[: len(of_kind) // size * size].reshape(-1, size)
+
+
+def _check_sum(weights):
+    """Raises UsageError unless weights sum to 1; traced ones pass unseen."""
+    if isinstance(weights, (tuple, list)):
+        concrete = all(isinstance(w, numbers.Real) for w in weights)
+    else:
+        concrete = np.ndim(weights) == 1 and not isinstance(weights, jax.core.Tracer)
+    if not concrete:
+        return
+    total = float(np.sum(np.asarray(weights, float)))
+    if not abs(total - 1) <= _SUM:
+        raise specs.UsageError(
+            f"Weighted.weights is {weights}, which sums to {total:.4g}; weights must "
+            "sum to 1: divide each by their sum"
+        )
 
 
 def _ensemble(model):

@@ -4,20 +4,22 @@ An objective is called as `objective(model, image, label, key) -> scalar` on one
 image; `goal(logits, label)` is at least 0 exactly where the attack has succeeded. An
 objective that asks more than one network or image has `goal_at(model, image, label,
 key)` in its place.
+An objective that is smallest at the clean image, and so has no gradient there, says
+so by `flat_at_image`.
 An objective that depends on the clean image has `bind(model, image, label, key)`,
 which the drivers call before the attack starts; one that differs from restart to
 restart has `restarted(number)`, which they call before that. One whose values lose
 digits that a search needs has `score`; see the function of that name.
 """
 
-from typing import Any
+from typing import Any, ClassVar
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.typing import ArrayLike
 
-from jaxadv import specs, struct
+from jaxadv import specs, streams, struct
 
 # The log odds against the label at which its probability rounds to 1 in float32.
 SURE = float(np.log(np.finfo(np.float32).eps))
@@ -58,36 +60,43 @@ def margin(logits: jax.Array, label: ArrayLike) -> jax.Array:
 
 
 def kl_divergence(reference: jax.Array, logits: jax.Array) -> jax.Array:
-    """KL(softmax(reference) || softmax(logits)) of two [classes], in nats."""
+    """KL(softmax(reference) || softmax(logits)) of two [classes], in nats.
+
+    A class that the reference gives -inf, and so no probability, adds nothing.
+    """
     log_p, log_q = jax.nn.log_softmax(reference), jax.nn.log_softmax(logits)
-    return jnp.sum(jnp.exp(log_p) * (log_p - log_q))
+    possible = log_p > -jnp.inf
+    ratio = jnp.where(possible, log_p, 0.0) - jnp.where(possible, log_q, 0.0)
+    return jnp.sum(jnp.exp(log_p) * ratio)
 
 
 def dlr(logits: jax.Array, label: ArrayLike) -> jax.Array:
     """Difference-of-logits ratio, invariant to shift and scale of the logits.
 
-    With two classes the ratio is constant, so the plain margin is returned.
+    With two classes the ratio is constant, so the plain margin is returned; a class
+    with a logit of -inf is none.
     Source: Croce and Hein, "Reliable evaluation of adversarial robustness with
     an ensemble of diverse parameter-free attacks", 2020, eq. 6.
     """
     if logits.shape[0] < 3:
         return margin(logits, label)
     top = jax.lax.top_k(logits, 3)[0]
-    return margin(logits, label) / _positive(top[0] - top[2])
+    return margin(logits, label) / _scale(top[0] - top[2])
 
 
 def targeted_dlr(logits: jax.Array, label: ArrayLike, target: ArrayLike) -> jax.Array:
     """DLR towards `target`: larger as the target's logit passes the label's.
 
     The third and fourth largest logits make the scale. With fewer than four classes
-    there is none: a ratio of three would be constant where the target ranks last.
+    there is none: a ratio of three would be constant where the target ranks last. A
+    class with a logit of -inf is none.
     Source: as `dlr`, eq. 7.
     """
     gap = logits[target] - logits[label]
     if logits.shape[0] < 4:
         return gap
     top = jax.lax.top_k(logits, 4)[0]
-    return gap / _positive(top[0] - jnp.mean(top[2:]))
+    return gap / _scale(top[0] - jnp.mean(top[2:]))
 
 
 def expected_logits(model, image, key, draws: int = 1) -> jax.Array:
@@ -132,9 +141,12 @@ def goal_at(objective, model, image, label, key) -> jax.Array:
     return objective.goal(expected_logits(model, image, key, draws), label)
 
 
-def _positive(scale):
-    # Its square, which the derivative divides by, must not be zero.
-    return jnp.maximum(scale, 1e-18)
+def _scale(spread):
+    """What a gap is divided by; 1 where the logits that make it are not there.
+
+    The square of the floor, which the derivative divides by, must not be zero.
+    """
+    return jnp.where(spread < jnp.inf, jnp.maximum(spread, 1e-18), 1.0)
 
 
 @struct.dataclass
@@ -191,6 +203,7 @@ class KL:
     reference: Any = specs.bound()
 
     goal = staticmethod(margin)
+    flat_at_image: ClassVar[bool] = True
 
     def bind(self, model, image, label, key=None):
         reference = jax.lax.stop_gradient(model(image, key))
@@ -264,8 +277,8 @@ class LikelyTarget:
     """Aims at one wrong class in each restart, the likeliest first.
 
     Restart r of an attack aims at the class with the (r + 1)-th largest wrong logit
-    of the clean image, from the first again where there are fewer. Any wrong class
-    is a success. Source: Croce and Hein, "Reliable evaluation of adversarial
+    of the clean image, from the first again where there are fewer; a logit of -inf is
+    no class. Any wrong class is a success. Source: Croce and Hein, "Reliable evaluation of adversarial
     robustness with an ensemble of diverse parameter-free attacks", 2020, section 4.
 
     Attributes:
@@ -289,7 +302,7 @@ class LikelyTarget:
         wrong = jnp.where(jnp.arange(logits.shape[0]) == label, -jnp.inf, logits)
         order = jnp.argsort(-wrong)
         rank = 0 if self.rank is None else self.rank
-        target = order[rank % (logits.shape[0] - 1)]
+        target = order[rank % jnp.maximum(jnp.sum(wrong > -jnp.inf), 1)]
         return self.replace(target=target)  # type: ignore[attr-defined]
 
     def __call__(self, model, image, label, key=None):
@@ -303,7 +316,7 @@ class LikelyTarget:
 class RandomTarget:
     """Aims at one wrong class, each with the same chance; any one is a success.
 
-    Source: Kang et al., "Testing robustness against unforeseen adversaries", 2019,
+    Left out are classes that have a logit of -inf at the clean image. Source: Kang et al., "Testing robustness against unforeseen adversaries", 2019,
     section 4.
 
     Attributes:
@@ -318,9 +331,13 @@ class RandomTarget:
     goal = staticmethod(margin)
 
     def bind(self, model, image, label, key):
-        classes = jax.eval_shape(model, image, key).shape[0]
-        further = jax.random.randint(key, (), 1, classes)
-        return self.replace(target=(label + further) % classes)  # type: ignore
+        noise = streams.stream(key, "network")
+        logits = jax.lax.stop_gradient(model(image, noise))
+        classes = logits.shape[0]
+        wrong = (label + jnp.arange(1, classes)) % classes
+        order = jnp.cumsum(logits[wrong] != -jnp.inf)  # of those that can win
+        further = jax.random.randint(key, (), 1, jnp.maximum(order[-1], 1) + 1)
+        return self.replace(target=wrong[jnp.argmax(order == further)])  # type: ignore
 
     __call__, score = LikelyTarget.__call__, LikelyTarget.score
 
@@ -372,6 +389,23 @@ def check_logits(part: Any, does: str) -> None:
             f"has no logits of its own; {type(part).__name__} {does} them: take "
             f"another objective, or put it inside the {type(objective).__name__}"
         )
+
+
+def check_start(part: Any, remedy: str) -> None:
+    """Raises UsageError if `part`, which starts at the image, would never leave it.
+
+    So it is where the gradient of its objective, or of one inside that, is zero at the
+    clean image: such an objective says so by `flat_at_image`.
+    """
+    objective = part.objective
+    while objective is not None:
+        if getattr(objective, "flat_at_image", False):
+            raise specs.UsageError(
+                f"{type(part).__name__}.objective is a {type(objective).__name__}, "
+                "which has no gradient at the clean image, where this search starts; "
+                f"{remedy}"
+            )
+        objective = getattr(objective, "objective", None)
 
 
 def bind(part, model, image, label, key):

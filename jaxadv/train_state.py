@@ -9,11 +9,9 @@ import numpy as np
 import optax
 from flax.training import train_state
 
-from jaxadv import parallel, struct
+from jaxadv import parallel, streams, struct
 from jaxadv.data import batches
 from jaxadv.defenses.base import Network
-
-_STREAM = 0x7E41  # keeps the steps' keys apart from those of the augmentation
 
 
 class TrainState(train_state.TrainState):
@@ -96,7 +94,7 @@ def make_step(
     """
 
     def step(state, batch, defense):
-        key = jax.random.fold_in(jax.random.key(seed), _STREAM)
+        key = streams.stream(jax.random.key(seed), "training")
         key = jax.random.fold_in(key, state.step)
         images = batches.to_float(batch["image"])
         batch = {**batch, "image": augment(state.step, batch["id"], images)}

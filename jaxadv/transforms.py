@@ -15,6 +15,8 @@ from jaxadv import specs, struct
 from jaxadv.threats.base import sample
 from jaxadv.threats.spatial import RotationTranslation
 
+_LEVEL = 1 / 255
+
 
 @struct.dataclass
 class Identity:
@@ -52,14 +54,22 @@ class Brightness:
 
 @struct.dataclass
 class Gamma:
-    """Every channel to the power of `gamma`."""
+    """Every channel to the power of `gamma`, which lightens where that is below 1.
 
-    gamma: float = specs.leaf(1.3, minimum=1.0)
+    The slope at black is then infinite: darker channels than the first of 255 levels
+    get the slope of that.
+    """
+
+    gamma: float = specs.leaf(1.3, minimum=0.0)
 
     __post_init__ = specs.check
 
     def __call__(self, image, key=None):
-        return image**self.gamma
+        steep = (self.gamma < 1) & (image < _LEVEL)
+        fixed = jax.lax.stop_gradient(image)
+        slope = self.gamma * _LEVEL ** (self.gamma - 1)
+        straight = fixed**self.gamma + slope * (image - fixed)
+        return jnp.where(steep, straight, jnp.where(steep, 1.0, image) ** self.gamma)
 
 
 @struct.dataclass

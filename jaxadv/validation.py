@@ -6,12 +6,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxadv import parallel
+from jaxadv import parallel, streams
 from jaxadv.craft import craft
 from jaxadv.data import batches
 from jaxadv.defenses import base
-
-_STREAM = 0x5A11D  # the attacks' key, apart from those of the training steps
 
 
 class Validator:
@@ -74,7 +72,7 @@ def _counter(network, seed):
         clean = base.correct(jax.vmap(model)(images), labels) & valid
         counts = {"seen": jnp.sum(valid), "clean": jnp.sum(clean)}
         robust = clean
-        key = jax.random.fold_in(jax.random.key(seed), _STREAM)
+        key = streams.stream(jax.random.key(seed), "validation")
         for i, attack in enumerate(attacks):
             own = jax.random.fold_in(key, i)
             found = craft(attack, model, own, images, labels, ids=batch["id"])

@@ -6,7 +6,8 @@ from pathlib import Path
 ROOT = Path(__file__).parents[1]
 # Lowest first. A file may import what stands before it.
 ORDER = (
-    "struct specs loops numerics projections hyperplane data models weights classifier "
+    "struct specs loops streams numerics projections hyperplane data models weights "
+    "classifier "
     "checkpoints perceptual objectives threats transforms domains attacks parallel "
     "journal craft defenses metrics optim train_state validation settings training cli "
     "evaluation"
@@ -22,7 +23,7 @@ SHARED = {
         "files cells table metrics planned fields config inputs judge meters pictures "
         "checks page bench suite sheets report plots charts corrupted corruptions"
     ).split(),
-    "evaluation/checks": "base graph results normalization gradients".split(),
+    "evaluation/checks": "base graph results normalization starts gradients".split(),
     "models": ["layers", "resnet", "alexnet"],
     "perceptual": ["networks", "lpips", "jacobian", "projection"],
     "threats": ["base", "lp"],

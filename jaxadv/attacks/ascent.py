@@ -8,7 +8,7 @@ from jax.typing import ArrayLike
 
 from jaxadv import specs, struct
 from jaxadv.attacks import base
-from jaxadv.objectives import OBJECTIVES, CrossEntropy, goal_at, score
+from jaxadv.objectives import OBJECTIVES, CrossEntropy, check_start, goal_at, score
 from jaxadv.threats import THREATS
 
 SCHEDULES = {
@@ -71,6 +71,8 @@ class Ascent:
             raise specs.UsageError(
                 "Ascent: give exactly one of step_size and rel_step_size"
             )
+        if not self.random_start:
+            check_start(self, "set random_start to True")
 
     def init(self, key, model, image, label) -> AscentState:
         key, start = jax.random.split(key)

@@ -6,7 +6,6 @@ import jax
 import jax.numpy as jnp
 
 from jaxadv import numerics, specs
-from jaxadv.attacks import minimal
 from jaxadv.hyperplane import Step, step_onto
 from jaxadv.objectives import margin
 
@@ -15,8 +14,7 @@ class Planes(NamedTuple):
     """Where k wrong classes pass the label's logit, to first order.
 
     Attributes:
-      gaps: [k], the wrong class's logit minus the label's, and less what rounding
-        may change, so that points beyond a plane are broken for sure.
+      gaps: [k], the wrong class's logit minus the label's.
       normals: [k, h, w, c], their gradients.
       logits: [classes], at the point of linearization.
     """
@@ -25,12 +23,31 @@ class Planes(NamedTuple):
     normals: jax.Array
     logits: jax.Array
 
+    def beyond(self, distance: jax.Array) -> "Planes":
+        """The planes where the wrong classes lead by `distance`, in logits."""
+        return self._replace(gaps=self.gaps - distance)
 
-def rivals(logits: jax.Array, label: jax.Array, count: int) -> jax.Array:
-    """[min(count, classes - 1)] wrong classes, the most likely one first."""
-    count = min(count, logits.shape[0] - 1)
+
+class Rivals(NamedTuple):
+    """Wrong classes, the most likely one first.
+
+    Attributes:
+      classes: [k]; from place `count` on they begin anew.
+      count: [] how many they are. A class with a logit of -inf is none.
+    """
+
+    classes: jax.Array
+    count: jax.Array
+
+
+def rivals(logits: jax.Array, label: jax.Array, most: int) -> Rivals:
+    """The `most` likely wrong classes, or all of them."""
+    most = min(most, logits.shape[0] - 1)
     others = jnp.where(jnp.arange(logits.shape[0]) == label, -jnp.inf, logits)
-    return jax.lax.top_k(jnp.nan_to_num(others, nan=0.0, neginf=-jnp.inf), count)[1]
+    others = jnp.nan_to_num(others, nan=0.0, neginf=-jnp.inf)
+    largest, classes = jax.lax.top_k(others, most)
+    count = jnp.maximum(jnp.sum(largest > -jnp.inf), 1)
+    return Rivals(classes[jnp.arange(most) % count], count)
 
 
 def linearize(model: Any, point: jax.Array, label, classes, key) -> Planes:
@@ -42,7 +59,6 @@ def linearize(model: Any, point: jax.Array, label, classes, key) -> Planes:
 
     gaps, pull, logits = jax.vjp(gaps_and_logits, point, has_aux=True)
     (normals,) = jax.vmap(pull)(jnp.eye(len(classes), dtype=gaps.dtype))
-    gaps = gaps - 2 * minimal.rounding(logits)
     return Planes(gaps, numerics.finite_or_zero(normals), logits)
 
 

@@ -9,7 +9,7 @@ import optax
 from jaxadv import numerics, specs, struct
 from jaxadv.attacks import base, minimal
 from jaxadv.attacks.constants import Constant
-from jaxadv.objectives import OBJECTIVES, Margin
+from jaxadv.objectives import OBJECTIVES, Margin, check_start
 from jaxadv.threats import THREATS
 
 
@@ -55,6 +55,7 @@ class CarliniWagner:
 
     def __post_init__(self):
         minimal.check_ball(self, ("l2",))
+        check_start(self, "take margin")
 
     @property
     def steps(self) -> int:

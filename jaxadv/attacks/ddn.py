@@ -5,7 +5,7 @@ from typing import Any, ClassVar
 import jax
 import jax.numpy as jnp
 
-from jaxadv import numerics, specs, struct
+from jaxadv import numerics, specs, streams, struct
 from jaxadv.attacks import base, minimal
 from jaxadv.objectives import OBJECTIVES, CrossEntropy
 from jaxadv.threats import THREATS
@@ -56,13 +56,14 @@ class Ddn:
     @minimal.precise
     def step(self, state: minimal.State, model, image, label) -> minimal.State:
         key = jax.random.fold_in(state.key, state.count)
+        noise = streams.stream(key, "network")
 
         def value(params):
             here = self.threat.apply(params, image)
-            return self.objective(model, here, label, key)
+            return self.objective(model, here, label, noise)
 
         grad = base.input_gradient(value, state.params)
-        logits = model(self.threat.apply(state.params, image), key)
+        logits = model(self.threat.apply(state.params, image), noise)
         best, broken = minimal.judge(self, state, state.params, logits, image, label)
         radius = state.own * jnp.where(broken, 1 - self.gamma, 1 + self.gamma)
         radius = jnp.minimum(radius, jnp.linalg.norm(jnp.maximum(image, 1 - image)))

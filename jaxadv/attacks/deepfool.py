@@ -4,7 +4,7 @@ from typing import Any, ClassVar
 
 import jax
 
-from jaxadv import numerics, specs, struct
+from jaxadv import numerics, specs, streams, struct
 from jaxadv.attacks import boundary, minimal
 from jaxadv.hyperplane import NORMS
 from jaxadv.objectives import OBJECTIVES, Margin
@@ -56,8 +56,9 @@ class DeepFool:
 
     @minimal.precise
     def init(self, key, model, image, label) -> minimal.State:
-        classes = boundary.rivals(model(image, key), label, self.candidates)
-        return minimal.begin(key, image, own=classes)
+        logits = model(image, streams.stream(key, "network"))
+        rivals = boundary.rivals(logits, label, self.candidates)
+        return minimal.begin(key, image, own=rivals.classes)
 
     @minimal.precise
     def step(self, state: minimal.State, model, image, label) -> minimal.State:
@@ -65,6 +66,7 @@ class DeepFool:
         here = self.threat.apply(state.params, image)
         planes = boundary.linearize(model, here, label, state.own, key)
         best, _ = minimal.judge(self, state, state.params, planes.logits, image, label)
+        planes = planes.beyond(2 * best.rounding(planes.logits))
         _, onto = boundary.nearest(planes, self.threat.norm, -here, 1 - here)
         moved = here - image + (1 + self.overshoot) * onto.delta
         moved = numerics.clip(moved, -image, 1 - image)

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 from jaxadv import numerics, specs, struct
 from jaxadv.attacks import base, minimal
 from jaxadv.attacks.constants import Constant
-from jaxadv.objectives import OBJECTIVES, Margin
+from jaxadv.objectives import OBJECTIVES, Margin, check_start
 from jaxadv.threats import THREATS
 
 
@@ -61,6 +61,7 @@ class ElasticNet:
 
     def __post_init__(self):
         minimal.check_ball(self, ("l1",))
+        check_start(self, "take margin")
 
     @property
     def steps(self) -> int:

@@ -5,7 +5,7 @@ from typing import Any, ClassVar
 import jax
 import jax.numpy as jnp
 
-from jaxadv import numerics, specs, struct
+from jaxadv import numerics, specs, streams, struct
 from jaxadv.attacks import base, boundary, minimal
 from jaxadv.hyperplane import NORMS, step_onto
 from jaxadv.objectives import OBJECTIVES, Margin
@@ -73,9 +73,9 @@ class Fab:
 
     @minimal.precise
     def init(self, key, model, image, label) -> minimal.State:
-        logits = model(image, key)
-        classes = boundary.rivals(logits, label, self.targets or self.candidates)
-        state = minimal.begin(key, image, own=classes)
+        logits = model(image, streams.stream(key, "network"))
+        rivals = boundary.rivals(logits, label, self.targets or self.candidates)
+        state = minimal.begin(key, image, own=rivals)
         best, _ = minimal.judge(self, state, state.params, logits, image, label)
         return state.replace(best=best, done=best.size <= 0)  # type: ignore
 
@@ -97,12 +97,13 @@ class Fab:
 
     def _walk(self, state, model, image, label, key):
         """Both steps onto the boundary near the current point, mixed."""
-        here, classes = self.threat.apply(state.params, image), state.own
+        here, (classes, count) = self.threat.apply(state.params, image), state.own
         if self.targets:
-            turn = state.count // self.round_steps % len(classes)
+            turn = state.count // self.round_steps % count
             classes = classes[turn][None]
         change, norm = here - image, self.threat.norm
         planes = boundary.linearize(model, here, label, classes, key)
+        planes = planes.beyond(2 * state.best.rounding(planes.logits))
         index, onto = boundary.nearest(planes, norm, -here, 1 - here)
         normal = planes.normals[index]
         gap = planes.gaps[index] - jnp.sum(normal * change)
@@ -117,7 +118,7 @@ class Fab:
 
     def _start(self, key, state, best, image):
         """Where the next round starts: the image, or a random point near it."""
-        turns = len(state.own) if self.targets else 1
+        turns = state.own.count if self.targets else 1
         first = (state.count + 1) // self.round_steps < turns
         limit = jnp.minimum(jnp.minimum(best.size, self.threat.eps), image.size)
         ball = self.threat.replace(eps=limit / 2)

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 
 from jaxadv import specs, struct
 from jaxadv.attacks import base
-from jaxadv.objectives import OBJECTIVES, CrossEntropy, score
+from jaxadv.objectives import OBJECTIVES, CrossEntropy, check_start, score
 from jaxadv.threats import THREATS
 
 
@@ -33,7 +33,8 @@ class Fgsm:
       objective: what to make larger.
 
     Raises:
-      UsageError: the threat has no `maximize`.
+      UsageError: the threat has no `maximize`, or the objective no gradient at the
+        clean image.
     """
 
     threat: Any = specs.part(lambda: THREATS)
@@ -48,6 +49,7 @@ class Fgsm:
                 f"Fgsm.threat is a {type(threat).__name__}, which has no closed-form "
                 "maximizer; take an attack of several steps, such as pgd"
             )
+        check_start(self, "take cross_entropy, or pgd, which starts at random")
 
     def init(self, key, model, image, label) -> FgsmState:
         params = jax.tree.map(jnp.zeros_like, self.threat.init(key, image))

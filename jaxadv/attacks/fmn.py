@@ -5,7 +5,7 @@ from typing import Any, ClassVar
 import jax
 import jax.numpy as jnp
 
-from jaxadv import numerics, specs, struct
+from jaxadv import numerics, specs, streams, struct
 from jaxadv.attacks import minimal
 from jaxadv.objectives import OBJECTIVES, Margin
 from jaxadv.threats import THREATS
@@ -59,14 +59,15 @@ class Fmn:
     @minimal.precise
     def step(self, state: minimal.State, model, image, label) -> minimal.State:
         key = jax.random.fold_in(state.key, state.count)
+        noise = streams.stream(key, "network")
         threat, params = self.threat, state.params
 
         def value(params):
-            return self.objective(model, threat.apply(params, image), label, key)
+            return self.objective(model, threat.apply(params, image), label, noise)
 
         loss, grad = jax.value_and_grad(value)(params)
         grad = numerics.finite_or_zero(grad)
-        logits = model(threat.apply(params, image), key)
+        logits = model(threat.apply(params, image), noise)
         best, broken = minimal.judge(self, state, params, logits, image, label)
         share = minimal.progress(self, state)
         gamma = minimal.anneal(self.gamma, self.last_gamma, share)

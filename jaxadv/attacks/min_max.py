@@ -8,7 +8,7 @@ import jax.numpy as jnp
 
 from jaxadv import domains, numerics, specs, struct
 from jaxadv.attacks import base
-from jaxadv.objectives import OBJECTIVES, Margin
+from jaxadv.objectives import OBJECTIVES, Margin, check_start
 from jaxadv.threats import THREATS
 
 _SPREAD = 0.1  # standard deviation of the normal start, in [0, 1] units
@@ -77,6 +77,8 @@ class MinMax:
                 f"MinMax.objective is a {type(given).__name__}, which has one loss; "
                 "take a Weighted over the domains"
             )
+        if self.start == "zero":
+            check_start(self, "set start to 'normal' or 'random'")
 
     def init(self, key, model, image, label) -> MinMaxState:
         key, start = jax.random.split(key)

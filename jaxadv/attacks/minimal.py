@@ -23,8 +23,8 @@ from jaxadv import numerics, objectives, specs, struct
 from jaxadv.attacks import base
 from jaxadv.classifier import full_precision
 
-# Two programs that compute the logits of one image differ by rounding, up to about
-# this share of them.
+# Two programs that compute the goal of one image differ by rounding, up to about this
+# share of how far the goal has to rise from the clean image.
 _ROUNDING = 1e-5
 # So close to the best point the search has nothing left to gain: ten halvings.
 _CLOSE = 1 - 2.0**-10
@@ -40,16 +40,19 @@ class Smallest:
       params: [h, w, c]; zero while nothing is broken.
       size: [] its norm; infinite while nothing is broken.
       inner: [] the largest share of `params` that was tried and is not broken.
+      rise: [] how far the goal is from 0 at the first point, the clean image; NaN
+        before it is known.
     """
 
     params: jax.Array
     size: jax.Array
     inner: jax.Array
+    rise: jax.Array
 
     @classmethod
     def none(cls, image) -> "Smallest":
-        zero = jnp.zeros(())
-        return cls(jnp.zeros_like(image), jnp.full((), jnp.inf), zero)
+        zero, unknown = jnp.zeros(()), jnp.full((), jnp.nan)
+        return cls(jnp.zeros_like(image), jnp.full((), jnp.inf), zero, unknown)
 
     @property
     def found(self) -> jax.Array:
@@ -59,6 +62,18 @@ class Smallest:
     def middle(self) -> jax.Array:
         """Half way between the best point and the largest share known to fail."""
         return (1 + self.inner) / 2 * self.params
+
+    def rounding(self, logits: jax.Array) -> jax.Array:
+        """By how much a goal must be positive for the image to be broken for sure.
+
+        A goal is the difference of two logits, near 0 of the two largest; how far it
+        rises does not change with a shift of all logits, and classes that cannot win
+        have no part in it. Beside that share two units in the last place of the
+        largest logit, which is all that is left of a difference of large ones.
+        """
+        ulps = 2 * jnp.finfo(logits.dtype).eps * jnp.abs(jnp.max(logits))
+        share = _ROUNDING * self.rise
+        return numerics.finite_or_zero(share) + numerics.finite_or_zero(ulps)
 
     def update(self, params, size, broken, searching) -> "Smallest":
         """Keeps the smaller one; `searching` says that `params` is `middle`."""
@@ -70,6 +85,7 @@ class Smallest:
             base.select(better, params, self.params),
             jnp.where(better, size, self.size),
             jnp.where(searching, halved, kept),
+            self.rise,
         )
 
 
@@ -117,18 +133,14 @@ def searching(attack: Any, state: State) -> jax.Array:
     return (state.count >= own_steps(attack)) & state.best.found
 
 
-def rounding(logits: jax.Array) -> jax.Array:
-    """By how much a goal must be positive for the image to be broken for sure."""
-    return _ROUNDING * jnp.max(jnp.abs(logits))
-
-
 def judge(attack: Any, state: State, params, logits, image, label):
     """(best, broken) after the network gave `logits` at `params`."""
-    goal = attack.objective.goal(logits, label)
-    broken = goal >= rounding(logits)
+    goal, best = attack.objective.goal(logits, label), state.best
+    rise = jnp.where(jnp.isnan(best.rise), jnp.abs(goal), best.rise)
+    best = best.replace(rise=rise)
+    broken = goal >= best.rounding(logits)
     size = attack.threat.size(params, image)
-    best = state.best.update(params, size, broken, searching(attack, state))
-    return best, broken
+    return best.update(params, size, broken, searching(attack, state)), broken
 
 
 def proceed(attack: Any, state: State, best: Smallest, moved, own: Any = None) -> State:

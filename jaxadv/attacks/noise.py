@@ -5,7 +5,7 @@ from typing import Any, ClassVar
 import jax
 import jax.numpy as jnp
 
-from jaxadv import specs, struct
+from jaxadv import specs, streams, struct
 from jaxadv.attacks import base
 from jaxadv.objectives import OBJECTIVES, CrossEntropy, goal_at
 from jaxadv.threats import THREATS
@@ -56,7 +56,8 @@ class UniformNoise:
         key = jax.random.fold_in(state.key, state.count)
         params = self.draw(key, image)
         here = self.threat.apply(params, image)
-        goal = goal_at(self.objective, model, here, label, key)
+        noise = streams.stream(key, "network")
+        goal = goal_at(self.objective, model, here, label, noise)
         best = state.best.update(params, goal)
         done = best.broken if self.early_stop else state.done
         return NoiseState(state.key, state.count + 1, best, params, done)

@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxadv import numerics, specs, struct
+from jaxadv import numerics, specs, streams, struct
 from jaxadv.attacks import base
 from jaxadv.objectives import OBJECTIVES, Margin, goal_at, score
 from jaxadv.threats import L2, THREATS, Linf
@@ -85,9 +85,10 @@ class Square:
 
     def step(self, state: SquareState, model, image, label) -> SquareState:
         key = jax.random.fold_in(state.key, state.count)
+        noise = streams.stream(key, "network")
         here = self.threat.apply(state.params, image)
-        value = score(self.objective, model, here, label, key)
-        goal = goal_at(self.objective, model, here, label, key)
+        value = score(self.objective, model, here, label, noise)
+        goal = goal_at(self.objective, model, here, label, noise)
         best = state.best.update(state.params, goal)
         better = value > state.value
         kept = jnp.where(better, state.params, state.kept)

@@ -6,12 +6,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxadv import struct
+from jaxadv import streams, struct
 from jaxadv.attacks.base import select
 from jaxadv.classifier import full_precision
 from jaxadv.objectives import bind, goal_at, restarted
-
-_BINDING = 2**32 - 1  # no number of a step
 
 
 @struct.dataclass
@@ -68,9 +66,9 @@ def verified(attack, state, model, image, label) -> Adversarial:
     """The result for one image; success and size are found anew at what is returned."""
     params = attack.finish(state, model, image, label)
     adversarial = attack.threat.apply(params, image)
-    exact = full_precision(model)
+    exact, key = full_precision(model), streams.stream(state.key, "verification")
     with jax.default_matmul_precision("highest"):
-        margin = goal_at(attack.objective, exact, adversarial, label, state.key)
+        margin = goal_at(attack.objective, exact, adversarial, label, key)
     size = attack.threat.size(params, image)
     return Adversarial(adversarial, margin >= 0, margin, size, state.count)
 
@@ -83,7 +81,7 @@ def bound(attack, restart, model, key, image, label):
     throughout, as the evaluation does.
     """
     fixed = jax.random.key_data(jax.random.key(0))
-    own = jax.random.fold_in(jax.random.fold_in(key, restart), _BINDING)
+    own = streams.stream(jax.random.fold_in(key, restart), "objective")
     objective = restarted(attack.objective, restart)
     return attack.replace(
         threat=bind(attack.threat, model, image, label, fixed),

@@ -5,13 +5,12 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from jaxadv import domains, loops, numerics, parallel, specs, struct
+from jaxadv import domains, loops, numerics, parallel, specs, streams, struct
 from jaxadv.attacks.ascent import Ascent
 from jaxadv.defenses import base
 from jaxadv.objectives import bind, cross_entropy
 
 GRAM = 1e-6  # added to the diagonal of the Gram matrix, which may be singular
-LENGTH = 1e-8  # added, in squares, to the length of an input gradient
 
 _IMAGES = "images"
 
@@ -108,7 +107,7 @@ class Generalized:
             metrics[f"weight_{i}"] = jnp.mean(weights[:, i])
         if self.diversity:
             live = state.network.classifier(params, state.batch_stats, fixed=False)
-            keys = _keys(craft_key, ids)
+            keys = _keys(streams.stream(craft_key, "network"), ids)
             spread = jnp.mean(jax.vmap(_diversity, (None, 0, 0, 0))(
                 live, crafted, labels, keys
             ))  # fmt: skip
@@ -156,7 +155,8 @@ class Generalized:
         attacks, params = [], []
         for i, attack in enumerate(self.attacks):
             own = jax.random.fold_in(key, i)
-            threat = bind(attack.threat, model, image, label, own)
+            noise = streams.stream(own, "network")
+            threat = bind(attack.threat, model, image, label, noise)
             attacks.append(attack.replace(threat=threat))
             params.append(attacks[i].init(own, model, image, label).params)
         searched: Any = self
@@ -180,7 +180,8 @@ class Generalized:
 def _step(defense, model, state, image, label, key):
     """One joint step of one image."""
     params, weights, count = state
-    key, equal = jax.random.fold_in(key, count), domains.uniform(len(params))
+    key = jax.random.fold_in(streams.stream(key, "network"), count)
+    equal = domains.uniform(len(params))
     factors = weights if defense.gradient == "raw" else equal
 
     def value(params):
@@ -210,17 +211,15 @@ def _step(defense, model, state, image, label, key):
 def log_det(grads: jax.Array) -> jax.Array:
     """log det(G'G + 1e-6 I), the columns of G being gradients of length 1.
 
-    At most about 0, for orthogonal gradients; for two at an angle a, log sin(a)^2.
-    A gradient far shorter than 1e-8 counts as zero: its direction is rounding.
+    At most about 0, for orthogonal gradients; for two at an angle a, log sin(a)^2,
+    however short they are. One that is zero adds log 1e-6.
     Source: Wang et al., 2019, eq. 16, after Pang et al., "Improving adversarial
     robustness via promoting ensemble diversity", 2019, whose 1e-6 it is.
 
     Args:
       grads: [k, ...], one input gradient a row.
     """
-    rows = grads.reshape(len(grads), -1)
-    length = jnp.sqrt(jnp.sum(rows**2, axis=1, keepdims=True) + LENGTH**2)
-    rows = rows / length
+    rows = jax.vmap(numerics.safe_normalize)(grads.reshape(len(grads), -1))
     gram = jnp.matmul(rows, rows.T, precision=jax.lax.Precision.HIGHEST)
     return jnp.linalg.slogdet(gram + GRAM * jnp.eye(len(rows)))[1]
 

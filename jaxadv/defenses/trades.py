@@ -45,6 +45,12 @@ class Trades:
         if not hasattr(self.attacks[0], "objective"):
             name = type(self.attacks[0]).__name__
             raise specs.UsageError(f"Trades: the attack {name} has no objective")
+        if self.start == 0:
+            raise specs.UsageError(
+                "Trades.start is 0.0, the image itself, where the divergence has no "
+                "gradient; give a larger one, as 0.001, or None for the attack's own"
+            )
+        self._inner()
 
     def init(self, image_shape, examples):
         return ()

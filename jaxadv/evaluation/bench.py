@@ -11,7 +11,7 @@ from pathlib import Path
 import jax
 import numpy as np
 
-from jaxadv import parallel
+from jaxadv import parallel, streams
 from jaxadv.craft import Adversarial, craft_batches, whole_chunk
 from jaxadv.evaluation import checks, inputs
 from jaxadv.evaluation.judge import Judge
@@ -90,7 +90,7 @@ class Bench:
         found = self._crafted(planned, key, rows, display, prefix)
         ids = self.data["id"]
         whose = self.data["label"][rows], ids[rows]
-        key = jax.random.fold_in(key, 1)
+        key = streams.stream(key, "judgement")
         verdict = self._judge.verdict(key, found.image, *whose)
         inputs.refuse_nan(ids[rows], verdict["nan"], f"adversarial images of {title!r}")
         size, slack = self._judge.size(

@@ -11,6 +11,7 @@ from typing import Any
 import jax
 import numpy as np
 
+from jaxadv import streams
 from jaxadv.craft import Crafter, craft_batches
 
 
@@ -35,7 +36,7 @@ def broken(
     Returns:
       [n, K] bools.
     """
-    keys = jax.random.split(key, len(images))
+    keys = jax.random.split(streams.stream(key, "judgement"), len(images))
     found = []
     for start in range(0, len(images), batch_size):
         rows = np.arange(start, start + batch_size) % len(images)

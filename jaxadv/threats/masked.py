@@ -4,7 +4,7 @@ from typing import Any
 
 import jax.numpy as jnp
 
-from jaxadv import specs, struct
+from jaxadv import specs, streams, struct
 from jaxadv.threats import lp
 
 _BALLS = {"l0": lp.L0, "l1": lp.L1, "l2": lp.L2, "linf": lp.Linf}
@@ -45,7 +45,9 @@ class Masked:
 
     def init(self, key, image):
         # A masked uniform draw of the whole ball is inside the region's ball.
-        return self._sum(lambda ball, region: region * ball.init(key, image))
+        (fore, mask), (back, rest) = self._regions
+        behind = streams.stream(key, "background")
+        return mask * fore.init(key, image) + rest * back.init(behind, image)
 
     def apply(self, params, image):
         return lp.apply(params, image)

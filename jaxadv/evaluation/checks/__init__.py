@@ -121,7 +121,7 @@ def _looks(subject, level):
     return [
         forward.randomized(probe, samples),
         forward.probabilities(probe),
-        gradients.zero(probe, used, int(np.sum(survives[order]))),
+        gradients.zero(probe, used, int(np.sum(survives[order])), subject.attacks),
         program.program(probe),
         forward.verification(probe, subject.samples),
         gradients.never_rose(probe, ball, used),

@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxadv.evaluation.checks import results
+from jaxadv.evaluation.checks import results, starts
 from jaxadv.evaluation.checks.base import LOSSES, Finding, Probe, margin
 from jaxadv.objectives import OBJECTIVES
 
@@ -21,7 +21,10 @@ _NAMES = {kind: name for name, kind in OBJECTIVES.items()}
 
 
 def zero(
-    probe: Probe, used: Collection[str] = LOSSES, count: int | None = None
+    probe: Probe,
+    used: Collection[str] = LOSSES,
+    count: int | None = None,
+    attacks: Sequence[Any] = (),
 ) -> Finding:
     """R3: at how many images each loss has no gradient that means anything.
 
@@ -33,6 +36,8 @@ def zero(
       used: the losses that the attacks climb; where none of them has a gradient the
         attacks were blind.
       count: how many of the images, the first ones, withstood the attacks; None: all.
+      attacks: the attacks, each with `label` and `attack`; one is named that found no
+        gradient where it began.
     """
     name = "zero gradients"
     if probe.obstacle:
@@ -47,13 +52,23 @@ def zero(
     counts = ", ".join(f"{loss} {int(np.sum(v))}" for loss, v in flat.items())
     evidence = f"none at, of {len(blind)} images: {counts}"
     spare = [loss for loss, v in flat.items() if not np.any(v)]
+    begun = {k: v[:count] for k, v in starts.blind(probe, attacks).items()}
+    stuck = {label: int(np.sum(v)) for label, v in begun.items() if np.any(v)}
+    if stuck:
+        told = ", ".join(f"{label} {number}" for label, number in stuck.items())
+        evidence += f"; the first gradient of a search was zero at: {told}"
     if np.any(blind):
         evidence += f"; the attacks are blind at {int(np.sum(blind))}"
         remedy = f"attack {' or '.join(spare)}" if spare else "attack without gradients"
         return Finding("R3", name, "fail", evidence, remedy)
+    begin = "let searches start where their objective has a gradient"
+    if starts.alone(begun, attacks):
+        return Finding("R3", name, "fail", evidence, begin)
     if any(np.any(v) for v in flat.values()):
         remedy = f"let no attack rely on {', '.join(k for k in flat if k not in spare)}"
         return Finding("R3", name, "warn", evidence, remedy)
+    if stuck:
+        return Finding("R3", name, "warn", evidence, begin)
     return Finding("R3", name, "ok", evidence)
 
 
