@@ -216,10 +216,13 @@ def _devices(values, batch) -> None:
 
 def _check_batch(batch) -> None:
     """Raises UsageError unless all devices get the same part of a batch."""
-    if batch is not None and batch % jax.device_count():
+    devices = jax.device_count()
+    if batch is not None and batch % devices:
+        below = batch // devices * devices
         raise UsageError(
-            f"config.batch_size is {batch}; it must be divisible by the "
-            f"{jax.device_count()} {jax.default_backend()} devices"
+            f"config.batch_size is {batch}; it must be divisible by the {devices} "
+            f"{jax.default_backend()} devices: give --config.batch_size="
+            f"{f'{below} or ' if below else ''}{below + devices}"
         )
 
 

@@ -14,6 +14,7 @@ from jaxadv.data.augment import AUGMENTATIONS
 from jaxadv.defenses import DEFENSES
 from jaxadv.models import MODELS
 from jaxadv.specs import flat, plain
+from jaxadv.threats import lpips
 
 # A ConfigDict, whose fields type checkers cannot know.
 Config = Any
@@ -24,12 +25,14 @@ HELP = {
     "batch_size": "images of one step, over all devices of all hosts",
     "clean_epochs": "epochs of clean training before the defense begins",
     "ema_decay": "of the averaged weights that are evaluated in place of the last",
-    "patience": "epochs without a better validation score before training stops",
+    "patience": "epochs of the defense without a better validation score before "
+    "training stops",
     "log_steps": "steps between two lines of metrics.jsonl",
     "checkpoint_steps": "steps between two checkpoints inside an epoch; 0 for none",
     "checkpoint_seconds": "seconds between two checkpoints inside an epoch",
     "data.name": "a prepared data set",
-    "data.augment": "names or specs of augmentations, first to last",
+    "data.augment": "names or specs of augmentations, first to last; stored images "
+    "of varying size are cropped once, as resized_crop says or by its defaults",
     "data.validation": "training images held out to select the best checkpoint",
     "data.examples": "use only so many of the training images, drawn by class",
     "data.data_dir": "where prepared data sets lie",
@@ -53,6 +56,8 @@ class Plan:
     Attributes:
       defense: what to minimize.
       validation: attacks; robust are the images that withstand all of them.
+      comparable: whether validation scores of two epochs speak of the same balls; if
+        not, the last epoch is taken for the best.
       single_step: whether the training attacks take one step.
       optimizer: the optimizer's fields.
       schedule: the schedule's fields.
@@ -61,6 +66,7 @@ class Plan:
 
     defense: Any
     validation: tuple[Any, ...]
+    comparable: bool
     single_step: bool
     optimizer: optim.Optimizer
     schedule: optim.Schedule
@@ -141,9 +147,18 @@ def plan(config: Config) -> Plan:
     if any(field.name == "attacks" for field in dataclasses.fields(make)):
         fields["attacks"] = tuple(attacks)
     network(config, classes=2)
+    validation = _validation(config, attacks)
+    comparable = not lpips.self_bounded(validation)
+    if config.patience is not None and not comparable:
+        raise specs.UsageError(
+            f"config.patience is {config.patience}, but the validation's LPIPS ball "
+            "changes with the network, so no epoch is better than another; give "
+            "config.validation.attack in a fixed ball, or its threat a network"
+        )
     return Plan(
         defense=specs.construct(make, fields, "config.defense"),
-        validation=_validation(config, attacks),
+        validation=validation,
+        comparable=comparable,
         single_step=bool(attacks) and all(attack.steps == 1 for attack in attacks),
         optimizer=_of_kind(config, "optimizer", optim.Optimizer, optim.OPTIMIZERS),
         schedule=_of_kind(config, "schedule", optim.Schedule, optim.SCHEDULES),
