@@ -4,10 +4,11 @@
 
 Laidlaw, Singla and Feizi, "Perceptual adversarial robustness: defense against unseen threat
 models", 2021, section 7 and table 12; the warm-up, the clipping and the ablations are the flags
-of cifar10_pat_self.py. Made for several GPUs or a pod; not run here.
+of cifar10_pat_self.py. The augmentation is that of the authors' code; the pictures are cut while
+they are read. Made for several GPUs or a pod; not run here.
 """
 
-from configs.cifar10_pat_self import fast_lpa
+from configs.cifar10_pat_self import fast_lpa, jitter
 from jaxadv import settings
 
 
@@ -17,9 +18,10 @@ def get_config():
     config.batch_size = 128
     config.data.name = "imagenet100"
     config.data.augment = (
-        {"name": "resized_crop"},
+        {"name": "resized_crop", "min_area": 0.08},
         {"name": "flip"},
-        {"name": "color_jitter"},
+        jitter(0.1),
+        {"name": "lighting", "std": 0.05},
     )
     config.data.validation = 1000
     config.normalize.mean = (0.4717, 0.4499, 0.3837)
@@ -28,6 +30,7 @@ def get_config():
     config.defense = {"name": "adversarial", "only_attack_correct": True}
     config.attack = fast_lpa(0.25)
     config.validation.attack = fast_lpa(0.25, project=True)
+    config.validation.batch_size = config.batch_size
     config.optimizer.name = "sgd"
     config.optimizer.learning_rate = 0.1
     config.optimizer.momentum = 0.9

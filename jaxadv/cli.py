@@ -11,7 +11,7 @@ import operator
 import os
 import re
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +19,7 @@ import jax
 from absl import flags
 from ml_collections import ConfigDict, config_flags
 
-from jaxadv import parallel, settings
+from jaxadv import overrides, parallel, settings
 from jaxadv.specs import UsageError
 
 OVERRIDES = """\
@@ -27,6 +27,12 @@ Every field of the config can be overridden: --config.epochs=3
 --config.attack.threat.eps=0.1 --config.normalize.mean='(0.5,)'. A value has the
 type of the field; a field that is None takes its declared type. A step_size that is
 given takes the place of the config's rel_step_size, and the reverse.
+
+A name brings the fields of what it names, at a new label too, and an empty one takes it
+away: --config.attacks.a.name=fgsm --config.attacks.a.threat.name=l2
+--config.attacks.a.threat.eps=1. A network that a config names at several places is one:
+flags for one of them, as --config.attack.threat.network.path, count for those that have
+no flags of their own.
 """
 _EITHER = {"step_size": "rel_step_size", "rel_step_size": "step_size"}
 
@@ -39,6 +45,7 @@ def main(
     help_text: str,
     fields: dict[str, str],
     whole_batch: bool,
+    kinds: Mapping[str, settings.Kind] = settings.KINDS,
 ) -> int:
     """Parses `argv`, checks everything, and calls `run(config, workdir)`.
 
@@ -49,6 +56,7 @@ def main(
       help_text: printed first by --help.
       fields: config path -> its meaning, for --help.
       whole_batch: `config.batch_size` counts the images of all devices together.
+      kinds: the specs of the config, which are completed.
 
     Returns:
       The exit status.
@@ -56,10 +64,12 @@ def main(
     try:
         values = _flags()
         path, rest = _config_path(argv)
-        config = _load(path) if path else None
+        config = settings.complete(_load(path), kinds) if path else None
         if "--help" in rest or "-h" in rest or "-help" in rest:
             print(_help(argv[0], help_text, values, config, fields))
             return 0
+        if config is not None:
+            rest = overrides.expand(config, rest, kinds)
         config = _parse(values, config, rest)
         batch = config.get("batch_size") if whole_batch else None
         # Before `check`, which may load networks: the first array settles the devices.
@@ -216,10 +226,13 @@ def _devices(values, batch) -> None:
 
 def _check_batch(batch) -> None:
     """Raises UsageError unless all devices get the same part of a batch."""
-    if batch is not None and batch % jax.device_count():
+    devices = jax.device_count()
+    if batch is not None and batch % devices:
+        below = batch // devices * devices
         raise UsageError(
-            f"config.batch_size is {batch}; it must be divisible by the "
-            f"{jax.device_count()} {jax.default_backend()} devices"
+            f"config.batch_size is {batch}; it must be divisible by the {devices} "
+            f"{jax.default_backend()} devices: give --config.batch_size="
+            f"{f'{below} or ' if below else ''}{below + devices}"
         )
 
 

@@ -2,6 +2,7 @@
 
 import dataclasses
 import math
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from ml_collections import ConfigDict, config_dict
@@ -14,6 +15,7 @@ from jaxadv.data.augment import AUGMENTATIONS
 from jaxadv.defenses import DEFENSES
 from jaxadv.models import MODELS
 from jaxadv.specs import flat, plain
+from jaxadv.threats import lpips
 
 # A ConfigDict, whose fields type checkers cannot know.
 Config = Any
@@ -24,12 +26,14 @@ HELP = {
     "batch_size": "images of one step, over all devices of all hosts",
     "clean_epochs": "epochs of clean training before the defense begins",
     "ema_decay": "of the averaged weights that are evaluated in place of the last",
-    "patience": "epochs without a better validation score before training stops",
+    "patience": "epochs of the defense without a better validation score before "
+    "training stops",
     "log_steps": "steps between two lines of metrics.jsonl",
     "checkpoint_steps": "steps between two checkpoints inside an epoch; 0 for none",
     "checkpoint_seconds": "seconds between two checkpoints inside an epoch",
     "data.name": "a prepared data set",
-    "data.augment": "names or specs of augmentations, first to last",
+    "data.augment": "names or specs of augmentations, first to last; stored images "
+    "of varying size are cropped once, as resized_crop says or by its defaults",
     "data.validation": "training images held out to select the best checkpoint",
     "data.examples": "use only so many of the training images, drawn by class",
     "data.data_dir": "where prepared data sets lie",
@@ -47,12 +51,37 @@ HELP = {
 
 
 @dataclasses.dataclass(frozen=True)
+class Kind:
+    """What the specs at one place of a config describe.
+
+    Attributes:
+      registry: name -> what can stand there.
+      own: defaults that hold there, in place of the objects' own.
+    """
+
+    registry: specs.Registry
+    own: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+
+
+# Path of a spec -> its kind; `*` is any label.
+KINDS = {
+    "model": Kind(MODELS),
+    "defense": Kind(DEFENSES),
+    "attack": Kind(ATTACKS, {"keep": "last"}),
+    "attacks.*": Kind(ATTACKS, {"keep": "last"}),
+    "validation.attack": Kind(ATTACKS, {"keep": "best"}),
+}
+
+
+@dataclasses.dataclass(frozen=True)
 class Plan:
     """What a config describes, built and checked without data or devices.
 
     Attributes:
       defense: what to minimize.
       validation: attacks; robust are the images that withstand all of them.
+      comparable: whether validation scores of two epochs speak of the same balls; if
+        not, the last epoch is taken for the best.
       single_step: whether the training attacks take one step.
       optimizer: the optimizer's fields.
       schedule: the schedule's fields.
@@ -61,6 +90,7 @@ class Plan:
 
     defense: Any
     validation: tuple[Any, ...]
+    comparable: bool
     single_step: bool
     optimizer: optim.Optimizer
     schedule: optim.Schedule
@@ -104,26 +134,34 @@ def default_config() -> Config:
     return config.lock()
 
 
-def complete(config: Config) -> Config:
+def complete(config: Config, kinds: Mapping[str, Kind] = KINDS) -> Config:
     """`config` with every unnamed field of its specs filled in by its default.
 
-    So all of them are seen by `--help`, can be overridden, and have a type.
+    So all of them are seen by `--help`, can be overridden, and have a type; those that
+    have no default are None.
 
     Raises:
       UsageError: unknown name.
     """
     with config.unlocked():
-        for path, registry in (("model", MODELS), ("defense", DEFENSES)):
-            config[path] = _filled(config[path], registry, f"config.{path}")
-        if config.attack:
-            config.attack = _filled(config.attack, ATTACKS, "config.attack")
-        for label, spec in config.attacks.items():
-            config.attacks[label] = _filled(spec, ATTACKS, f"config.attacks.{label}")
-        if config.validation.attack:
-            config.validation.attack = _filled(
-                config.validation.attack, ATTACKS, "config.validation.attack"
-            )
+        for pattern, kind in kinds.items():
+            for path, parent, key in list(_places(config, pattern.split("."))):
+                if parent[key]:
+                    parent[key] = filled(parent[key], kind, f"config{path}")
     return config.lock()
+
+
+def _places(config, keys, path="") -> Iterator[tuple[str, Any, str]]:
+    """(path, parent, key) of all fields that `keys`, of which one may be *, name."""
+    if not isinstance(config, ConfigDict):
+        return
+    first, *rest = keys
+    for key in config if first == "*" else (first,):
+        here = f"{path}.{key}"
+        if key in config and rest:
+            yield from _places(config[key], rest, here)
+        elif key in config:
+            yield here, config, key
 
 
 def plan(config: Config) -> Plan:
@@ -141,9 +179,18 @@ def plan(config: Config) -> Plan:
     if any(field.name == "attacks" for field in dataclasses.fields(make)):
         fields["attacks"] = tuple(attacks)
     network(config, classes=2)
+    validation = _validation(config, attacks)
+    comparable = not lpips.self_bounded(validation)
+    if config.patience is not None and not comparable:
+        raise specs.UsageError(
+            f"config.patience is {config.patience}, but the validation's LPIPS ball "
+            "changes with the network, so no epoch is better than another; give "
+            "config.validation.attack in a fixed ball, or its threat a network"
+        )
     return Plan(
         defense=specs.construct(make, fields, "config.defense"),
-        validation=_validation(config, attacks),
+        validation=validation,
+        comparable=comparable,
         single_step=bool(attacks) and all(attack.steps == 1 for attack in attacks),
         optimizer=_of_kind(config, "optimizer", optim.Optimizer, optim.OPTIMIZERS),
         schedule=_of_kind(config, "schedule", optim.Schedule, optim.SCHEDULES),
@@ -208,7 +255,8 @@ def _attacks(config) -> list[Any]:
     """The training attacks; they return their last point unless told otherwise."""
     if config.attack and config.attacks:
         raise specs.UsageError(
-            "config.attack and config.attacks are both given; keep one of them"
+            "config.attack and config.attacks are both given; keep one of them "
+            "(--config.attack.name= takes the first away)"
         )
     found = {f"config.attacks.{k}": v for k, v in config.attacks.items()}
     if config.attack:
@@ -248,56 +296,70 @@ def _stronger(attack: Any, steps: int) -> Any:
 _NOT_CONFIGURED = ("attacks", "kind", "num_classes")
 
 
-def _filled(spec, registry, where):
+def filled(spec: Any, kind: Kind, where: str) -> dict[str, Any]:
+    """A spec, or a name alone, with every field that it leaves open.
+
+    Raises:
+      UsageError: it has no name, or an unknown one.
+    """
     spec = {"name": spec} if isinstance(spec, str) else dict(spec)
     if "name" not in spec:
         raise specs.UsageError(f"{where}: the field 'name' is missing")
-    make = specs.lookup(spec["name"], registry, where)
-    trains = registry is ATTACKS and where != "config.validation.attack"
-    return _defaults(make, spec, where, keep="last" if trains else "best")
+    make = specs.lookup(spec["name"], kind.registry, where)
+    return _defaults(make, spec, where, kind.own)
 
 
-def _defaults(make, given=None, where="", keep="best") -> dict[str, Any]:
-    """The fields of dataclass `make`, those of `given` first, as config values."""
-    given = dict(given or {})
-    filled = dict(given)
+def _defaults(make, given=None, where="", own=None) -> dict[str, Any]:
+    """The fields of dataclass `make`, those of `given` first, as config values.
+
+    Those of `own` come before its defaults.
+    """
+    given, own = dict(given or {}), own or {}
+    found = dict(given)
     for field in specs.configurable(make):
         if field.name in _NOT_CONFIGURED:
             continue
-        value = given.get(field.name, _default(field))
-        if value is dataclasses.MISSING:
-            continue
+        value = given.get(field.name, own.get(field.name, _default(field)))
         if "registry" in field.metadata:
-            value = _part(value, field.metadata["registry"](), f"{where}.{field.name}")
-        elif field.name == "keep" and "keep" not in given:
-            value = keep
-        elif field.name == "compute_dtype" and not isinstance(value, str):
+            registry = field.metadata["registry"]()
+            found[field.name] = _part(value, registry, f"{where}.{field.name}")
+            continue
+        if field.name == "compute_dtype" and not isinstance(value, str):
             value = "float32"
-        filled[field.name] = _value(value, str(field.type))
-    return filled
+        found[field.name] = _value(value, str(field.type))
+    return found
 
 
 def _default(field):
     if field.default_factory is not dataclasses.MISSING:
         return field.default_factory()
-    return field.default
+    return None if field.default is dataclasses.MISSING else field.default
 
 
 def _part(value, registry, where):
     """The spec of a nested part, which may be an object that is a default."""
     if isinstance(value, (tuple, list)):
-        return tuple(value)
+        # What a list holds is no flag: only objects are turned into specs.
+        objects = map(dataclasses.is_dataclass, value)
+        some = zip(value, objects, strict=True)
+        return tuple(_part(v, registry, where) if o else v for v, o in some)
     if dataclasses.is_dataclass(value):
-        names = {make: name for name, make in registry.items()}
-        return _defaults(type(value), {"name": names[type(value)]}, where)
-    return _filled(value, registry, where) if value else value
+        return filled(_spec(value, registry), Kind(registry), where)
+    return filled(value, Kind(registry), where) if value else value
+
+
+def _spec(value, registry):
+    """The spec of an object, with its own values."""
+    names = {make: name for name, make in registry.items()}
+    fields = [field.name for field in specs.configurable(type(value))]
+    return {"name": names[type(value)]} | {k: getattr(value, k) for k in fields}
 
 
 def _value(value, kind):
     if value is None:
-        types = {"float": float, "int": int, "str": str, "bool": bool}
-        known = next((t for name, t in types.items() if name in kind), None)
-        return config_dict.placeholder(known) if known else None
+        types = {"tuple": tuple, "float": float, "int": int, "str": str, "bool": bool}
+        known = next((t for name, t in types.items() if name in kind), object)
+        return config_dict.placeholder(known)
     if "float" in kind and isinstance(value, int) and not isinstance(value, bool):
         return float(value)
     return value

@@ -173,6 +173,8 @@ def construct(make: Callable[..., Any], fields: Mapping[str, Any], where: str) -
     built = {}
     for key, value in known(fields, declared, where).items():
         field = declared[key]
+        if value is None and _required(field):
+            raise UsageError(f"{where}.{key} is missing; it has no default")
         if "registry" in field.metadata and not hasattr(value, "__dataclass_fields__"):
             built[key] = _build_part(value, field.metadata["registry"](), where, key)
         else:
@@ -196,6 +198,12 @@ def configurable(make: Callable[..., Any]) -> list[dataclasses.Field]:
         for field in known
         if field.init and field.name not in hidden and "bound" not in field.metadata
     ]
+
+
+def _required(field):
+    defaults = (field.default, field.default_factory)
+    optional = "None" in str(field.type)
+    return not optional and all(d is dataclasses.MISSING for d in defaults)
 
 
 def _argument(parameter):

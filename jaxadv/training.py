@@ -37,11 +37,13 @@ class Data:
       train: what is trained on; ids are positions in it.
       held_out: what selects the best checkpoint; may be None.
       config: of the run.
+      augmentations: of the training images, after they have been read.
     """
 
     train: Source
     held_out: Source | None
     config: settings.Config
+    augmentations: tuple[augment.Augmentation, ...] = ()
 
     @property
     def steps_per_epoch(self) -> int:
@@ -59,14 +61,22 @@ class Data:
         )
 
 
-def load_data(config: settings.Config) -> Data:
+def load_data(
+    config: settings.Config, augmentations: tuple[augment.Augmentation, ...] = ()
+) -> Data:
     """Opens the training split and holds a part of it out.
+
+    Images of varying size are cropped as they are read, so the first crop among the
+    augmentations is done there and not again.
 
     Raises:
       UsageError: the set is missing, or too small for what is asked of it.
     """
     fields = config.data
-    train = sources.load(fields.name, "train", fields.data_dir)
+    crop, rest = augment.without_crop(augmentations)
+    cut = {} if crop is None else dataclasses.asdict(crop)
+    train = sources.load(fields.name, "train", fields.data_dir, **cut)
+    augmentations = rest if train.varying else augmentations
     for name, values in settings.plain(config.normalize).items():
         if len(values) not in (1, train.image_shape[-1]):
             raise UsageError(
@@ -82,7 +92,7 @@ def load_data(config: settings.Config) -> Data:
         train, held_out = sources.split_train_validation(
             train, fields.validation, config.seed
         )
-    return Data(train, held_out, config)
+    return Data(train, held_out, config, augmentations)
 
 
 @dataclasses.dataclass
@@ -91,9 +101,10 @@ class Notes:
 
     Attributes:
       sums: metric -> its sum over the steps of the unfinished epoch.
-      best: best validation score so far; it selects the checkpoint.
+      best: best validation score of this phase, clean epochs or the defense's, so
+        far; it selects the checkpoint.
       best_epoch: the epoch, counted from 1, that had it; 0 for none.
-      best_robust: best robust validation accuracy so far, or None.
+      best_robust: best robust validation accuracy of this phase so far, or None.
       last_clean: clean validation accuracy of the last epoch, or None.
       finished: why training is over, "" while it is not.
     """
@@ -104,6 +115,25 @@ class Notes:
     best_robust: float | None = None
     last_clean: float | None = None
     finished: str = ""
+
+    def enter(self, epoch: int, warm_up: int) -> None:
+        """Forgets the best of the `warm_up` clean epochs as soon as they are over."""
+        if self.best_epoch <= warm_up < epoch:
+            self.best, self.best_epoch, self.best_robust = -1.0, 0, None
+
+    def take(self, epoch: int, scores: dict[str, float], comparable: bool) -> bool:
+        """Notes an epoch's scores; whether it is the best one now.
+
+        Where scores do not compare, or there are none, the last epoch is.
+        """
+        score = scores.get("robust", scores.get("clean", 0.0))
+        better = score > self.best or not scores or not comparable
+        if better:
+            self.best, self.best_epoch = score, epoch
+        if "robust" in scores:
+            self.best_robust = max(scores["robust"], self.best_robust or 0.0)
+        self.last_clean = scores.get("clean")
+        return better
 
 
 def collapsed(notes: Notes, scores: dict[str, float], points: float = 0.1) -> bool:
@@ -164,8 +194,12 @@ class _Loop:
 
     def __init__(self, config, plan, folder):
         self.config, self.plan, self.folder = config, plan, folder
-        self.data, self.notes, self.step = load_data(config), Notes(), 0
+        self.data = load_data(config, plan.augmentations)
+        self.notes, self.step = Notes(), 0
         self.total = config.epochs * self.data.steps_per_epoch
+        # Clean training has no other phase behind its first epochs.
+        clean = isinstance(plan.defense, Clean)
+        self.warm_up = 0 if clean else config.clean_epochs
         module = settings.network(config, self.data.train.num_classes)
         mean, std = tuple(config.normalize.mean), tuple(config.normalize.std)
         network = Network(module, mean, std)
@@ -195,7 +229,7 @@ class _Loop:
 
     def _step(self):
         config, per_epoch = self.config, self.data.steps_per_epoch
-        change = augment.chain(self.plan.augmentations)
+        change = augment.chain(self.data.augmentations)
         return make_step(
             config.seed,
             augment=lambda s, ids, x: change(config.seed, s // per_epoch, ids, x),
@@ -300,18 +334,15 @@ class _Loop:
         self.progress.pause(time.monotonic() - start)
         notes, steps = self.notes, self.data.steps_per_epoch
         means = {name: total / steps for name, total in notes.sums.items()}
-        lost = self.plan.single_step and "robust" in scores and collapsed(notes, scores)
-        score = scores.get("robust", scores.get("clean", 0.0))
-        better = score > notes.best or not scores
-        if better:
-            notes.best, notes.best_epoch = score, epoch
-        if "robust" in scores:
-            notes.best_robust = max(scores["robust"], notes.best_robust or 0.0)
-        notes.last_clean = scores.get("clean")
+        notes.enter(epoch, self.warm_up)
+        comparable = self.plan.comparable
+        watched = self.plan.single_step and comparable and "robust" in scores
+        lost = watched and collapsed(notes, scores)
+        better = notes.take(epoch, scores, comparable)
         patience = self.config.patience
         if self.step == self.total:
             notes.finished = f"{epoch} epochs"
-        elif patience is not None and epoch - notes.best_epoch >= patience:
+        elif patience and epoch - max(notes.best_epoch, self.warm_up) >= patience:
             notes.finished = f"no better validation score for {patience} epochs"
         notes.sums = {}
         if better:
@@ -348,8 +379,9 @@ class _Loop:
             )
         if self.notes.finished:
             best = f"{100 * self.notes.best:.1f}% at epoch {self.notes.best_epoch}"
+            which = "best" if self.plan.comparable else "last"
             self.progress.say(
-                f"finished: {self.notes.finished}; best validation score "
+                f"finished: {self.notes.finished}; {which} validation score "
                 f"{best if scores else '-'}; weights in {self.folder}"
             )
 

@@ -9,8 +9,8 @@ ORDER = (
     "struct specs loops streams numerics projections hyperplane data models weights "
     "classifier "
     "checkpoints perceptual objectives threats transforms domains attacks parallel "
-    "journal craft defenses metrics optim train_state validation settings training cli "
-    "evaluation"
+    "journal craft defenses metrics optim train_state validation settings overrides "
+    "training cli evaluation"
 ).split()
 # Within a folder, what its other files may import; each imports only from before it.
 SHARED = {

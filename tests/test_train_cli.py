@@ -79,7 +79,7 @@ def call(monkeypatch, tmp_path, capsys):
         (["--config.normalize.std=(0.0,)"], "config.normalize.std is (0.0,)"),
         (["--config.ema_decay=1.5"], "config.ema_decay is 1.5"),
         (["--config.patience=0"], "config.patience is 0"),
-        (["--config.batch_size=100"], "divisible by the 8 cpu devices"),
+        (["--config.batch_size=100"], "devices: give --config.batch_size=96 or 104"),
         (["--cpu_devices=3"], "--cpu_devices is 3, but JAX already runs on 8"),
         (["--cpu_devices=0"], "cpu_devices"),
         (["--workdri=x"], "workdri"),

@@ -24,7 +24,13 @@ def suite(name, attacks, **fields) -> ConfigDict:
     config.unions = {"union": placeholder(tuple)}
     config.seen = placeholder(tuple)
     config.means = placeholder(tuple)
-    config.curve = {}
+    config.curve = {
+        "attack": None,
+        "eps": placeholder(tuple),
+        "points": 10,
+        "up_to": 2.0,
+        "examples": placeholder(int),
+    }
     config.overlap = placeholder(tuple)
     for field, value in fields.items():
         config[field] = value

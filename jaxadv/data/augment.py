@@ -10,6 +10,7 @@ the batch, its order, or the device.
 """
 
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -19,6 +20,14 @@ from jaxadv import specs, struct
 Augmentation = Callable[[jax.Array, jax.Array], jax.Array]
 
 _LUMA = (0.299, 0.587, 0.114)  # ITU-R BT.601
+# Principal components of ImageNet's colors in [0, 1], one a column, and what each is
+# multiplied with.
+_COMPONENTS = (
+    (-0.5675, 0.7192, 0.4009),
+    (-0.5808, -0.0045, -0.8140),
+    (-0.5836, -0.6948, 0.4203),
+)
+_EXTENTS = (0.2175, 0.0188, 0.0045)
 
 
 @struct.dataclass
@@ -127,6 +136,34 @@ class ColorJitter:
 
 
 @struct.dataclass
+class Lighting:
+    """Shifts all pixels by one color, drawn along ImageNet's principal colors.
+
+    The result is clipped to [0, 1]. Gray images are shifted by the color's luma. Only
+    for images of 1 or 3 channels.
+
+    Source: Krizhevsky, Sutskever and Hinton, "ImageNet classification with deep
+    convolutional neural networks", 2012, section 4.1.
+
+    Attributes:
+      std: standard deviation of the draw, in the extents of the components.
+    """
+
+    std: float = specs.leaf(0.05, minimum=0)
+
+    def __post_init__(self):
+        specs.check(self)
+
+    def __call__(self, key: jax.Array, image: jax.Array) -> jax.Array:
+        """Augments image [h, w, c]; the key is consumed."""
+        draw = self.std * jax.random.normal(key, (3,)) * jnp.array(_EXTENTS)
+        shift = jnp.sum(jnp.array(_COMPONENTS) * draw, axis=1)
+        if image.shape[-1] == 1:
+            shift = _gray(shift)
+        return jnp.clip(image + shift, 0.0, 1.0)
+
+
+@struct.dataclass
 class Rotate:
     """Turns the image about its center, linearly interpolated.
 
@@ -150,8 +187,25 @@ AUGMENTATIONS: dict[str, Callable[..., Augmentation]] = {
     "flip": Flip,
     "resized_crop": ResizedCrop,
     "color_jitter": ColorJitter,
+    "lighting": Lighting,
     "rotate": Rotate,
 }
+
+
+def without_crop(
+    augmentations: Sequence[Augmentation],
+) -> tuple[ResizedCrop | None, tuple[Augmentation, ...]]:
+    """The first `ResizedCrop`, or None, and all others in their order.
+
+    For images that are cut at random when they are read, from larger ones: it says how
+    and must not be done again.
+    """
+    crop: Any = ResizedCrop
+    found = next((i for i, a in enumerate(augmentations) if type(a) is crop), None)
+    if found is None:
+        return None, tuple(augmentations)
+    rest = (*augmentations[:found], *augmentations[found + 1 :])
+    return augmentations[found], rest  # type: ignore[return-value]
 
 
 def chain(augmentations: Sequence[Augmentation]) -> Callable[..., jax.Array]:
@@ -205,7 +259,7 @@ def _resize(image: jax.Array, corner: jax.Array, sides: jax.Array) -> jax.Array:
 
 
 def _gray(image: jax.Array) -> jax.Array:
-    """Luma [h, w, 1] of an image of 1 or 3 channels."""
+    """Luma [..., 1] of colors of 1 or 3 channels."""
     if image.shape[-1] == 1:
         return image
     return jnp.sum(image * jnp.array(_LUMA), axis=-1, keepdims=True)

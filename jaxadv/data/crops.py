@@ -7,8 +7,7 @@ import numpy as np
 from PIL import Image
 
 _RESIZE = 256 / 224  # shorter side over crop side, the usual ImageNet evaluation
-_AREA = (0.08, 1.0)  # of the image, for random crops
-_RATIO = (3 / 4, 4 / 3)  # width over height
+MIN_AREA, MAX_RATIO = 0.08, 4 / 3  # of random crops, the usual of ImageNet
 _TRIES = 10
 
 
@@ -44,23 +43,31 @@ def center(data: bytes, size: int) -> np.ndarray:
     return np.asarray(image.crop((left, top, left + size, top + size)))
 
 
-def randomly(data: bytes, size: int, rng: np.random.Generator) -> np.ndarray:
+def randomly(
+    data: bytes,
+    size: int,
+    rng: np.random.Generator,
+    min_area: float = MIN_AREA,
+    max_ratio: float = MAX_RATIO,
+) -> np.ndarray:
     """Resizes a random rectangle to a square.
 
-    The rectangle has 8 to 100 % of the area and a width of 3/4 to 4/3 of its
-    height (Szegedy et al., "Going deeper with convolutions", 2015). Where ten
-    draws do not fit into the image, the largest center square is taken.
+    The rectangle's area and the logarithm of its aspect ratio are uniform (Szegedy
+    et al., "Going deeper with convolutions", 2015). Where ten draws do not fit into
+    the image, the largest center square is taken.
 
     Args:
       data: an encoded image.
       size: pixels a side.
       rng: the source of randomness.
+      min_area: least area, as a fraction of the image's.
+      max_ratio: greatest width over height; the least is its inverse.
 
     Returns:
       uint8 [size, size, 3].
     """
     image = _open(data)
-    box = _rectangle(*image.size, rng)
+    box = _rectangle(*image.size, rng, min_area, max_ratio)
     return np.asarray(image.resize((size, size), Image.Resampling.BILINEAR, box=box))
 
 
@@ -69,10 +76,13 @@ def _open(data: bytes, mode: str = "RGB") -> Image.Image:
         return image.convert(mode)
 
 
-def _rectangle(width: int, height: int, rng) -> tuple[int, int, int, int]:
+def _rectangle(
+    width, height, rng, min_area=MIN_AREA, max_ratio=MAX_RATIO
+) -> tuple[int, int, int, int]:
+    limit = math.log(max_ratio)
     for _ in range(_TRIES):
-        area = width * height * rng.uniform(*_AREA)
-        ratio = math.exp(rng.uniform(*map(math.log, _RATIO)))
+        area = width * height * rng.uniform(min_area, 1.0)
+        ratio = math.exp(rng.uniform(-limit, limit))
         w, h = round(math.sqrt(area * ratio)), round(math.sqrt(area / ratio))
         if 0 < w <= width and 0 < h <= height:
             left = int(rng.integers(width - w + 1))

@@ -37,15 +37,24 @@ class Stored:
     image_shape: tuple[int, int, int]
     labels: np.ndarray
     read: Callable[[np.ndarray, tuple[int, ...] | None], dict[str, np.ndarray]]
+    varying: bool
 
 
-def open_split(folder: Path, split: str, image_size: int) -> Stored:
+def open_split(
+    folder: Path,
+    split: str,
+    image_size: int,
+    min_area: float = crops.MIN_AREA,
+    max_ratio: float = crops.MAX_RATIO,
+) -> Stored:
     """Opens `split` of the prepared set in `folder`.
 
     Args:
       folder: the version folder that tfds wrote.
       split: a split of the set.
       image_size: the side of the crops, for images of varying size.
+      min_area: of their random crops; see `crops.randomly`.
+      max_ratio: the same.
 
     Raises:
       specs.UsageError: there is no such split, or its files are damaged.
@@ -61,7 +70,10 @@ def open_split(folder: Path, split: str, image_size: int) -> Stored:
             read, shape = functools.partial(_rows, columns), columns["image"].shape[1:]
         else:
             records = _records(folder, split)[1]
-            read = functools.partial(_crops, records, columns["label"], image_size)
+            cut = functools.partial(
+                crops.randomly, min_area=min_area, max_ratio=max_ratio
+            )
+            read = functools.partial(_crops, records, columns["label"], image_size, cut)
             shape = (image_size, image_size, 3)
     except specs.UsageError:
         raise
@@ -71,21 +83,22 @@ def open_split(folder: Path, split: str, image_size: int) -> Stored:
             f"{folder}: the files cannot be read ({type(error).__name__}: {reason}); "
             "delete the folder and prepare the set again"
         ) from error
-    return Stored(names, shape, np.array(columns["label"]), read)
+    varying = "image" not in columns
+    return Stored(names, shape, np.array(columns["label"]), read, varying)
 
 
 def _rows(columns, rows, draw):
     return {key: column[rows] for key, column in columns.items()}
 
 
-def _crops(records, labels, size, rows, draw):
+def _crops(records, labels, size, cut, rows, draw):
     """Decoded crops; the randomness of each depends on `draw` and its row only."""
 
     def crop(row, record):
         if draw is None:
             return crops.center(record["image"], size)
         rng = np.random.default_rng((*draw, int(row)))
-        return crops.randomly(record["image"], size, rng)
+        return cut(record["image"], size, rng)
 
     found = records.__getitems__([int(row) for row in rows])
     images = list(_pool().map(crop, rows, found))

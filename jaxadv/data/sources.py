@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 
 from jaxadv import specs
-from jaxadv.data import catalog, records
+from jaxadv.data import catalog, crops, records
 
 Draw = tuple[int, ...]
 
@@ -23,6 +23,7 @@ class Source:
       image_shape: (height, width, channels).
       labels: int32 [n].
       read: gives the arrays of some rows; call `get`, which checks them.
+      varying: the stored images vary in size, so each `draw` is a random crop.
     """
 
     name: str
@@ -31,6 +32,7 @@ class Source:
     image_shape: tuple[int, int, int]
     labels: np.ndarray
     read: Callable[[np.ndarray, Draw | None], dict[str, np.ndarray]]
+    varying: bool = False
 
     @property
     def num_classes(self) -> int:
@@ -69,6 +71,8 @@ def load(
     data_dir: str | os.PathLike | None = None,
     *,
     image_size: int = 224,
+    min_area: float = crops.MIN_AREA,
+    max_ratio: float = crops.MAX_RATIO,
 ) -> Source:
     """Opens a split of a prepared data set; prepares our own sets by itself.
 
@@ -77,6 +81,8 @@ def load(
       split: "train", "test" or "validation", as the set has them.
       data_dir: where prepared sets lie; see `catalog.root`.
       image_size: for sets whose images vary in size: the side of the crops.
+      min_area: for the same, of random crops; see `crops.randomly`.
+      max_ratio: the same.
 
     Raises:
       specs.UsageError: unknown name or split, the set is not prepared, or its
@@ -94,7 +100,7 @@ def load(
             f"{name} is not prepared in {path}: run python -m jaxadv.data.prepare "
             f"{name} --data_dir {path} (with --from DIR for files already on disk)"
         )
-    stored = records.open_split(folder, split, image_size)
+    stored = records.open_split(folder, split, image_size, min_area, max_ratio)
     source = Source(name=name, split=split, **vars(stored))
     _check(source.image_shape, source.labels, source.num_classes, f"{folder}: {split}")
     return source

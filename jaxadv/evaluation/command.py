@@ -85,7 +85,15 @@ def main(argv: Sequence[str]) -> int:
         return evaluate(suite, folder, own.get("which", "best"), workdir)
 
     fields = FIELDS | SETS
-    return cli.main(rest, run, check, help_text=HELP, fields=fields, whole_batch=False)
+    return cli.main(
+        rest,
+        run,
+        check,
+        help_text=HELP,
+        fields=fields,
+        whole_batch=False,
+        kinds=evaluation.config.KINDS,
+    )
 
 
 def evaluate(config: Any, checkpoint: str, which: str, workdir: str) -> dict[str, Any]:

@@ -48,7 +48,7 @@ from typing import Any
 
 import numpy as np
 
-from jaxadv import specs
+from jaxadv import settings, specs
 from jaxadv.attacks import ATTACKS
 from jaxadv.evaluation.fields import check_numbers, plain
 from jaxadv.evaluation.planned import (
@@ -94,6 +94,13 @@ DEFAULTS = {
         "reported": "",
         "footnote": "",
     },
+}
+# The specs of a suite; see `jaxadv.settings`.
+KINDS = {
+    "attacks.*": settings.Kind(ATTACKS),
+    "curve.attack": settings.Kind(ATTACKS),
+    "distances.*": settings.Kind(DISTANCES),
+    "black_box": settings.Kind(ATTACKS),
 }
 _LEAST = {"examples": 0, "pictures": 0, "seed": 0} | dict.fromkeys(
     ("chunk_steps", "batch_size", "draws"), 1

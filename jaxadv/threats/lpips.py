@@ -14,6 +14,21 @@ from jaxadv.threats import lp
 _SLACK, _ROUNDING = 1e-4, 1e-5
 
 
+def self_bounded(tree: Any) -> bool:
+    """Whether a threat or attack, or a part of it, is bounded in the attacked network.
+
+    Such a ball changes with the network: successes in those of two networks do not
+    compare.
+    """
+    ball: Any = LpipsBall
+
+    def is_ball(node):
+        return type(node) is ball
+
+    nodes = jax.tree.leaves(tree, is_leaf=is_ball)
+    return any(is_ball(node) and node.network is None for node in nodes)
+
+
 @struct.dataclass
 class LpipsBall:
     """LPIPS distance to the image at most `eps`: the neural perceptual threat model.

@@ -1,0 +1,156 @@
+"""What flags mean beyond setting one field: other objects, and one network for all.
+
+A flag that names another object, as `--config.attack.name=apgd`, makes its fields known
+before the other flags are read. Values that the config has chosen stay where the new
+object has such a field; what stood at its default takes the new default.
+"""
+
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+from ml_collections import ConfigDict
+
+from jaxadv import settings, specs
+from jaxadv.settings import Kind
+
+
+class Flag(NamedTuple):
+    """An argument, or two, that set a field.
+
+    Attributes:
+      path: of the field, without `config`.
+      value: as text.
+      where: the numbers of the arguments.
+    """
+
+    path: str
+    value: str
+    where: tuple[int, ...]
+
+
+def expand(
+    config: Any, arguments: Sequence[str], kinds: Mapping[str, Kind]
+) -> list[str]:
+    """Puts the objects that flags name into `config`; returns the flags that remain.
+
+    An empty name takes an object away. A network that stands at several places is one:
+    flags for it at one place count for those that have none of their own.
+
+    Args:
+      config: completed; it is changed.
+      arguments: of the command line.
+      kinds: where specs stand in the config.
+
+    Raises:
+      UsageError: a name is unknown.
+    """
+    arguments = [*arguments, *_followers(config, arguments)]
+    names = [flag for flag in _flags(arguments) if flag.path.endswith(".name")]
+    spent: set[int] = set()
+    with config.unlocked():
+        for flag in sorted(names, key=lambda flag: flag.path.count(".")):
+            known = _name(config, flag.path.split(".")[:-1], flag.value, kinds)
+            if known and not flag.value:
+                spent |= set(flag.where)
+    config.lock()
+    return [text for i, text in enumerate(arguments) if i not in spent]
+
+
+def _flags(arguments) -> list[Flag]:
+    found = []
+    for i, text in enumerate(arguments):
+        match = re.fullmatch(r"--?config\.([^=]+)(?:=(.*))?", text, re.DOTALL)
+        if match and match[2] is not None:
+            found.append(Flag(match[1], match[2], (i,)))
+        elif match and i + 1 < len(arguments):
+            found.append(Flag(match[1], arguments[i + 1], (i, i + 1)))
+    return found
+
+
+def _name(config, keys, name, kinds) -> bool:
+    """Makes the spec at `keys` one of `name`; whether a spec can stand there."""
+    kind, labeled = _kind(config, keys, kinds)
+    if kind is None:
+        return False
+    *above, last = keys
+    parent, where = _at(config, above), ".".join(["config", *keys])
+    old = parent.get(last)
+    old = specs.plain(old) if isinstance(old, ConfigDict) else {}
+    if name and old.get("name") != name:
+        chosen = _chosen(old, specs.lookup(name, kind.registry, where), kind)
+        parent[last] = settings.filled({"name": name, **chosen}, kind, where)
+    elif not name and labeled:
+        parent.pop(last, None)
+    elif not name:
+        parent[last] = {} if ".".join(keys) in kinds else None
+    return True
+
+
+def _kind(config, keys, kinds) -> tuple[Kind | None, bool]:
+    """What can stand at `keys`, None for nothing, and whether its key is a label."""
+    for pattern, kind in kinds.items():
+        head = pattern.split(".")
+        fits = len(keys) >= len(head) and all(
+            key in (own, "*") for key, own in zip(head, keys, strict=False)
+        )
+        labeled = head[-1] == "*" and len(keys) == len(head)
+        parent = _at(config, keys[: len(head) - 1]) if fits else None
+        if parent is None or not (labeled or keys[len(head) - 1] in parent):
+            continue
+        part: Kind | None = kind
+        for i in range(len(head), len(keys)):
+            part = part and _part(part, _at(config, keys[:i]), keys[i])
+        return part, labeled
+    return None, False
+
+
+def _part(kind, spec, key) -> Kind | None:
+    """What the field `key` of a spec can hold, if it is a part."""
+    make = kind.registry.get(spec.get("name")) if spec is not None else None
+    fields = {} if make is None else {f.name: f for f in specs.configurable(make)}
+    registry = fields[key].metadata.get("registry") if key in fields else None
+    return None if registry is None else Kind(registry())
+
+
+def _at(config, keys) -> Any:
+    """The ConfigDict at `keys`, or None."""
+    for key in keys:
+        config = config.get(key) if isinstance(config, ConfigDict) else None
+    return config if isinstance(config, ConfigDict) else None
+
+
+def _chosen(old, make, kind):
+    """The fields of a spec that are not at their defaults and that `make` has."""
+    if old.get("name") not in kind.registry:
+        return {}
+    defaults = ConfigDict(settings.filled(old["name"], kind, ""))
+    defaults = specs.plain(defaults)
+    fields = {field.name for field in specs.configurable(make)}
+    return {k: v for k, v in old.items() if k in fields and v != defaults.get(k)}
+
+
+def _followers(config, arguments) -> list[str]:
+    """Flags for networks equal to one that has flags, where all of these agree."""
+    networks, given = dict(_networks(config)), _flags(arguments)
+    own = {
+        path: {(f.path[len(path) :], f.value) for f in given if f.path.startswith(path)}
+        for path in networks
+    }
+    found = []
+    for path, spec in networks.items():
+        equal = [own[other] for other in networks if networks[other] == spec]
+        some = [flags for flags in equal if flags]
+        if not own[path] and some and all(flags == some[0] for flags in some):
+            found += [f"--config.{path}{rest}={value}" for rest, value in some[0]]
+    return sorted(found)
+
+
+def _networks(config, path=""):
+    """(path with a dot at its end, spec) of every network that the config names."""
+    for key, value in config.items():
+        if isinstance(value, ConfigDict):
+            here = f"{path}{key}."
+            if key == "network" and "name" in value:
+                yield here, value.to_dict()
+            yield from _networks(value, here)
