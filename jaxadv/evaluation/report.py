@@ -254,9 +254,11 @@ def _network(model):
         if model.get("which"):
             words += f" ({shown(model['which'])}, step {model.get('step')})"
         found.append(words)
-    trained = [f"trained by {code(model['defense'])}"] if model.get("defense") else []
-    trained += [_trained(attack) for attack in training_attacks(training)]
-    line = "; ".join([*found, *([" ".join(trained)] if trained else [])])
+    defense = f" by {code(model['defense'])}" if model.get("defense") else ""
+    against = ", ".join(map(_trained, training_attacks(training)))
+    if defense or against:
+        found.append(f"trained{defense}{against and ' '}{against}")
+    line = "; ".join(found)
     return [f"{line[:1].upper()}{line[1:]}.", ""] if line else []
 
 
