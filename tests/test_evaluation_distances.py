@@ -243,9 +243,9 @@ def test_mistakes_name_the_field(change, match):
     assert "\n" not in str(error.value)
 
 
-def test_overlap_takes_the_first_three_attacks_unless_told():
+def test_overlap_is_left_open_unless_told():
     attacks = {name: NOISE for name in "abcd"}
-    assert configs.resolve({"attacks": attacks}).overlap == ("a", "b", "c")
+    assert configs.resolve({"attacks": attacks}).overlap is None
     chosen = {"attacks": attacks, "overlap": ("d", "a")}
     assert configs.resolve(chosen).overlap == ("d", "a")
     assert configs.resolve({**chosen, "overlap": ()}).overlap == ()

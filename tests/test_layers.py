@@ -20,8 +20,9 @@ SHARED = {
     "data/formats": ["contents"],
     "defenses": ["base"],
     "evaluation": (
-        "files cells table metrics planned fields config inputs judge meters pictures "
-        "checks page bench suite sheets report plots charts corrupted corruptions"
+        "escape files cells table metrics planned fields config inputs judge meters "
+        "pictures checks page bench suite sheets report plots charts corrupted "
+        "corruptions"
     ).split(),
     "evaluation/checks": "base graph results normalization starts gradients".split(),
     "models": ["layers", "resnet", "alexnet"],

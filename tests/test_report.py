@@ -79,8 +79,8 @@ def test_report_repeats_the_table(written):
 def test_one_table_is_printed_with_clean_first_and_means_last(written):
     content, folder, lines = written
     rows = lines[1].splitlines()
-    starts = ["attack", "clean", "pgd", "l2", "union", "union only l2", "unseen mean"]
-    starts.append("mean of all attacks")
+    starts = ["attack", "clean", "pgd", "l2", "union", "union only l2"]
+    starts += ["unseen, l2 alone", "mean of all attacks"]
     assert len(rows) == len(starts)
     for row, start in zip(rows, starts, strict=True):
         assert row.startswith(start)
@@ -111,7 +111,7 @@ def test_the_page_opens_without_its_folder(written):
     assert len(pictures) == len(files) > 2
     stored = {base64.b64decode(p.partition("base64,")[2]) for p in pictures}
     assert stored == {file.read_bytes() for file in files}
-    assert "http" not in page
+    assert "http:" not in page and "https:" not in page
     assert page.count("<tr>") > len(sheets.rows(content))
 
 
@@ -194,9 +194,9 @@ def test_means_count_a_cascade_once():
 def test_the_means_of_a_published_table_are_told_where_a_suite_asks(written):
     content = json.loads(json.dumps(written[0]))
     assert "would be" not in report.markdown(content, {})
-    content["means"] = ["l2"]
+    content["means"] = ["l2", "pgd"]
     page = report.markdown(content, {})
-    assert "means count l2." in page and "would be" in page
+    assert "means count l2, pgd." in page and "would be" in page
     assert "| mean of counted attacks |" in page
     with pytest.raises(UsageError, match="config.means names 'x'"):
         configs.resolve({**CONFIG, "means": ("x",)})

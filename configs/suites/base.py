@@ -51,8 +51,16 @@ def check_choice(file, which, allowed):
         raise UsageError(f"{file} has no {which!r}; allowed: {', '.join(allowed)}")
 
 
+# What the reports say of `functional`.
+FUNCTIONAL = (
+    "not its authors' search, so that published numbers may differ: steps follow the "
+    "sign of the gradient from a random start, where theirs are Adam's from no change, "
+    "and their penalty on roughness is left out unless threat.smooth is set"
+)
+
+
 def functional(name, eps, steps):
-    """StAdv or ReColorAdv by signed gradient steps on the margin."""
+    """StAdv or ReColorAdv by signed gradient steps on the margin; see `FUNCTIONAL`."""
     return pgd(ball(name, eps), steps, 0.05, objective={"name": "margin"})
 
 

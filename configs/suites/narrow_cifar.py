@@ -7,12 +7,13 @@ Laidlaw, Singla and Feizi, "Perceptual adversarial robustness: defense against u
 models", 2021, table 2: AutoAttack at l-infinity 8/255 and at l2 1, StAdv and ReColorAdv; PPGD and
 LPA at 0.5 in the authors' CIFAR AlexNet, `--config.attacks.lpa.threat.network.path` (and that of
 `ppgd`). `no_alexnet` leaves these two out and needs no weights. `narrow` is the union of the first
-four, and the means count them alone, as the table's do. The steps of StAdv and ReColorAdv follow
-the sign of the gradient; theirs are Adam's.
+four, and the means count them alone, as the table's do. StAdv and ReColorAdv are not
+searched as theirs; the report says so.
 """
 
 from configs.suites.autoattack import components
 from configs.suites.base import (
+    FUNCTIONAL,
     NO_ALEXNET,
     check_choice,
     external,
@@ -56,6 +57,7 @@ def narrow(name, which, linf, l2, more, eps, network, **fields):
         cascades={norm: tuple(labels) for norm, labels in cascades.items()},
         unions={"narrow": (*last, *more), "all": tuple(attacks)},
         means=(*last, *more),
+        notes=dict.fromkeys(("stadv", "recolor"), FUNCTIONAL),
         overlap=(*last, third),
         batch_size=100,
         chunk_steps=10,

@@ -13,6 +13,7 @@ to [0, 1], and PGD0 may change ten pixels, where their code ends at nine.
 """
 
 from configs.suites.base import (
+    FUNCTIONAL,
     NO_ALEXNET,
     ball,
     calibrated,
@@ -54,7 +55,8 @@ def unseen(name, which, found, **fields):
     if which == NO_ALEXNET:
         name, seen = f"{name}_{which}", tuple(label for label in SEEN if label != "lpa")
         found = {label: spec for label, spec in found.items() if label != "lpa"}
-    return suite(name, found, seen=seen, **fields)
+    notes = dict.fromkeys(("stadv", "recolor"), FUNCTIONAL)
+    return suite(name, found, seen=seen, notes=notes, **fields)
 
 
 def _budgets():

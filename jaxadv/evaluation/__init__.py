@@ -8,6 +8,7 @@ from jaxadv import parallel
 from jaxadv.evaluation import (
     charts,
     config,
+    escape,
     inputs,
     meters,
     metrics,
@@ -17,6 +18,8 @@ from jaxadv.evaluation import (
     table,
 )
 from jaxadv.evaluation.planned import threat_name
+
+_MOST = 8  # attacks whose sets of broken images are drawn, unless a suite names them
 
 
 def evaluate(
@@ -66,7 +69,7 @@ def evaluate(
     show(report.text(content))
     files = {"page": "report.html", "data": "report.json", "table": "table.npz"} | files
     for name, file in files.items():
-        show(f"{name}: {workdir / file}")
+        show(f"{name}: {escape.line(workdir / file)}")
     return content
 
 
@@ -74,20 +77,16 @@ def _draw(outcome, plan, summary, workdir, class_names):
     """Writes the pictures; name -> file relative to `workdir`."""
     files = {}
     for label, points in summary["curves"].items():
-        # A curve of its own, or one that is read off the sizes of an attack.
-        of_sizes = [p for p in plan.attacks if p.label == label]
-        planned = of_sizes[0] if of_sizes else plan.curve[-1]
-        threat = threat_name(planned.spec)
-        own = [p.eps for p in plan.attacks if threat_name(p.spec) == threat]
+        planned = plan.behind(label)
         file = f"curve_{label}.png"
         plots.curve(
             points,
             workdir / file,
-            attack=_title(planned),
-            threat=threat,
+            attack=planned.title,
+            threat=threat_name(planned.spec),
             dataset=f"{outcome.table.metadata['dataset']} {plan.split}",
             classes=outcome.classes,
-            eps=own[0] if own and not of_sizes else None,
+            eps=_budget(plan, label, points),
         )
         files[f"accuracy against eps, {label}"] = file
     files |= _compare(outcome.table, plan, workdir)
@@ -96,6 +95,9 @@ def _draw(outcome, plan, summary, workdir, class_names):
         if len(pictures.ids):
             file = f"pictures_{planned.label}.png"
             budget = f"{threat_name(planned.spec)} eps {planned.eps:.4g}"
+            cascade = plan.cascades.get(plan.cascade(planned.label) or "", ())
+            if planned.label in cascade[1:]:
+                budget += ", on images that those before have left"
             plots.grid(
                 pictures,
                 workdir / file,
@@ -120,16 +122,30 @@ def _compare(found, plan, workdir):
         title = f"Distances of the broken images of {where}"
         charts.violins(values, workdir / "distances.png", title=title)
         files["distances of the broken images"] = "distances.png"
-    counts = metrics.broken_by(found, plan.overlap)
-    if len(plan.overlap) > 1 and counts:
-        title = f"Broken by exactly these attacks: correct images of {where}"
-        charts.overlap(counts, plan.overlap, workdir / "overlap.png", title=title)
+    labels = plan.overlap
+    if labels is None:
+        labels = metrics.strongest(found, _MOST)
+    names = metrics.standing_for(found, labels)
+    counts = metrics.broken_by(found, labels, names)
+    if len(labels) > 1 and counts:
+        left_out = set(found.attacks) - set(labels)
+        which = "these attacks, whatever others do" if left_out else "these attacks"
+        title = f"Broken by exactly {which}: correct images of {where}"
+        called = [names.get(label, label) for label in labels]
+        charts.overlap(counts, called, workdir / "overlap.png", title=title)
         files["sets of broken images"] = "overlap.png"
     return files
 
 
-def _title(planned):
-    """Name, steps and restarts, as people write them: PGD-40 x 3."""
-    attack = planned.attack
-    restarts = f" x {attack.restarts} restarts" if attack.restarts > 1 else ""
-    return f"{planned.spec['name'].upper()}-{attack.steps}{restarts}"
+def _budget(plan, label, points):
+    """The eps of the table that is marked in a curve; None where the table has none.
+
+    That of the attack of the same label, or else the first in the same threat. What
+    an attack that minimizes may reach at most is no budget if nothing came near it.
+    """
+    threat = threat_name(plan.behind(label).spec)
+    same = [p for p in plan.attacks if threat_name(p.spec) == threat]
+    for planned in sorted(same, key=lambda p: p.label != label):
+        if not planned.measures or planned.eps <= 2 * points[-1]["eps"]:
+            return planned.eps
+    return None

@@ -15,6 +15,7 @@ from jaxadv import parallel, streams
 from jaxadv.craft import Adversarial, craft_batches, whole_chunk
 from jaxadv.evaluation import checks, inputs
 from jaxadv.evaluation.judge import Judge
+from jaxadv.evaluation.meters import Account
 from jaxadv.evaluation.pictures import Pictures, choose
 from jaxadv.evaluation.planned import Planned
 from jaxadv.journal import Journal
@@ -33,6 +34,7 @@ class Bench:
         self.model, self.suite, self.data = model, suite, data
         self.crafter, self.progress = crafter, progress
         self.resumed = 0
+        self._reached = np.zeros(len(data["id"]), bool)
         self._judge = Judge(model, suite.batch_size, suite.draws)
         self._key = jax.random.key(suite.seed)
 
@@ -84,7 +86,7 @@ class Bench:
             kept = {k: self._local(v) for k, v in before[0].items() if k in untouched}
             chosen = chosen & ~kept["success"]
             untouched |= kept | {k: untouched[k] for k in ("steps", "unconfirmed")}
-        rows = np.flatnonzero(chosen)
+        rows, self._reached = np.flatnonzero(chosen), chosen
         key = jax.random.fold_in(self._key, planned.number)
         display = self.progress(title, len(rows), total - len(rows))
         found = self._crafted(planned, key, rows, display, prefix)
@@ -194,9 +196,13 @@ class Bench:
         return findings
 
     def pictures(self, found, images) -> Pictures:
-        """As many local images as the report or the checks want of an attack."""
+        """As many local images as the report or the checks want of the last attack.
+
+        Only images that it has attacked itself, which in a cascade are those that the
+        parts before it have left.
+        """
         found = {k: self._local(v) for k, v in found.items()}
-        rows = np.flatnonzero(self.correct)
+        rows = np.flatnonzero(self._reached)
         count = max(self.suite.pictures, checks.SAMPLES[self.suite.checks])
         order = choose(found["success"][rows], self.data["label"][rows])
         rows = rows[order[:count]]
@@ -232,8 +238,19 @@ class Bench:
             )
         finally:
             watched.close()
-        self.resumed = watched.resumed
+        self.resumed, self._account = watched.resumed, watched.account
+        self._all_resumed = len(rows) > 0 and self.resumed == len(rows)
         return found
+
+    def seconds(self, watched: float) -> float | None:
+        """What the last attack has taken over all runs, `watched` seconds in this one.
+
+        Reading what was finished costs nothing of it; None if earlier runs did not
+        keep theirs.
+        """
+        if self._all_resumed:
+            return self._account.before
+        return self._account.keep(watched)
 
     def _folder(self, planned, prefix):
         """Where this attack on these images is journaled, and nothing else is."""
@@ -257,12 +274,14 @@ class _Watched(Journal):
     def __init__(self, folder, progress):
         super().__init__(folder)
         self._progress = progress
+        self.account = Account(self.folder)
         self.resumed = 0
 
     def load(self, ids):
         known = super().load(ids)
         self.resumed = len(known)
         if known:
+            self.account.take_over()
             broken = sum(bool(row[_SUCCESS]) for row in known.values())
             self._progress.update(len(known), broken)
         return known
@@ -270,6 +289,11 @@ class _Watched(Journal):
     def write(self, ids, rows):
         super().write(ids, rows)
         self._progress.update(len(ids), int(np.sum(rows.success)))
+
+    def flush(self):
+        if self._pending:
+            super().flush()
+            self.account.keep()
 
     def close(self):
         """Also after an interruption: what is finished reaches the disk."""

@@ -2,6 +2,8 @@
 
 from collections.abc import Sequence
 
+from jaxadv.evaluation import escape
+
 
 def percent(fraction: float) -> str:
     """A fraction as percent with two decimals, without the sign."""
@@ -10,6 +12,7 @@ def percent(fraction: float) -> str:
 
 def aligned(table: Sequence[Sequence[str]]) -> list[str]:
     """Lines of a table of cells, the first column to the left."""
+    table = [[escape.line(cell) for cell in row] for row in table]
     widths = [max(map(len, column)) for column in zip(*table, strict=True)]
     lines = []
     for first, *others in table:
@@ -28,5 +31,5 @@ def page_table(
 
 
 def markdown_row(cells: Sequence[str]) -> str:
-    """One row of a Markdown table."""
-    return "| " + " | ".join(cells) + " |"
+    """One row of a Markdown table; every cell is shown as it is."""
+    return "| " + " | ".join(map(escape.markdown, cells)) + " |"

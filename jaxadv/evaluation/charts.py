@@ -2,13 +2,13 @@
 
 import math
 import os
-import textwrap
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
-from jaxadv.evaluation.plots import BLUE, GRAY, ORANGE, pyplot, write
+from jaxadv.evaluation.escape import drawn
+from jaxadv.evaluation.plots import BLUE, GRAY, ORANGE, pyplot, wrapped, write
 
 # Okabe and Ito's colors, told apart by everyone; markers repeat the difference.
 COLORS = (BLUE, ORANGE, "#009E73", "#CC79A7", "#E69F00", "#56B4E9", GRAY)
@@ -38,15 +38,15 @@ def violins(
     for axes, (name, given) in zip(panels, values.items(), strict=True):
         for k, attack in enumerate(attacks):
             _violin(axes, k, np.asarray(given.get(attack, ())))
-        names = [f"{a}\nn = {len(given.get(a, ()))}" for a in attacks]
+        names = [drawn(f"{a}\nn = {len(given.get(a, ()))}") for a in attacks]
         axes.set_xticks(range(len(attacks)), names, rotation=35, ha="right", fontsize=9)
         axes.set_xlim(-0.6, len(attacks) - 0.4)
         axes.set_ylim(bottom=0)
-        axes.set_title(name, fontsize=11)
+        axes.set_title(drawn(name), fontsize=11)
         axes.grid(axis="y", alpha=0.3)
     for row in panels[:: _columns(len(values))]:
         row.set_ylabel("distance from the original")
-    figure.suptitle(title, fontsize=11)
+    figure.suptitle(drawn(title), fontsize=11)
     write(figure, path)
 
 
@@ -106,7 +106,8 @@ def overlap(
                       ha="center", fontsize=9)  # fmt: skip
     hidden = len(sets) + ("none" in counts) - len(shown)
     rarer = f"; {hidden} rarer sets are left out" if hidden else ""
-    bars.set_title(_wrapped(f"{title}{rarer}", int(7.5 * width)), fontsize=11)
+    whole = wrapped(f"{title}{rarer}", int(7.5 * width))
+    bars.set_title(drawn(whole), fontsize=11)
     bars.set_ylabel(f"% of {total} images")
     bars.margins(y=0.18)
     bars.grid(axis="y", alpha=0.3)
@@ -131,7 +132,7 @@ def _matrix(axes, shown, labels, counts, total):
         label: sum(n for name, n in counts.items() if label in name.split(" + "))
         for label in labels
     }
-    names = [f"{k}  {100 * n / max(total, 1):.1f} %" for k, n in broken.items()]
+    names = [drawn(f"{k}  {100 * n / max(total, 1):.1f} %") for k, n in broken.items()]
     axes.set_yticks(range(len(labels)), names)
     axes.set_ylim(len(labels) - 0.5, -0.5)
     axes.set_xlim(-0.6, len(shown) - 0.4)
@@ -160,7 +161,7 @@ def tradeoff(
             _run(axes, run, k)
         axes.set_xlabel("accuracy under the union of attacks (%)")
         axes.set_ylabel("clean accuracy (%)")
-        axes.set_title(_wrapped(title, 60), fontsize=10)
+        axes.set_title(drawn(wrapped(title, 60)), fontsize=10)
         axes.grid(alpha=0.3)
         axes.margins(0.12)
         axes.legend(fontsize=9, framealpha=0.9)
@@ -182,7 +183,7 @@ def _run(axes, run, number):
         ms=7,
         capsize=2,
         lw=1.2,
-        label=_wrapped(run["name"], 40),
+        label=drawn(wrapped(run["name"], 40)),
     )
 
 
@@ -208,7 +209,7 @@ def perceptibility(
             _groups(axes, [g for g in groups if g["type"] == kind], kind, k)
         found = correlations[name]
         r, rho = (_number(found[key]) for key in ("pearson", "spearman"))
-        axes.set_title(f"{name}: Pearson {r}, Spearman {rho}", fontsize=11)
+        axes.set_title(drawn(f"{name}: Pearson {r}, Spearman {rho}"), fontsize=11)
         axes.set_xlabel("mean distance of the pairs (letters: the bound's size)")
         axes.set_ylim(-2, 108)
         axes.grid(alpha=0.3)
@@ -235,10 +236,11 @@ def _groups(axes, groups, kind, number):
         ms=6,
         capsize=2,
         lw=1,
-        label=kind,
+        label=drawn(kind),
     )
     for group, a, b in zip(groups, x, y, strict=True):
-        axes.annotate(group["size"][:1].upper(), (a, b), (6, 4), fontsize=7,
+        size = drawn(group["size"][:1].upper())
+        axes.annotate(size, (a, b), (6, 4), fontsize=7,
                       textcoords="offset points", color=color)  # fmt: skip
 
 
@@ -269,7 +271,7 @@ def correlation(
                           (4, 0), textcoords="offset points", va="center",
                           fontsize=9)  # fmt: skip
     axes.axvline(0, color=GRAY, lw=1)
-    axes.set_yticks(range(len(names)), names)
+    axes.set_yticks(range(len(names)), list(map(drawn, names)))
     axes.invert_yaxis()
     axes.set_xlim(right=1.12)
     axes.set_xlabel("correlation with perceptibility")
@@ -277,10 +279,6 @@ def correlation(
     axes.set_axisbelow(True)
     figure.legend(loc="outside upper center", ncols=2, fontsize=9, frameon=False)
     write(figure, path)
-
-
-def _wrapped(text, width):
-    return "\n".join(textwrap.wrap(text, width))
 
 
 def _number(value):

@@ -1,5 +1,6 @@
 """The command line of eval.py: a checkpoint, a suite, and where to write."""
 
+import os
 import re
 from collections.abc import Sequence
 from pathlib import Path
@@ -37,10 +38,11 @@ FIELDS = {
     "cascades": "name -> labels in order, each attacking what those before have left",
     "sweeps": "name -> one attack at ascending budgets, with UAR",
     "seen": "labels that training has seen; None: those of its threats",
+    "notes": "label -> what a reader of its accuracy must know",
     "means": "labels that means count; None: all, a cascade once",
     "curve": "accuracy against eps: `eps` values, or `points` up to `up_to` x eps",
     "distances": "name -> distance, measured for every returned image",
-    "overlap": "labels whose broken images are compared; None: the first three",
+    "overlap": "labels whose broken images are compared; None: all, at most eight",
     "pictures": "images in each picture grid",
     "checks": "of the result: cheap, full (runs attacks again) or none",
     "black_box": "attack without gradients that the full checks add where none is",
@@ -104,7 +106,7 @@ def evaluate(config: Any, checkpoint: str, which: str, workdir: str) -> dict[str
     then = training["data"]
     data = {"name": then["name"], "data_dir": then["data_dir"], **data}
     source = sources.load(data["name"], suite.get("split", "test"), data["data_dir"])
-    suite, name = suite | {"data": data}, Path(checkpoint).name
+    suite, name = suite | {"data": data}, Path(os.path.abspath(checkpoint)).name
     if "corruptions" in suite:
         return corruptions.evaluate(model, source, suite, workdir, name=name)
     return evaluation.evaluate(

@@ -14,10 +14,11 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from jaxadv.evaluation import charts, files
+from jaxadv.evaluation import charts, escape, files, sheets
 from jaxadv.evaluation.cells import aligned, page_table, percent
 from jaxadv.specs import UsageError
 
+_KINDS = ("seen", "unseen")
 _KEYS = ("dataset", "split", "suite", "examples", "clean", "attacks", "unions", "seen")
 
 
@@ -37,7 +38,8 @@ def compare(
     Returns:
       One dictionary a report: `name`, `suite`, `dataset`, `split`, `n`, `clean`,
       `attacks` (label -> accuracy, a dictionary with its interval), `union`,
-      `seen_mean` and `unseen_mean`, as fractions.
+      `seen_mean` and `unseen_mean`, as fractions, and what those are means of,
+      `seen_attacks` and `unseen_attacks`.
 
     Raises:
       UsageError: no reports, a damaged one, or one without the union.
@@ -88,8 +90,10 @@ def _row(path, union):
         raise UsageError(
             f"compare: {path} has no union {union!r}; unions: {known}; give --union"
         )
+    seen = content["seen"]
+    whole = sheets.mean_labels({**content, "means": None})
     return {
-        "name": content.get("name") or path.parent.name,
+        "name": str(content.get("name") or path.parent.name),
         "path": path,
         "suite": content["suite"],
         "dataset": content["dataset"],
@@ -100,6 +104,8 @@ def _row(path, union):
         "union": content["unions"][union],
         "seen_mean": content.get("seen_mean"),
         "unseen_mean": content.get("unseen_mean"),
+        "seen_attacks": [k for k in whole if k in seen],
+        "unseen_attacks": [k for k in sheets.mean_labels(content) if k not in seen],
     }
 
 
@@ -124,22 +130,30 @@ def _accuracies(row, labels):
 
 
 def _means(row):
-    return {"seen mean": row["seen_mean"], "unseen mean": row["unseen_mean"]}
+    """Of seen and of unseen attacks: the mean, or None, and the attacks."""
+    return [(row[f"{kind}_mean"], row[f"{kind}_attacks"]) for kind in _KINDS]
+
+
+def _mean(value, labels):
+    if value is None:
+        return "-"
+    return percent(value) + (f" ({labels[0]} alone)" if len(labels) == 1 else "")
 
 
 def _csv(rows, labels):
     """Percent, with the ends of the Wilson interval after each accuracy."""
     columns = ("clean", *labels, "union")
     ends = [f"{name}{end}" for name in columns for end in ("", " low", " high")]
-    head = ["run", "suite", "dataset", "split", "n", *ends, "seen mean", "unseen mean"]
-    yield head
+    means = [f"{kind} mean" for kind in _KINDS]
+    counts = [f"{kind} attacks" for kind in _KINDS]
+    yield ["run", "suite", "dataset", "split", "n", *ends, *means, *counts]
     for row in rows:
         cells = [row[key] for key in ("name", "suite", "dataset", "split", "n")]
         for found in _accuracies(row, labels).values():
             keys = ("accuracy", "low", "high")
             cells += [percent(found[k]) if found else "" for k in keys]
-        cells += ["" if m is None else percent(m) for m in _means(row).values()]
-        yield cells
+        cells += ["" if mean is None else percent(mean) for mean, _ in _means(row)]
+        yield [*cells, *(len(labels) for _, labels in _means(row))]
 
 
 def _cells(rows: Sequence[Mapping[str, Any]], labels: Sequence[str]):
@@ -152,7 +166,7 @@ def _cells(rows: Sequence[Mapping[str, Any]], labels: Sequence[str]):
             else "-"
             for a in _accuracies(row, labels).values()
         ]
-        means = ["-" if m is None else percent(m) for m in _means(row).values()]
+        means = [_mean(*found) for found in _means(row)]
         data = f"{row['dataset']} {row['split']}"
         cells.append((row["name"], data, str(row["n"]), *accuracies, *means))
     return cells
@@ -160,14 +174,15 @@ def _cells(rows: Sequence[Mapping[str, Any]], labels: Sequence[str]):
 
 def _page(rows, labels, panels):
     head, *cells = _cells(rows, labels)
-    unions = "; ".join(panels)
+    unions = escape.markdown("; ".join(panels))
     lines = [
         "# Runs compared",
         "",
         *page_table(head, cells),
         "",
         "Accuracies in percent with their Wilson 95 % intervals. Means are over the "
-        "attacks that training has seen, or has not. Unions are comparable only where "
+        "attacks that training has seen, or has not, and say where that is one attack "
+        "alone. Unions are comparable only where "
         f"they take the same attacks: {unions}.",
         "",
         "![clean accuracy against union accuracy](compare.png)",

@@ -25,6 +25,8 @@ The fields of a suite config, all optional but `attacks`:
                 against that attack, also UAR
   seen          labels that training has seen; None takes those whose threat is the
                 one of an attack of the checkpoint's training
+  notes         label -> what a reader of its accuracy must know, such as in what the
+                attack differs from its authors'; reported beside it
   means         labels that the means over unseen and over all attacks count, for a
                 published table that leaves some out; None counts every attack
   curve         accuracy against eps: {"attack": spec, "eps": ascending values} or,
@@ -33,7 +35,8 @@ The fields of a suite config, all optional but `attacks`:
   distances     name -> distance (see `jaxadv.perceptual`), each measured between every
                 image and what an attack returned for it
   overlap       labels of attacks whose sets of broken images are drawn side by side;
-                None takes the first three, () draws nothing
+                None takes all, of more than eight those that break most images, ()
+                draws nothing
   pictures      images in each picture grid; 0 for none
   checks        what is checked of the result (see `jaxadv.evaluation.checks`):
                 "cheap", "full", which runs attacks again, or "none"
@@ -56,6 +59,7 @@ from jaxadv.evaluation.planned import (
     Planned,
     as_spec,
     check_label,
+    check_name,
     plan,
     threat_name,
     training_attacks,
@@ -78,6 +82,7 @@ DEFAULTS = {
     "cascades": {},
     "sweeps": {},
     "seen": None,
+    "notes": {},
     "means": None,
     "curve": None,
     "distances": {},
@@ -148,13 +153,14 @@ class Suite:
     cascades: dict[str, tuple[str, ...]]
     sweeps: dict[str, Sweep]
     seen: tuple[str, ...]
+    notes: dict[str, str]
     means: tuple[str, ...] | None
     curve: tuple[Planned, ...]
     curve_label: str | None
     curve_examples: int | None
     distances: dict[str, Any]
     distance_specs: dict[str, dict[str, Any]]
-    overlap: tuple[str, ...]
+    overlap: tuple[str, ...] | None
     pictures: int
     checks: str
     black_box: dict[str, Any]
@@ -163,6 +169,13 @@ class Suite:
     def cascade(self, label: str) -> str | None:
         """The name of the cascade that an attack is part of."""
         return next((n for n, some in self.cascades.items() if label in some), None)
+
+    def behind(self, curve: str) -> Planned:
+        """What a curve is of: the suite's own at its largest eps, or an attack whose
+        sizes it is read off."""
+        if self.curve and curve == self.curve_label:
+            return self.curve[-1]
+        return next(p for p in self.attacks if p.label == curve)
 
     def choose(self, size: int, count: int | None) -> np.ndarray:
         """Ascending positions of `count` examples (0: all) of a split of `size`.
@@ -197,6 +210,10 @@ def resolve(config: Any, training: Mapping[str, Any] | None = None) -> Suite:
     training = plain(training or {})
     known(given, {**DEFAULTS, "attacks": None}, "config")
     full = {**DEFAULTS, **given}
+    check_name(full["name"], "config.name")
+    for field in ("unions", "cascades", "sweeps"):
+        for name in full[field] or ():
+            check_name(name, f"config.{field}")
     if not full.get("attacks"):
         raise UsageError("config.attacks is empty; give at least one: label -> spec")
     check_numbers(full, _LEAST)
@@ -215,6 +232,10 @@ def resolve(config: Any, training: Mapping[str, Any] | None = None) -> Suite:
     labels = [planned.label for planned in attacks]
     curve = {**_CURVE, **(full["curve"] or {})}
     curve_label, points = _curve(curve, full["curve"], eps)
+    if any(p.measures and p.label == curve_label for p in attacks):
+        # That label is the curve of the attack's own sizes.
+        curve_label = f"{curve_label}_curve"
+        points = tuple(dataclasses.replace(p, label=curve_label) for p in points)
     distances = _distance_specs(full["distances"] or {})
     about = DEFAULTS["about"]
     return Suite(
@@ -231,6 +252,7 @@ def resolve(config: Any, training: Mapping[str, Any] | None = None) -> Suite:
         cascades=cascades,
         sweeps=_sweeps(full["sweeps"] or {}, attacks),
         seen=_seen(full["seen"], attacks, training),
+        notes=_notes(full["notes"] or {}, labels),
         means=_means(full["means"], labels),
         curve=points,
         curve_label=curve_label,
@@ -336,9 +358,17 @@ def _sweep(given, attacks, name):
 
 
 def _overlap(overlap, labels):
-    if overlap is None:
-        return tuple(labels[:3])
-    return _checked(overlap, labels, "config.overlap")
+    return None if overlap is None else _checked(overlap, labels, "config.overlap")
+
+
+def _notes(notes, labels):
+    if not isinstance(notes, Mapping):
+        raise UsageError(f"config.notes is {notes!r}; it must be label -> text")
+    _checked(notes, labels, "config.notes")
+    for label, text in notes.items():
+        if not isinstance(text, str) or not text.strip():
+            raise UsageError(f"config.notes.{label} is {text!r}; it must be a text")
+    return dict(notes)
 
 
 def _checked(given, labels, where):

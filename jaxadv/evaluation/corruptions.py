@@ -32,10 +32,11 @@ import numpy as np
 from tqdm import tqdm
 
 from jaxadv import checkpoints, parallel
-from jaxadv.evaluation import fields, files, inputs, metrics
+from jaxadv.evaluation import escape, fields, files, inputs, metrics
 from jaxadv.evaluation.cells import aligned, page_table, percent
 from jaxadv.evaluation.corrupted import KINDS, SEVERITIES, Arrays, Trees, open_folder
 from jaxadv.evaluation.judge import Judge
+from jaxadv.evaluation.planned import check_name
 from jaxadv.specs import UsageError, known
 
 DEFAULTS = {
@@ -59,6 +60,7 @@ def resolve(given: Mapping[str, Any]) -> dict[str, Any]:
     parts = given.get("corruptions") or {}
     known(parts, DEFAULTS["corruptions"], "config.corruptions")
     full = {**DEFAULTS, **given, "corruptions": {**DEFAULTS["corruptions"], **parts}}
+    check_name(full["name"], "config.name")
     fields.check_numbers(full, {"examples": 0, "batch_size": 1})
     if not full["corruptions"]["folder"]:
         raise UsageError(
@@ -303,7 +305,7 @@ def write(content: Mapping[str, Any], name: str, folder: str | Path) -> None:
     """Writes `corruptions.json`, `.csv` and `.md`."""
     folder, cells = Path(folder), table(content)
     page = [
-        f"# {name} under common corruptions",
+        f"# {escape.markdown(name)} under common corruptions",
         "",
         *page_table(cells[0], cells[1:]),
         "",

@@ -9,6 +9,8 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+from jaxadv.evaluation import escape
+
 
 def write(path: Path, text: str) -> None:
     """Replaces the file by UTF-8 `text`, making its folder where it is missing."""
@@ -25,9 +27,10 @@ def write_json(path: Path, content: Any) -> None:
 
 
 def write_csv(path: Path, cells: Iterable[Iterable[Any]]) -> None:
-    """Writes rows of cells, the header first."""
+    """Writes rows of cells, the header first; see `escape.csv_cell`."""
     lines = io.StringIO()
-    csv.writer(lines, lineterminator="\n").writerows(cells)
+    rows = ([escape.csv_cell(cell) for cell in row] for row in cells)
+    csv.writer(lines, lineterminator="\n").writerows(rows)
     write(path, lines.getvalue())
 
 

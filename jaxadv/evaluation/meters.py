@@ -1,11 +1,16 @@
-"""What a long evaluation shows and measures of itself: progress and compile time."""
+"""What a long evaluation shows and measures of itself: progress and time."""
 
+import json
+import math
 import sys
 import time
+from pathlib import Path
 from typing import Any, TextIO
 
 import jax
 from tqdm import tqdm
+
+from jaxadv.evaluation import files
 
 
 class Progress:
@@ -99,3 +104,44 @@ class Stopwatch:
             total += max(0.0, end - max(start, reached))
             reached = max(reached, end)
         return total
+
+
+class Account:
+    """Seconds that the results in a folder have taken over all runs, kept in it.
+
+    Those of a run that was killed count up to the last results that reached the disk:
+    the rest was done again.
+    """
+
+    def __init__(self, folder: Path):
+        self._path = folder / f"seconds-{jax.process_index():03d}.json"
+        self._start = time.monotonic()
+        self._before: float | None = 0.0
+
+    def take_over(self) -> None:
+        """Earlier runs' results are used: their seconds count, if they are known."""
+        self._before = None
+        try:
+            found = json.loads(self._path.read_text("utf-8"))["seconds"]
+        except (OSError, ValueError, KeyError, TypeError):
+            return
+        if isinstance(found, (int, float)) and 0 <= found < math.inf:
+            self._before = float(found)
+
+    def keep(self, seconds: float | None = None) -> float | None:
+        """Adds what this run has taken, `seconds` or the time so far, and keeps it.
+
+        Returns:
+          The seconds of all runs; None where earlier ones did not keep theirs.
+        """
+        if self._before is None:
+            return None
+        spent = time.monotonic() - self._start if seconds is None else seconds
+        if self._path.parent.is_dir():  # there are results
+            files.write_json(self._path, {"seconds": self._before + spent})
+        return self._before + spent
+
+    @property
+    def before(self) -> float | None:
+        """The seconds of earlier runs whose results are used; None if unknown."""
+        return self._before

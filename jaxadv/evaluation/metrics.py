@@ -5,7 +5,7 @@ An accuracy counts an image only if it is correct without an attack as well.
 
 import math
 import statistics
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -220,17 +220,33 @@ def distances(table: Table, label: str) -> dict[str, np.ndarray]:
     return {name: column[chosen] for name, column in table.distances(label).items()}
 
 
-def broken_by(table: Table, labels: Sequence[str]) -> dict[str, int]:
+def strongest(table: Table, most: int) -> list[str]:
+    """The labels of the attacks that break most images, in the table's order."""
+    counts = {label: int(np.sum(broken(table, label))) for label in table.attacks}
+    chosen = sorted(counts, key=lambda label: -counts[label])[:most]
+    return [label for label in table.attacks if label in chosen]
+
+
+def broken_by(
+    table: Table, labels: Sequence[str], names: Mapping[str, str] | None = None
+) -> dict[str, int]:
     """How many clean-correct images each exact set of attacks breaks.
 
     Of a cascade only the first part in `labels` that breaks an image counts: the
-    later ones have not attacked it.
+    later ones have not attacked it, and it also stands for earlier ones that are not
+    in `labels`.
+
+    Args:
+      table: the table.
+      labels: the attacks.
+      names: label -> what to call it in place of its label.
 
     Returns:
       "a + b" -> number of images that a and b break and no other attack in
       `labels` does, most frequent first; "none" is the number that survives all.
     """
     correct = clean_correct(table)
+    called = np.array([(names or {}).get(label, label) for label in labels])
     counts: dict[str, int] = {}
     hits = [
         robust(table, [k for k in _before(table, label) if k in labels])[correct]
@@ -238,9 +254,24 @@ def broken_by(table: Table, labels: Sequence[str]) -> dict[str, int]:
         for label in labels
     ]
     for row in np.stack(hits, axis=1) if hits else ():
-        name = " + ".join(np.array(labels)[row]) or "none"
+        name = " + ".join(called[row]) or "none"
         counts[name] = counts.get(name, 0) + 1
     return dict(sorted(counts.items(), key=lambda item: (-item[1], item[0])))
+
+
+def standing_for(table: Table, labels: Collection[str]) -> dict[str, str]:
+    """Label -> its name in `broken_by(table, labels)`, where that is another.
+
+    A part of a cascade without those before it counts what they have broken as well.
+    """
+    names = {}
+    for cascade, parts in table.metadata.get("cascades", {}).items():
+        for label in parts:
+            if label in labels and set(_before(table, label)) - set(labels):
+                whole = label == parts[-1]
+                names[label] = cascade if whole else f"{cascade} up to {label}"
+                names[label] += " (cascade)"
+    return names
 
 
 def curve(table: Table, label: str) -> list[dict[str, Any]]:

@@ -10,6 +10,8 @@ from jaxadv import specs
 from jaxadv.attacks import ATTACKS
 from jaxadv.specs import UsageError
 
+_LONGEST = 200  # bytes; file names end at 255 and get more around them
+
 
 @dataclasses.dataclass(frozen=True)
 class Planned:
@@ -34,6 +36,22 @@ class Planned:
     def eps(self) -> float:
         """The budget, in the threat's unit."""
         return float(self.attack.threat.eps)
+
+    @property
+    def title(self) -> str:
+        """Name, steps and restarts, as people write them: PGD-40 x 3 restarts."""
+        attack = self.attack
+        restarts = f" x {attack.restarts} restarts" if attack.restarts > 1 else ""
+        return f"{self.spec['name'].upper()}-{attack.steps}{restarts}"
+
+    @property
+    def measures(self) -> bool:
+        """Whether sizes say which images every smaller eps breaks.
+
+        Not after a first success, which is no minimum.
+        """
+        least = getattr(self.attack, "minimizes", False)
+        return least and not self.attack.early_stop
 
 
 @dataclasses.dataclass(frozen=True)
@@ -81,8 +99,29 @@ def training_attacks(training: Mapping[str, Any]) -> list[dict[str, Any]]:
 
 def check_label(label: str, where: str) -> None:
     """Raises UsageError unless the label can stand in file names and tables."""
-    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_.+=-]*", label):
+    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_.+=-]*", str(label)):
         raise UsageError(f"{where}: label {label!r}; allowed: letters, digits, _.+=-")
+    check_name(label, where)
+
+
+def check_name(name: Any, where: str) -> None:
+    """Raises UsageError unless the name can be that of one file or folder.
+
+    A part of a path would leave the folder that results are written to.
+    """
+    if not isinstance(name, str) or not name.strip() or name in (".", ".."):
+        raise UsageError(f"{where}: {name!r} is no name of a file; give another one")
+    bad = [c for c in name if c in "/\\" or not c.isprintable()]
+    if bad:
+        raise UsageError(
+            f"{where}: name {name!r} has {bad[0]!r}; it becomes the name of a file, "
+            "so leave out path parts and control characters"
+        )
+    if len(name.encode()) > _LONGEST:
+        raise UsageError(
+            f"{where}: name {name[:20] + '…'!r} has {len(name.encode())} bytes; give "
+            f"one of at most {_LONGEST}"
+        )
 
 
 def as_spec(spec: Any, kind: str, where: str) -> dict[str, Any]:

@@ -2,11 +2,14 @@
 
 import math
 import os
+import textwrap
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+
+from jaxadv.evaluation.escape import drawn
 
 BLUE, ORANGE, GRAY = "#0072B2", "#D55E00", "#555555"  # told apart by everyone
 _NORMS = {
@@ -38,7 +41,7 @@ def curve(
       threat: registry name of the threat, for the axis.
       dataset: named in the title.
       classes: chance level is 1 / classes.
-      eps: the suite's own budget, marked by a vertical line.
+      eps: the suite's own budget, marked by a vertical line, wherever the points end.
     """
     plt = pyplot()
     x = np.array([p["eps"] for p in points])
@@ -58,15 +61,16 @@ def curve(
     axes.axhline(
         chance, color=GRAY, ls="--", lw=1.2, label=f"chance level, {chance:.3g} %"
     )
-    if eps is not None and 0 < eps <= x[-1]:
+    if eps is not None:
         axes.axvline(
             eps, color=GRAY, ls=":", lw=1.2, label=f"eps of the suite, {eps:g}"
         )
-    axes.set_xlim(0, x[-1] * 1.02)
+    axes.set_xlim(0, max(x[-1], eps or 0) * 1.02)
     axes.set_ylim(0, 102)
     axes.set_xlabel(f"budget eps ({_unit(threat)})")
     axes.set_ylabel("accuracy (%)")
-    axes.set_title(f"{attack} on {dataset}, {points[0]['n']} images", fontsize=11)
+    title = f"{attack} on {dataset}, {points[0]['n']} images"
+    axes.set_title(drawn(wrapped(title, 70)), fontsize=11)
     axes.grid(alpha=0.3)
     axes.legend(fontsize=9, framealpha=0.9)
     write(figure, path)
@@ -77,7 +81,7 @@ def _unit(threat):
         return f"{_NORMS[threat]} norm, pixel values in [0, 1]"
     if threat == "l0":
         return f"{_NORMS[threat]}, changed values"
-    return f"{threat}, in its own unit"
+    return f"{drawn(threat)}, in its own unit"
 
 
 def grid(
@@ -107,24 +111,25 @@ def grid(
         (f"difference × {factor:g}\ngray: no change", shown),
     )
     count = len(pictures.ids)
+    width = 1.35 * count + 1.6
     figure, cells = plt.subplots(
         3,
         count,
-        figsize=(1.35 * count + 1.6, 5.5),
+        figsize=(width, 5.5),
         squeeze=False,
         layout="constrained",
     )
     for r, (name, images) in enumerate(rows):
         for k in range(count):
             draw_image(cells[r, k], images[k])
-            cells[r, k].set_title(_caption(pictures, r, k, class_names), fontsize=10)
+            caption = drawn(_caption(pictures, r, k, class_names))
+            cells[r, k].set_title(caption, fontsize=10)
         cells[r, 0].set_ylabel(
             name, rotation=0, ha="right", va="center", fontsize=10, labelpad=8
         )
     broken = int(np.sum(pictures.success))
-    figure.suptitle(
-        f"{attack}, {budget}: {broken} of these {count} images broken", fontsize=11
-    )
+    title = f"{attack}, {budget}: {broken} of these {count} images broken"
+    figure.suptitle(drawn(wrapped(title, int(11 * width))), fontsize=11)
     write(figure, path)
 
 
@@ -171,6 +176,11 @@ def draw_image(axes: Any, image: np.ndarray) -> None:
     )
     axes.set_xticks([])
     axes.set_yticks([])
+
+
+def wrapped(text: str, width: int) -> str:
+    """`text` in lines of at most `width` characters."""
+    return "\n".join(textwrap.wrap(text, width))
 
 
 def pyplot() -> Any:

@@ -14,7 +14,11 @@ import jax
 from jaxadv.evaluation import checks, sheets
 from jaxadv.evaluation import files as out
 from jaxadv.evaluation.cells import aligned, markdown_row, page_table, percent
+from jaxadv.evaluation.escape import code
+from jaxadv.evaluation.escape import line as one_line
+from jaxadv.evaluation.escape import markdown as shown
 from jaxadv.evaluation.page import page
+from jaxadv.evaluation.planned import threat_name, training_attacks
 
 _SUMMARY = (
     "unions",
@@ -61,6 +65,8 @@ def build(
             **_passes(planned.attack, summary["attacks"][planned.label]["mean_steps"]),
             **timings[planned.label],
             "unconfirmed": outcome.unconfirmed[planned.label],
+            "title": planned.title,
+            "note": suite.notes.get(planned.label, ""),
         }
         for planned in suite.attacks
     }
@@ -78,6 +84,7 @@ def build(
         "clean": {**summary["clean"], **timings["clean"]},
         "attacks": attacks,
         **{key: summary[key] for key in _SUMMARY},
+        "curve_titles": {k: suite.behind(k).title for k in summary["curves"]},
         "curve_timing": timings.get("curve"),
         "checks": [dataclasses.asdict(finding) for finding in findings],
         "check_timing": timings.get("checks"),
@@ -131,7 +138,8 @@ def environment(version: str) -> dict[str, Any]:
 
 def verdict(report: Mapping[str, Any]) -> str:
     """Whether the table is sound, and a line for each reason why not."""
-    return "\n".join([report["verdict"], *(f"- {line}" for line in report["why"])])
+    why = (f"- {one_line(reason)}" for reason in report["why"])
+    return "\n".join([report["verdict"], *why])
 
 
 def text(report: Mapping[str, Any]) -> str:
@@ -140,23 +148,28 @@ def text(report: Mapping[str, Any]) -> str:
     for more in (sheets.sweep_rows(report), sheets.distance_rows(report)):
         if more:
             lines += ["", *aligned(more)]
-    return "\n".join([*lines, *notes(report)])
+    return "\n".join([*lines, *map(one_line, notes(report))])
 
 
 def notes(report: Mapping[str, Any]) -> list[str]:
     """Lines that a reader of the table must know."""
-    found = []
+    attacks = report["attacks"].items()
+    found = [f"{k}: {attack['note']}" for k, attack in attacks if attack.get("note")]
     for labels in report["cascades"].values():
         found.append(
             f"{', '.join(labels)}: each attacks what those before have left, and its "
             "accuracy is what all of them leave; steps, passes and broken images are "
             "its own"
         )
-    for label, attack in report["attacks"].items():
+    for label, attack in attacks:
+        if not attack.get("attacked", 1):
+            found.append(f"{label}: there was no image left to attack")
         if attack["resumed"]:
+            known = attack.get("measured_seconds") is not None
+            told = "count all runs" if known else "of the earlier runs are not known"
             found.append(
                 f"{label}: {attack['resumed']} of {attack['attacked']} images were "
-                "read from the journal; seconds count this run alone"
+                f"read from the journal; seconds {told}"
             )
         if attack["feasible"] < 1:
             share = percent(1 - attack["feasible"])
@@ -170,18 +183,21 @@ def notes(report: Mapping[str, Any]) -> list[str]:
 def markdown(report: Mapping[str, Any], files: Mapping[str, str]) -> str:
     """The report as a page; `files` names pictures relative to it."""
     lines = [
-        f"# {report['name'] or 'Model'} on {report['dataset']} ({report['split']})",
+        f"# {shown(report['name'] or 'Model')} on {shown(report['dataset'])} "
+        f"({shown(report['split'])})",
         "",
-        f"**{report['verdict']}**",
+        f"**{shown(report['verdict'])}**",
         "",
-        *([*(f"- {line}" for line in report["why"]), ""] if report["why"] else []),
-        f"Suite `{report['suite']}`: {report['examples']} images, "
+        *_list(report["why"]),
+        f"Suite {code(report['suite'])}: {report['examples']} images, "
         f"seed {report['seed']}, {report['environment']['devices']} x "
-        f"{report['environment']['device']}, jax {report['environment']['jax']}.",
+        f"{shown(report['environment']['device'])}, "
+        f"jax {report['environment']['jax']}.",
         "",
+        *_network(report["model"]),
         *_table(sheets.rows(report)),
         "",
-        *([*(f"- {note}" for note in notes(report)), ""] if notes(report) else []),
+        *_list(notes(report)),
         "An image counts as correct under an attack if it is correct without one and "
         "no returned image that is inside the budget and [0, 1], checked again at the "
         "highest precision, is misclassified. Intervals are Wilson 95 %. Steps and "
@@ -199,11 +215,12 @@ def markdown(report: Mapping[str, Any], files: Mapping[str, str]) -> str:
         lines += ["", "## Checks", "", *_checks(report["checks"])]
     for label, points in report["curves"].items():
         head, *cells = sheets.point_rows(points)
-        lines += ["", f"## Accuracy by eps, {label}", ""]
+        lines += ["", f"## Accuracy by eps, {shown(label)}", ""]
+        lines += _curve(report, label)
         lines += page_table(head, cells, first="---:")
     for name, file in files.items():
         if file.endswith(".png"):
-            lines += ["", f"## {name}", "", f"![{name}]({file})"]
+            lines += ["", f"## {shown(name)}", "", f"![{shown(name)}]({file})"]
     return "\n".join(lines) + "\n"
 
 
@@ -217,9 +234,52 @@ def write(
     folder, lines = Path(workdir), markdown(report, files)
     out.write_json(folder / "report.json", report)
     out.write(folder / "report.md", lines)
-    out.write(folder / "report.html", page(lines, folder))
+    sound = None if report["verdict"] == "not checked" else not report["unreliable"]
+    out.write(folder / "report.html", page(lines, folder, sound))
     for name, cells in sheets.files(report).items():
         out.write_csv(folder / name, cells)
+
+
+def _list(lines):
+    return [*(f"- {shown(line)}" for line in lines), ""] if lines else []
+
+
+def _network(model):
+    """What is known of the network: its name, checkpoint and training."""
+    found, training = [], model.get("training") or {}
+    if model.get("architecture"):
+        found.append(f"Network {code(model['architecture'])}")
+    if model.get("checkpoint"):
+        words = f"checkpoint {code(model['checkpoint'])}"
+        if model.get("which"):
+            words += f" ({shown(model['which'])}, step {model.get('step')})"
+        found.append(words)
+    defense = f" by {code(model['defense'])}" if model.get("defense") else ""
+    against = ", ".join(map(_trained, training_attacks(training)))
+    if defense or against:
+        found.append(f"trained{defense}{against and ' '}{against}")
+    line = "; ".join(found)
+    return [f"{line[:1].upper()}{line[1:]}.", ""] if line else []
+
+
+def _trained(spec):
+    threat = spec.get("threat")
+    eps = threat.get("eps") if isinstance(threat, Mapping) else None
+    budget = f" of eps {eps:.4g}" if isinstance(eps, (int, float)) else ""
+    return (
+        f"against {code(spec.get('name', ''))}"
+        f"{f' in {code(threat_name(spec))}' if threat else ''}{budget}"
+    )
+
+
+def _curve(report, label):
+    """What was run for a curve, where that is known, and what the table ran."""
+    title = report.get("curve_titles", {}).get(label)
+    if title is None:
+        return []
+    table = report["attacks"].get(label, {}).get("title", title)
+    other = f"; the attack {code(label)} of the table is {shown(table)}"
+    return [f"The curve is of {shown(title)}{other if table != title else ''}.", ""]
 
 
 def _table(cells):
@@ -231,11 +291,13 @@ def _unions(report):
     lines = []
     for name, union in report["unions"].items():
         title = name if name == "union" else f"union {name}"
-        lines.append(f"`{title}` takes {', '.join(union['attacks'])} together.")
+        taken = shown(", ".join(union["attacks"]))
+        lines.append(f"{code(title)} takes {taken} together.")
     seen = ", ".join(report["seen"]) or "none"
-    lines.append(f"Attacks seen in training: {seen}.")
+    lines.append(f"Attacks seen in training: {shown(seen)}.")
     if report["means"] is not None:
-        lines.append(f"Unseen and union means count {', '.join(report['means'])}.")
+        counted = shown(", ".join(report["means"]))
+        lines.append(f"Unseen and union means count {counted}.")
         if report["unseen_mean_as_printed"] is not None:
             value = percent(report["unseen_mean_as_printed"])
             lines.append(
@@ -284,6 +346,7 @@ def _checks(findings):
 def _timing(timing):
     return {
         "seconds": timing.seconds,
+        "measured_seconds": timing.measured,
         "compile_seconds": timing.compile_seconds,
         "steady_seconds": timing.seconds - timing.compile_seconds,
         "programs_compiled": timing.programs,

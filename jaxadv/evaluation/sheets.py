@@ -1,12 +1,13 @@
 """The tables of a report as rows of text cells: for people, and as CSV files."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 from jaxadv.evaluation.cells import percent
 
 HEADER = (
     "attack",
+    "eps",
     "accuracy %",
     "n",
     "95 % interval",
@@ -24,31 +25,56 @@ def rows(report: Mapping[str, Any]) -> list[tuple[str, ...]]:
     clean = report["clean"]
     cells = [
         HEADER,
-        ("clean", *_share(clean), "-", f"{clean['seconds']:.1f}", "1+0", "-"),
+        ("clean", "-", *_share(clean), "-", _seconds(clean), "1+0", "-"),
     ]
     for label, found in report["attacks"].items():
         passes = f"{found['forward_passes']:.1f}+{found['backward_passes']:.1f}"
         cells.append(
             (
                 label,
+                f"{found['eps']:.4g}",
                 *_share(found),
                 f"{found['mean_steps']:.1f}",
-                f"{found['seconds']:.1f}",
+                _seconds(found),
                 passes,
-                f"{found['largest_size']:.4g} of {found['eps']:.4g}",
+                f"{found['largest_size']:.4g}",
             )
         )
     for name, union in report["unions"].items():
         title = name if name == "union" else f"union {name}"
-        cells.append((title, *_share(union), "-", "-", "-", "-"))
-    for name in ("unseen_mean", "union_mean"):
-        if report[name] is not None:
-            n = str(report["examples"])
-            every = "all" if report["means"] is None else "counted"
-            titles = {"unseen_mean": "unseen mean"}
-            title = titles.get(name, f"mean of {every} attacks")
-            cells.append((title, percent(report[name]), n, "-", "-", "-", "-", "-"))
+        cells.append((title, "-", *_share(union), "-", "-", "-", "-"))
+    for title, value in _means(report):
+        n = str(report["examples"])
+        cells.append((title, "-", percent(value), n, "-", "-", "-", "-", "-"))
     return cells
+
+
+def _means(report):
+    """Titles and values of the means: one attack alone is not called a mean."""
+    counted = mean_labels(report)
+    unseen = [label for label in counted if label not in report["seen"]]
+    if report["unseen_mean"] is not None:
+        alone = f"unseen, {unseen[0]} alone" if len(unseen) == 1 else "unseen mean"
+        yield alone, report["unseen_mean"]
+    if report["union_mean"] is not None and len(counted) > 1:
+        every = "all" if report["means"] is None else "counted"
+        yield f"mean of {every} attacks", report["union_mean"]
+
+
+def mean_labels(report: Mapping[str, Any]) -> list[str]:
+    """What means count: the suite's choice, or every attack, of a cascade the last."""
+    if report.get("means") is not None:
+        return list(report["means"])
+    cascades: Collection = (report.get("cascades") or {}).values()
+    parts = {label for some in cascades for label in some[:-1]}
+    return [label for label in report["attacks"] if label not in parts]
+
+
+def _seconds(found):
+    """Of all runs that made the results; - where an earlier one did not keep them."""
+    fresh = None if found.get("resumed") else found["seconds"]
+    measured = found.get("measured_seconds", fresh)
+    return "-" if measured is None else f"{measured:.1f}"
 
 
 def sweep_rows(report: Mapping[str, Any]) -> list[tuple[str, ...]]:
@@ -109,11 +135,12 @@ def broken_rows(report: Mapping[str, Any]) -> list[tuple[str, ...]]:
 def files(report: Mapping[str, Any]) -> dict[str, list[Sequence[Any]]]:
     """Name of a CSV file -> its rows, header first; no file for an empty table.
 
-    `report.csv` is the main table. `sweeps.csv`, `curve.csv`, `distances.csv` and
-    `broken_by.csv` have one number a cell, accuracies in percent, and every set.
+    `report.csv` is the main table, with the notes of the suite. `sweeps.csv`,
+    `curve.csv`, `distances.csv` and `broken_by.csv` have one number a cell,
+    accuracies in percent, and every set.
     """
     found = {
-        "report.csv": rows(report),
+        "report.csv": _noted(report),
         "sweeps.csv": [
             ("sweep", "attack", *_POINT, "UAR"),
             *(
@@ -144,6 +171,15 @@ def files(report: Mapping[str, Any]) -> dict[str, list[Sequence[Any]]]:
         ],
     }
     return {name: cells for name, cells in found.items() if len(cells) > 1}
+
+
+def _noted(report):
+    """The main table with a last column of the suite's notes, if it has any."""
+    notes = {k: a.get("note", "") for k, a in report["attacks"].items()}
+    head, *cells = rows(report)
+    if not any(notes.values()):
+        return [head, *cells]
+    return [(*head, "note"), *((*row, notes.get(row[0], "")) for row in cells)]
 
 
 def _numbers(point):

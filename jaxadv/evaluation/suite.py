@@ -28,12 +28,15 @@ class Timing:
       compile_seconds: the part of it that went into compiling.
       programs: number of programs compiled.
       resumed: examples taken from the journal, which cost nothing now.
+      measured: seconds of all runs that made these results, this one and those that
+        it resumes; None where earlier ones did not keep theirs.
     """
 
     seconds: float
     compile_seconds: float
     programs: int
     resumed: int = 0
+    measured: float | None = None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -83,7 +86,7 @@ def run(
     bench = Bench(model, suite, data, crafter or Crafter(), progress)
     with Stopwatch() as watch:
         bench.judge_clean()
-    timings = {"clean": _timing(watch)}
+    timings = {"clean": _timing(watch, 0, watch.seconds)}
     bench.open_journal(Path(workdir), f"{source.name}/{suite.split}")
     columns, unconfirmed = bench.clean_columns(), {}
     samples, passed_on = {}, {}
@@ -99,7 +102,8 @@ def run(
             )
         if cascade is not None:
             passed_on[cascade] = dict(found), images
-        timings[planned.label] = _timing(watch, bench.resumed)
+        measured = bench.seconds(watch.seconds)
+        timings[planned.label] = _timing(watch, bench.resumed, measured)
         unconfirmed[planned.label] = int(np.sum(found.pop("unconfirmed")))
         found |= bench.distances(images)
         columns |= {f"attack/{planned.label}/{k}": v for k, v in found.items()}
@@ -121,17 +125,17 @@ def run(
     return Outcome(table, timings, pictures, classes, unconfirmed, findings)
 
 
-def _timing(watch, resumed=0):
-    return Timing(watch.seconds, watch.compile_seconds, watch.programs, resumed)
+def _timing(watch, resumed=0, measured=None):
+    cost = watch.seconds, watch.compile_seconds, watch.programs
+    return Timing(*cost, resumed, measured)
 
 
 def _smallest(suite, columns):
     """Label -> [n] smallest eps that breaks each image, of attacks that minimize it."""
     found = {}
     for planned in suite.attacks:
-        attack, of = planned.attack, f"attack/{planned.label}"
-        alone = suite.cascade(planned.label) is None
-        if alone and getattr(attack, "minimizes", False) and not attack.early_stop:
+        of = f"attack/{planned.label}"
+        if planned.measures and suite.cascade(planned.label) is None:
             success, size = columns[f"{of}/success"], columns[f"{of}/size"]
             found[planned.label] = np.where(success, size, np.inf).astype(np.float32)
     return found
