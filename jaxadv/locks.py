@@ -23,12 +23,15 @@ _BUSY = (errno.EACCES, errno.EAGAIN)
 
 @contextlib.contextmanager
 def hold(folder: str | os.PathLike) -> Iterator[None]:
-    """Keeps other runs out of `folder`, which is made where it is missing.
+    """Keeps other runs out of `folder`.
+
+    The folder is made where it is missing, and goes again if it stays empty.
 
     Raises:
       UsageError: another run is at work there, or the folder cannot be written.
     """
-    path = Path(folder) / FILE
+    path = Path(folder).absolute() / FILE
+    made = [parent for parent in path.parents if not parent.exists()]
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         file = _take(path)
@@ -43,6 +46,9 @@ def hold(folder: str | os.PathLike) -> Iterator[None]:
         with contextlib.suppress(OSError):
             path.unlink()
         os.close(file)
+        with contextlib.suppress(OSError):
+            for parent in made:
+                parent.rmdir()
 
 
 def _take(path: Path) -> int:

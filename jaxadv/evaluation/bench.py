@@ -259,8 +259,8 @@ class _Watched(Journal):
         self._progress = progress
         self.resumed = 0
 
-    def load(self, ids):
-        known = super().load(ids)
+    def load(self, ids, like):
+        known = super().load(ids, like)
         self.resumed = len(known)
         if known:
             broken = sum(bool(row[_SUCCESS]) for row in known.values())
