@@ -4,13 +4,12 @@ A run's folder holds `config.json`, `checkpoints/` (the last few, whole) and `be
 (what the classifier needs, at the best validation score). Trees are saved as numpy
 arrays, so a checkpoint knows nothing of devices. Orbax writes to a temporary name
 and renames, so an unfinished checkpoint is never seen; a damaged one is told by
-its checksum and passed over.
+its checksums and passed over. Nothing is removed before a good one has been read.
 """
 
 import json
 import os
 import warnings
-import zlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -20,13 +19,14 @@ import numpy as np
 import orbax.checkpoint as ocp
 from ml_collections import ConfigDict
 
-from jaxadv import specs
+from jaxadv import files, specs
 from jaxadv.classifier import Classifier
 from jaxadv.models import MODELS
 from jaxadv.specs import UsageError
 
 LAST, BEST, CONFIG = "checkpoints", "best", "config.json"
 KEPT = 3
+_OURS = ("model", "training", "meta", "_CHECKPOINT_METADATA")
 
 
 class Checkpoints:
@@ -40,40 +40,55 @@ class Checkpoints:
         self.folder = Path(folder).absolute()
         self._last = _manager(self.folder / LAST, KEPT)
         self._best = _manager(self.folder / BEST, 1)
+        self._damaged: list[int] = []
 
     def save(self, step: int, trees: Mapping[str, Any], meta: Mapping[str, Any]):
         """Saves a whole checkpoint; it is written while training goes on."""
-        # A run that is resumed from here will not save this best one again.
-        self._best.wait_until_finished()
-        _save(self._last, step, trees, meta)
+        self._save(self._last, step, trees, meta)
 
     def save_best(self, step: int, model: Any, meta: Mapping[str, Any]) -> None:
         """Replaces the best checkpoint."""
-        _save(self._best, step, {"model": model}, meta)
+        self._save(self._best, step, {"model": model}, meta)
+
+    def _save(self, manager, step, trees, meta):
+        # One write at a time, of all kinds: the threads of two would meet the other
+        # processes' in different orders. And a run that is resumed from a checkpoint
+        # does not save the best one before it again.
+        self.wait()
+        while self._damaged:
+            self._last.delete(self._damaged.pop())
+        _save(manager, step, trees, meta)
 
     def restore(self, like: Mapping[str, Any]) -> tuple[Any, dict] | None:
         """The newest undamaged checkpoint as (trees, meta), or None for a new run.
 
-        Damaged ones are passed over with a warning and removed.
+        Damaged ones are passed over with a warning, and removed when the run that
+        has been restored saves for the first time. Folders that are no checkpoints
+        are left alone.
 
         Args:
           like: trees of the structure, shapes and types that are expected.
 
         Raises:
-          UsageError: there are checkpoints, all of them damaged.
+          UsageError: there are checkpoints, all of them damaged. They are kept.
         """
+        folder = self.folder / LAST
         steps = sorted(self._last.all_steps(), reverse=True)
+        damaged: list[int] = []
         for step in steps:
             found, problem = _restore(self._last, step, tuple(like))
             if found is not None:
                 trees, meta = found
-                return {k: _shaped(k, trees[k], v) for k, v in like.items()}, meta
-            _warn(self.folder / LAST / str(step), problem)
-            self._last.delete(step)
+                trees = {k: _shaped(k, trees[k], v) for k, v in like.items()}
+                self._damaged = damaged
+                return trees, meta
+            _warn(folder / str(step), problem)
+            if not _is_foreign(folder / str(step)):
+                damaged.append(step)
         if steps:
             raise UsageError(
-                f"{self.folder / LAST}: all checkpoints are damaged; give another "
-                "--workdir, or remove this one to start again"
+                f"{folder}: all checkpoints are damaged; give another --workdir, or "
+                "remove this one to start again (nothing has been removed)"
             )
         return None
 
@@ -144,17 +159,28 @@ def write_config(folder: Path, config: Mapping[str, Any]) -> None:
 def check_config(folder: Path, config: Mapping[str, Any]) -> bool:
     """Whether `folder` holds a run with this config; False for no run.
 
+    Both `config.json` and the newest checkpoint are asked: either may be lost.
+
     Raises:
       UsageError: it holds a run with another one; the message names the fields.
     """
-    path = folder / CONFIG
-    if not path.exists():
-        return False
-    try:
-        old = specs.flat(json.loads(path.read_text("utf-8")))
-    except (json.JSONDecodeError, AttributeError):
-        raise UsageError(f"{path} is damaged; give another --workdir") from None
-    new = specs.flat(json.loads(json.dumps(config)))
+    path, found = folder / CONFIG, False
+    if path.exists():
+        try:
+            _compare(folder, json.loads(path.read_text("utf-8")), config)
+        except (json.JSONDecodeError, AttributeError):
+            raise UsageError(f"{path} is damaged; give another --workdir") from None
+        found = True
+    for step in _steps(folder / LAST):
+        meta = _notes(folder / LAST / str(step))
+        if meta is not None and "config" in meta:
+            _compare(folder, meta["config"], config)
+            return True
+    return found
+
+
+def _compare(folder, old, new):
+    old, new = specs.flat(old), specs.flat(json.loads(json.dumps(new)))
     for field in sorted(old.keys() | new.keys()):
         if old.get(field, "absent") != new.get(field, "absent"):
             raise UsageError(
@@ -162,15 +188,65 @@ def check_config(folder: Path, config: Mapping[str, Any]) -> bool:
                 f"{folder} has {old.get(field, 'absent')!r}; restore the field or "
                 "give another --workdir"
             )
-    return True
+
+
+def _steps(folder):
+    """The steps of the checkpoints in `folder`, newest first; Orbax is not asked.
+
+    Its managers wait for the other processes, which may have nothing to ask.
+    """
+    names = [path.name for path in folder.glob("*") if path.name.isdecimal()]
+    return sorted(map(int, names), reverse=True)
+
+
+def _notes(path):
+    """The notes of a checkpoint, None where they are damaged."""
+    try:
+        meta = json.loads((path / "meta" / "metadata").read_text("utf-8"))
+        _check_notes(meta)
+        return meta
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return None
+
+
+def _check_notes(meta):
+    """Raises ValueError for notes that were changed; older ones have no checksum."""
+    sums = meta["checksums"]
+    if sums.get("meta", _notes_sum(meta)) != _notes_sum(meta):
+        raise ValueError("the checksum of its notes is wrong")
+
+
+def _notes_sum(meta):
+    return files.checksum_json({k: v for k, v in meta.items() if k != "checksums"})
+
+
+def _is_foreign(path):
+    return path.exists() and not any((path / name).exists() for name in _OURS)
+
+
+class _Newest:
+    """Orbax's policy of what to keep: the newest `count`, and what is not ours."""
+
+    def __init__(self, folder, count):
+        self._folder, self._count = folder, count
+
+    def should_preserve(self, checkpoints, *, context):
+        steps = [info.step for info in checkpoints]
+        ours = [s for s in steps if not _is_foreign(self._folder / str(s))]
+        old = set(sorted(ours)[: -self._count])
+        return [step not in old for step in steps]
 
 
 def _manager(folder, keep, create=True):
     options = ocp.CheckpointManagerOptions(
-        max_to_keep=keep,
+        preservation_policy=None if keep is None else _Newest(folder, keep),
         create=create,
         cleanup_tmp_directories=create,
         enable_async_checkpointing=create,
+        # Barriers of two managers must not be taken for one another.
+        multiprocessing_options=ocp.checkpoint_manager.MultiprocessingOptions(
+            barrier_sync_key_prefix=folder.name
+        ),
     )
     return ocp.CheckpointManager(folder, options=options)
 
@@ -183,12 +259,17 @@ def _warn(path, problem):
 
 def _save(manager, step, trees, meta):
     trees = {name: _portable(name, tree) for name, tree in trees.items()}
-    sums = {name: _checksum(tree) for name, tree in trees.items()}
+    sums = {name: files.checksum(tree) for name, tree in trees.items()}
+    meta = {**meta, "step": step}
+    sums["meta"] = _notes_sum(meta)
     items: dict[str, Any] = {
         name: ocp.args.StandardSave(tree) for name, tree in trees.items()
     }
-    items["meta"] = ocp.args.JsonSave({**meta, "step": step, "checksums": sums})
+    items["meta"] = ocp.args.JsonSave({**meta, "checksums": sums})
     if step in manager.all_steps():
+        path = manager.directory / str(step)
+        if _is_foreign(path):
+            raise UsageError(f"{path} is no checkpoint and is in the way; move it")
         manager.delete(step)
     manager.save(step, args=ocp.args.Composite(**items), force=True)
 
@@ -200,9 +281,10 @@ def _restore(manager, step, names):
     try:
         found = manager.restore(step, args=ocp.args.Composite(**items))
         meta = dict(found["meta"])
+        _check_notes(meta)
         trees = {name: jax.tree.map(np.asarray, found[name]) for name in names}
         for name, tree in trees.items():
-            if _checksum(tree) != meta["checksums"][name]:
+            if files.checksum(tree) != meta["checksums"][name]:
                 raise ValueError("its checksum is wrong")
     except Exception as error:  # each of Orbax's layers raises its own kinds
         return None, f"{type(error).__name__}: {(str(error) or '-').splitlines()[0]}"
@@ -227,15 +309,6 @@ def _shaped(name, saved, like):
         saved = {key: saved.get(key, value) for key, value in like.items()}
     treedef = jax.tree.structure(like)
     return jax.tree.unflatten(treedef, jax.tree.leaves(saved))
-
-
-def _checksum(tree) -> int:
-    total = 0
-    for path, leaf in jax.tree_util.tree_leaves_with_path(tree):
-        header = f"{jax.tree_util.keystr(path)} {leaf.dtype} {leaf.shape}"
-        total = zlib.crc32(header.encode(), total)
-        total = zlib.crc32(leaf.tobytes(), total)
-    return total
 
 
 def _classifier(trees, meta):

@@ -48,6 +48,25 @@ def is_primary() -> bool:
     return jax.process_index() == 0
 
 
+def primary_first(action: Callable[[], Any]) -> None:
+    """Runs `action` on the first process; the others go on when it has ended.
+
+    Raises:
+      UsageError: `action` has raised it; all processes raise it then.
+    """
+    told = ""
+    if is_primary():
+        try:
+            action()
+        except UsageError as error:
+            told = str(error)
+    # A byte at least: rows of no process at all cannot be gathered.
+    own = np.frombuffer(f".{told}".encode() if is_primary() else b"", np.uint8)
+    message = bytes(gather_rows(own)[1:]).decode()
+    if message:
+        raise UsageError(message)
+
+
 def replicate(tree: Any) -> Any:
     """Puts a tree whole on every local device, where `mapped` expects it.
 

@@ -1,11 +1,10 @@
 """Training: the loop over steps and epochs, with its checkpoints."""
 
+import contextlib
 import dataclasses
-import json
 import math
 import os
 import time
-import zlib
 from collections import deque
 from collections.abc import Iterator
 from pathlib import Path
@@ -16,7 +15,7 @@ import jax
 import numpy as np
 import optax
 
-from jaxadv import checkpoints, metrics, parallel, settings
+from jaxadv import checkpoints, files, locks, metrics, parallel, settings
 from jaxadv.data import augment, batches, sources
 from jaxadv.data.sources import Source
 from jaxadv.defenses import Clean
@@ -155,37 +154,54 @@ def run(config: settings.Config, folder: str | os.PathLike) -> Notes:
     """Trains what `config` describes, or goes on where the run in `folder` stopped.
 
     A run that was killed ends, when started again, with the same weights bit for
-    bit as one that was not (on the same number of devices).
+    bit as one that was not (on the same number of devices). One run at a time is at
+    work in a folder; see `locks`.
 
     Raises:
-      UsageError: a bad config or another one than the folder's, missing data, or
-        a loss that is not a number.
+      UsageError: a bad config or another one than the folder's, missing data, a
+        folder in use, or a loss that is not a number.
     """
     folder = Path(folder)
     plan, as_json = settings.plan(config), settings.plain(config)
     _assert_one_config(as_json)
     checkpoints.check_config(folder, as_json)
     loop = _Loop(config, plan, folder)
-    if parallel.is_primary():
-        checkpoints.write_config(folder, as_json)
-    store = checkpoints.Checkpoints(folder)
-    try:
+    with contextlib.ExitStack() as stack:
+        parallel.primary_first(lambda: _claim(stack, folder, as_json))
+        store = checkpoints.Checkpoints(folder)
+        stack.callback(store.close)
+        stack.callback(loop.close)
         loop.start(store)
         while not loop.notes.finished:
             loop.epoch()
-    finally:
-        loop.close()
-        store.close()
     return loop.notes
 
 
+def _claim(stack, folder, fields):
+    """Makes the folder this run's own, until `stack` is closed."""
+    stack.enter_context(locks.hold(folder))
+    files.remove_temporary(folder)
+    checkpoints.check_config(folder, fields)  # another run may have come and gone
+    checkpoints.write_config(folder, fields)
+
+
 def _assert_one_config(fields):
-    text = json.dumps(fields, sort_keys=True).encode()
+    total = files.checksum_json(fields)
     try:
-        parallel.assert_same(np.array(zlib.crc32(text), np.uint32), "configs")
+        parallel.assert_same(np.array(total, np.uint32), "configs")
     except AssertionError:
         raise UsageError(
             "--config: the processes were started with different configs"
+        ) from None
+
+
+def _assert_one_folder(step):
+    try:
+        parallel.assert_same(np.array(step), "steps")
+    except AssertionError:
+        raise UsageError(
+            "--workdir: the processes find different checkpoints there; give a folder "
+            "that all of them share"
         ) from None
 
 
@@ -240,6 +256,7 @@ class _Loop:
         """Restores, places the state on the devices and opens the outputs."""
         self.store, primary = store, parallel.is_primary()
         found = store.restore(_trees(self.state))
+        _assert_one_folder(0 if found is None else found[1]["step"])
         if found is not None:
             trees, meta = found
             self.state = self.state.replace(**trees["model"], **trees["training"])

@@ -131,8 +131,23 @@ def change_the_notes(folder):
     path.write_text(json.dumps(meta))
 
 
+def edit_the_normalization(folder):
+    path = folder / "meta" / "metadata"
+    meta = json.loads(path.read_text())
+    meta["config"]["normalize"]["std"] = [0.75]
+    path.write_text(json.dumps(meta))
+
+
 @pytest.mark.parametrize(
-    "damage", [truncate, flip_a_bit, lose_a_part, spoil_the_notes, change_the_notes]
+    "damage",
+    [
+        truncate,
+        flip_a_bit,
+        lose_a_part,
+        spoil_the_notes,
+        change_the_notes,
+        edit_the_normalization,
+    ],
 )
 def test_damaged_checkpoints_are_passed_over(tmp_path, run, damage):
     saved(tmp_path, run, [1, 2])
@@ -147,14 +162,67 @@ def test_damaged_checkpoints_are_passed_over(tmp_path, run, damage):
     assert restored(tmp_path, run)[1]["step"] == 2
 
 
-def test_nothing_readable_is_an_error(tmp_path, run):
-    saved(tmp_path, run, [1])
-    truncate(tmp_path / checkpoints.LAST / "1")
-    with (
-        pytest.warns(UserWarning),
-        pytest.raises(UsageError, match="are damaged; give"),
-    ):
+def everything(folder):
+    return {p: p.read_bytes() for p in folder.rglob("*") if p.is_file()}
+
+
+def test_nothing_readable_is_an_error_and_nothing_is_lost(tmp_path, run):
+    saved(tmp_path, run, [1, 2])
+    for step in ("1", "2"):
+        truncate(tmp_path / checkpoints.LAST / step)
+    before = everything(tmp_path)
+    for _ in range(2):  # the next start neither
+        with (
+            pytest.warns(UserWarning),
+            pytest.raises(UsageError, match="are damaged; give"),
+        ):
+            restored(tmp_path, run)
+        assert everything(tmp_path) == before
+
+
+def test_damage_stays_until_the_restored_run_has_saved(tmp_path, run):
+    _, state, meta = run
+    saved(tmp_path, run, [1, 5])
+    truncate(tmp_path / checkpoints.LAST / "5")
+    before = everything(tmp_path)
+    with pytest.warns(UserWarning, match="passed over"):
         restored(tmp_path, run)
+    assert everything(tmp_path) == before
+    store = checkpoints.Checkpoints(tmp_path)
+    with pytest.warns(UserWarning, match="passed over"):
+        store.restore(training._trees(state))
+    store.save(3, trees(state, 3), meta)
+    store.close()
+    names = {p.name for p in (tmp_path / checkpoints.LAST).iterdir()}
+    assert names == {"1", "3"} and restored(tmp_path, run)[1]["step"] == 3
+
+
+def test_folders_of_others_are_left_alone(tmp_path, run):
+    for number in ("2", "90"):
+        foreign = tmp_path / checkpoints.LAST / number
+        foreign.mkdir(parents=True)
+        (foreign / "thesis.txt").write_text("mine")
+    before = everything(tmp_path)
+    with pytest.warns(UserWarning), pytest.raises(UsageError, match="are damaged"):
+        restored(tmp_path, run)
+    assert everything(tmp_path) == before
+    saved(tmp_path, run, [1, 3, 4, 5, 6])
+    with pytest.warns(UserWarning, match="checkpoints/90 is damaged"):
+        assert restored(tmp_path, run)[1]["step"] == 6
+    names = {p.name for p in (tmp_path / checkpoints.LAST).iterdir()}
+    assert names == {"2", "90", "4", "5", "6"}
+    assert before.items() <= everything(tmp_path).items()
+    with pytest.raises(UsageError, match="checkpoints/90 is no checkpoint"):
+        saved(tmp_path, run, [90])
+
+
+def test_notes_without_a_checksum_are_those_of_older_runs(tmp_path, run):
+    saved(tmp_path, run, [1])
+    path = tmp_path / checkpoints.LAST / "1" / "meta" / "metadata"
+    meta = json.loads(path.read_text())
+    del meta["checksums"]["meta"]
+    path.write_text(json.dumps(meta))
+    assert restored(tmp_path, run)[1]["step"] == 1
 
 
 def test_unfinished_checkpoints_are_not_seen(tmp_path, run):
@@ -229,6 +297,21 @@ def test_another_config_is_told_by_its_field(tmp_path, run):
     (tmp_path / checkpoints.CONFIG).write_text("{")
     with pytest.raises(UsageError, match=r"config\.json is damaged"):
         checkpoints.check_config(tmp_path, fields)
+
+
+def test_a_lost_config_is_known_from_the_checkpoint(tmp_path, run):
+    fields = settings.plain(run[0])
+    checkpoints.write_config(tmp_path, fields)
+    saved(tmp_path, run, [1, 2])
+    other = {**fields, "optimizer": {**fields["optimizer"], "learning_rate": 7.0}}
+    (tmp_path / checkpoints.CONFIG).unlink()
+    spoil_the_notes(tmp_path / checkpoints.LAST / "2")
+    assert checkpoints.check_config(tmp_path, fields)
+    with pytest.raises(UsageError, match=r"config\.optimizer\.learning_rate is 7\.0"):
+        checkpoints.check_config(tmp_path, other)
+    checkpoints.write_config(tmp_path, other)  # as if somebody had edited it
+    with pytest.raises(UsageError, match=r"config\.optimizer\.learning_rate is 7\.0"):
+        checkpoints.check_config(tmp_path, other)
 
 
 def test_restoring_needs_no_devices_in_the_file(tmp_path, run):

@@ -128,6 +128,7 @@ def test_a_resumed_run_redoes_nothing_and_is_identical(whole, tmp_path):
     again = run(journal=Journal(tmp_path / "j"), progress=resumed.append)
     same(again, whole)
     assert resumed[0] >= 20 and sum(resumed) == len(IMAGES)
+    assert not list((tmp_path / "j").glob("*.tmp"))
     third = run(journal=Journal(tmp_path / "j"), progress=steps.append)
     same(third, whole)
     assert steps[0] == len(IMAGES)

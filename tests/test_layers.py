@@ -6,11 +6,10 @@ from pathlib import Path
 ROOT = Path(__file__).parents[1]
 # Lowest first. A file may import what stands before it.
 ORDER = (
-    "struct specs loops streams numerics projections hyperplane data models weights "
-    "classifier "
-    "checkpoints perceptual objectives threats transforms domains attacks parallel "
-    "journal craft defenses metrics optim train_state validation settings overrides "
-    "training cli evaluation"
+    "struct specs files locks loops streams numerics projections hyperplane data "
+    "models weights classifier checkpoints perceptual objectives threats transforms "
+    "domains attacks peers parallel journal craft defenses metrics optim train_state "
+    "validation settings overrides training cli evaluation"
 ).split()
 # Within a folder, what its other files may import; each imports only from before it.
 SHARED = {

@@ -65,7 +65,7 @@ def craft_batches(
     found = _empty(rows["image"])
     todo = list(range(n))
     if journal is not None:
-        known = journal.load(ids)
+        known = journal.load(ids, found)
         for index, row in known.items():
             _store(found, index, row)
         todo = [i for i in todo if i not in known]

@@ -1,10 +1,11 @@
 """Evaluation: suites of attacks, the per-example table, metrics, report, plots."""
 
+import contextlib
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from jaxadv import parallel
+from jaxadv import locks, parallel
 from jaxadv.evaluation import (
     charts,
     config,
@@ -18,6 +19,7 @@ from jaxadv.evaluation import (
     table,
 )
 from jaxadv.evaluation.planned import threat_name
+from jaxadv.files import remove_temporary
 
 _MOST = 8  # attacks whose sets of broken images are drawn, unless a suite names them
 
@@ -50,17 +52,26 @@ def evaluate(
       The report; see `report.build`.
 
     Raises:
-      UsageError: a bad config, images or labels that do not fit the model, or
-        logits that are not numbers. Nothing but the journal is written then.
+      UsageError: a bad config, a workdir in use, images or labels that do not fit
+        the model, or logits that are not numbers. Nothing but the journal is written
+        then.
     """
     info = dict(info or {})
     plan = config.resolve(suite_config, info.get("training"))
     workdir = Path(workdir)
-    outcome = suite.run(model, plan, source, workdir, progress=progress)
-    summary = metrics.summarize(outcome.table)
-    content = report.build(summary, outcome, plan, info, inputs.version())
-    if not parallel.is_primary():
-        return content
+    with contextlib.ExitStack() as stack:
+        parallel.primary_first(lambda: stack.enter_context(locks.hold(workdir)))
+        outcome = suite.run(model, plan, source, workdir, progress=progress)
+        summary = metrics.summarize(outcome.table)
+        content = report.build(summary, outcome, plan, info, inputs.version())
+        if parallel.is_primary():
+            _write(content, outcome, plan, summary, source, workdir, show)
+    return content
+
+
+def _write(content, outcome, plan, summary, source, workdir, show):
+    """Writes everything but the journal, and shows the table."""
+    remove_temporary(workdir)
     table.save(outcome.table, workdir / "table.npz")
     names = getattr(source, "class_names", None)
     files = _draw(outcome, plan, summary, workdir, names)
@@ -70,7 +81,6 @@ def evaluate(
     files = {"page": "report.html", "data": "report.json", "table": "table.npz"} | files
     for name, file in files.items():
         show(f"{name}: {escape.line(workdir / file)}")
-    return content
 
 
 def _draw(outcome, plan, summary, workdir, class_names):

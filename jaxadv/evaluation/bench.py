@@ -277,8 +277,8 @@ class _Watched(Journal):
         self.account = Account(self.folder)
         self.resumed = 0
 
-    def load(self, ids):
-        known = super().load(ids)
+    def load(self, ids, like):
+        known = super().load(ids, like)
         self.resumed = len(known)
         if known:
             self.account.take_over()

@@ -20,6 +20,7 @@ Source: Hendrycks and Dietterich, "Benchmarking neural network robustness to com
 corruptions and perturbations", 2019, section 4.
 """
 
+import contextlib
 import functools
 import json
 import sys
@@ -31,12 +32,13 @@ import jax
 import numpy as np
 from tqdm import tqdm
 
-from jaxadv import checkpoints, parallel
+from jaxadv import checkpoints, locks, parallel
 from jaxadv.evaluation import escape, fields, files, inputs, metrics
 from jaxadv.evaluation.cells import aligned, page_table, percent
 from jaxadv.evaluation.corrupted import KINDS, SEVERITIES, Arrays, Trees, open_folder
 from jaxadv.evaluation.judge import Judge
 from jaxadv.evaluation.planned import check_name
+from jaxadv.files import checksum_json, remove_temporary
 from jaxadv.specs import UsageError, known
 
 DEFAULTS = {
@@ -93,27 +95,30 @@ def evaluate(
       `summarize` of what was found.
 
     Raises:
-      UsageError: a bad config, sets that do not fit the clean split or the network,
-        or logits that are not numbers.
+      UsageError: a bad config, a workdir in use, sets that do not fit the clean
+        split or the network, or logits that are not numbers.
     """
     full, workdir = resolve(config), Path(workdir)
     stored = open_folder(full["corruptions"]["folder"], source.class_names)
-    workdir.mkdir(parents=True, exist_ok=True)
     kept = workdir / "corruptions.jsonl"
 
     def measured(network):
         rest = full["examples"], full["batch_size"], kept
         return measure(network, source, stored, *rest)
 
-    found, reference = measured(model), None
-    if full["corruptions"]["reference"]:
-        other, _, _ = checkpoints.load_classifier(
-            full["corruptions"]["reference"], "best"
-        )
-        reference = measured(other)
-    content = summarize(found, reference)
+    with contextlib.ExitStack() as stack:
+        parallel.primary_first(lambda: stack.enter_context(locks.hold(workdir)))
+        found, reference = measured(model), None
+        if full["corruptions"]["reference"]:
+            other, _, _ = checkpoints.load_classifier(
+                full["corruptions"]["reference"], "best"
+            )
+            reference = measured(other)
+        content = summarize(found, reference)
+        if parallel.is_primary():
+            remove_temporary(workdir)
+            write(content, name, workdir)
     if parallel.is_primary():
-        write(content, name, workdir)
         show("\n".join(aligned(table(content))))
         show(f"page: {workdir / 'corruptions.md'}")
     return content
@@ -263,12 +268,9 @@ class _Kept:
     def __init__(self, path, run):
         self._path, self._run, self.errors = path, run, {}
         if path is not None and path.is_file():
-            for line in path.read_text().splitlines():
-                try:
-                    entry = json.loads(line)
-                except ValueError:  # the line that a kill cut short
-                    continue
-                if entry["run"] == run:
+            for line in path.read_text("utf-8", "replace").splitlines():
+                entry = _entry(line)
+                if entry is not None and entry["run"] == run:
                     self.errors[entry["set"]] = entry["errors"]
 
     def add(self, name, errors):
@@ -276,7 +278,26 @@ class _Kept:
         if self._path is not None and parallel.is_primary():
             with self._path.open("a") as file:
                 entry = {"run": self._run, "set": name, "errors": errors}
-                file.write(json.dumps(entry) + "\n")
+                entry["checksum"] = checksum_json(entry)
+                # A line of its own, also behind one that a kill has cut short.
+                file.write("\n" * _is_cut(self._path) + json.dumps(entry) + "\n")
+
+
+def _is_cut(path):
+    text = path.read_bytes()
+    return bool(text) and not text.endswith(b"\n")
+
+
+def _entry(line):
+    """What a line holds; None where it was cut short, changed, or is another's."""
+    try:
+        entry = json.loads(line)
+        total = entry.pop("checksum", None)  # older lines have none
+        if total not in (None, checksum_json(entry)):
+            return None
+        return entry if {"run", "set", "errors"} <= set(entry) else None
+    except (ValueError, AttributeError, TypeError):
+        return None
 
 
 def table(content: Mapping[str, Any]) -> list[tuple[str, ...]]:

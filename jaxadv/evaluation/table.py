@@ -34,8 +34,10 @@ from typing import Any
 
 import numpy as np
 
+from jaxadv import files
 from jaxadv.specs import UsageError
 
+_SUM = "checksum"  # a column's name has a slash, or is id or label
 FIELDS = ("success", "prediction", "margin", "size", "steps", "feasible")
 
 
@@ -88,13 +90,10 @@ def save(table: Table, path: str | os.PathLike) -> None:
     equal bytes."""
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    metadata = {"metadata": np.array(json.dumps(table.metadata))}
-    with open(temporary, "wb") as file:
-        np.savez_compressed(file, **metadata, **table.columns)  # type: ignore
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(temporary, path)
+    arrays = {"metadata": np.array(json.dumps(table.metadata)), **table.columns}
+    total = np.uint32(files.checksum(arrays))
+    with files.replaced(path) as temporary, open(temporary, "wb") as file:
+        np.savez_compressed(file, **arrays, **{_SUM: total})  # type: ignore
 
 
 def load(path: str | os.PathLike) -> Table:
@@ -107,6 +106,9 @@ def load(path: str | os.PathLike) -> Table:
         # NumPy leaves a damaged file open that it has opened itself.
         with open(path, "rb") as file, np.load(file, allow_pickle=False) as stored:
             columns = {name: stored[name] for name in stored.files}
+        total = columns.pop(_SUM, None)  # older tables have none
+        if total is not None and int(total) != files.checksum(columns):
+            raise ValueError("its checksum is wrong")
         metadata = json.loads(str(columns.pop("metadata")))
     except (OSError, KeyError, ValueError, zipfile.BadZipFile) as error:
         reason = str(error).splitlines()[0] if str(error) else "damaged"
