@@ -11,11 +11,12 @@ NETWORKS = {
     "LeNetV2, 28x28x1": ("lenet_v2", {}, (28, 28, 1)),
     "ResNet-18 width 16, 32x32x3": ("resnet18", {"width": 16}, (32, 32, 3)),
 }
+DENSE = {"MLP, 28x28x1": ("mlp", {}, (28, 28, 1))}
 
 
 def build(name: str, batch: int):
     """(classifier, images [b, h, w, c], labels [b]); labels are the predictions."""
-    model_name, fields, shape = NETWORKS[name]
+    model_name, fields, shape = (NETWORKS | DENSE)[name]
     module = MODELS[model_name](**fields)
     key = jax.random.key(0, impl="rbg")
     variables = jax.jit(module.init)(key, jnp.zeros((1, *shape)))

@@ -1,16 +1,21 @@
 """What a run tells: metrics.jsonl, TensorBoard, and lines or a bar on the terminal."""
 
+import functools
 import json
 import os
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+import jax
 from tqdm import tqdm
 
 FILE = "metrics.jsonl"
+# A program goes to the compiler when it has been lowered; one that took this many
+# seconds will keep the compiler busy for far longer.
+_LOWERED, _LONG = "/jax/core/compile/jaxpr_to_mlir_module_duration", 0.05
 
 
 class Writer:
@@ -90,9 +95,10 @@ class Progress:
         self._images, self._enabled = images, enabled
         self._start = self._said = time.monotonic()
         self._paused, self._compiled = 0.0, False
-        self._bar = None
+        self._bar, self._compiling_at = None, -1
         if enabled and sys.stderr.isatty():
             self._bar = tqdm(total=total, initial=done, unit="step", leave=False)
+        self._stop_hearing = on_compile(self._say_compiling)
 
     def advance(self, values: Mapping[str, float] | None = None) -> None:
         """One step is done; `values` are the latest known metrics."""
@@ -137,8 +143,29 @@ class Progress:
 
     def close(self) -> None:
         """Removes the bar."""
+        self._stop_hearing()
         if self._bar is not None:
             self._bar.close()
+
+    def _say_compiling(self):
+        if self._compiling_at != self._done:
+            self._compiling_at = self._done
+            self.say(f"step {self._done}/{self._total}  compiling")
+
+
+def on_compile(say: Callable[[], None]) -> Callable[[], None]:
+    """Calls `say` before each compilation that will take a while.
+
+    Returns:
+      What ends it, to be called once.
+    """
+
+    def hear(event, duration_secs, **kwargs):
+        if event == _LOWERED and duration_secs > _LONG:
+            say()
+
+    jax.monitoring.register_event_duration_secs_listener(hear)
+    return functools.partial(jax.monitoring.unregister_event_duration_listener, hear)
 
 
 def clock(seconds: float) -> str:

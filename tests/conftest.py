@@ -28,6 +28,13 @@ jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.1)
 jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)
 
 
+@pytest.fixture
+def lowered():
+    """Says, as JAX does before it compiles, that lowering took so many seconds."""
+    event = "/jax/core/compile/jaxpr_to_mlir_module_duration"
+    return lambda seconds: jax.monitoring.record_event_duration_secs(event, seconds)
+
+
 @pytest.fixture(scope="module", autouse=True)
 def programs():
     """Lets go of a file's programs behind it: a process can map so many only."""

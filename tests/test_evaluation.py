@@ -468,7 +468,7 @@ def test_eps_and_seen_attacks_come_from_the_training(training):
 
 
 def test_compile_time_is_the_union_of_its_spans():
-    with meters.Stopwatch() as watch:
+    with meters.Stopwatch("stage") as watch:
         jax.jit(lambda x: jnp.sin(x) * 1.2345)(jnp.arange(3.0))
     assert watch.programs >= 1
     assert 0 < watch.compile_seconds <= watch.seconds
@@ -477,6 +477,24 @@ def test_compile_time_is_the_union_of_its_spans():
     before = watch.programs
     jax.jit(lambda x: jnp.cos(x) * 1.2345)(jnp.arange(3.0))
     assert watch.programs == before  # it has stopped listening
+
+
+def test_a_stage_says_once_that_it_compiles(capsys, lowered):
+    with meters.Stopwatch("pgd"):
+        lowered(0.01)  # a small program
+        assert capsys.readouterr().err == ""
+        lowered(2.0)
+        lowered(2.0)
+        assert capsys.readouterr().err == "pgd: compiling\n"
+    lowered(2.0)
+    assert capsys.readouterr().err == ""
+
+
+def test_an_evaluation_names_what_it_compiles(tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr("jaxadv.metrics._LONG", 0.0)
+    run(tmp_path, crafter=Crafter())
+    lines = capsys.readouterr().err.splitlines()
+    assert lines.count("pgd: compiling") == lines.count("noise: compiling") == 1
 
 
 def test_progress_shows_a_bound_that_only_falls(capsys):

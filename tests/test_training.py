@@ -553,6 +553,19 @@ def test_resumed_metrics_have_no_duplicates(tmp_path):
     assert [(r["step"], r["loss"]) for r in rows] == [(1, 1.0), (2, 0.5), (3, 0.25)]
 
 
+def test_progress_says_when_it_compiles(capsys, lowered):
+    progress = metrics.Progress(total=100, done=10, images=32)
+    lowered(2.0)
+    lowered(2.0)
+    progress.advance()
+    lowered(0.01)  # a small program
+    lowered(2.0)
+    progress.close()
+    lowered(2.0)
+    lines = capsys.readouterr().out.splitlines()
+    assert lines == ["step 10/100  compiling", "step 11/100  compiling"]
+
+
 def test_progress_leaves_compilation_out_of_the_pace(monkeypatch):
     now = [0.0]
     monkeypatch.setattr(metrics.time, "monotonic", lambda: now[0])

@@ -10,6 +10,7 @@ from typing import Any, TextIO
 import jax
 from tqdm import tqdm
 
+from jaxadv import metrics
 from jaxadv.evaluation import files
 
 
@@ -75,12 +76,18 @@ class Stopwatch:
     """Seconds inside a `with` block, and how many of them went into compiling.
 
     Tracing, lowering and backend compilation count as compiling; nested and
-    parallel ones count once.
+    parallel ones count once. That something is compiled is said once, beside a bar if
+    there is one.
     """
+
+    def __init__(self, label: str):
+        """Of the stage `label`."""
+        self._label, self._said = label, False
 
     def __enter__(self) -> "Stopwatch":
         self._spans: list[tuple[float, float]] = []
         self.programs = 0
+        self._stop_hearing = metrics.on_compile(self._say)
         jax.monitoring.register_event_duration_secs_listener(self._hear)
         self._start = time.time()
         return self
@@ -88,6 +95,13 @@ class Stopwatch:
     def __exit__(self, *error):
         self.seconds = time.time() - self._start
         jax.monitoring.unregister_event_duration_listener(self._hear)
+        self._stop_hearing()
+
+    def _say(self):
+        if not self._said:
+            self._said = True
+            tqdm.write(f"{self._label}: compiling", file=sys.stderr)
+            sys.stderr.flush()
 
     def _hear(self, event: str, duration_secs: float, **kwargs):
         if not event.startswith("/jax/core/compile/"):

@@ -84,7 +84,7 @@ def run(
     classes = inputs.check_fit(model, data)
     inputs.check_values(data, classes)
     bench = Bench(model, suite, data, crafter or Crafter(), progress)
-    with Stopwatch() as watch:
+    with Stopwatch("clean") as watch:
         bench.judge_clean()
     timings = {"clean": _timing(watch, 0, watch.seconds)}
     bench.open_journal(Path(workdir), f"{source.name}/{suite.split}")
@@ -92,7 +92,7 @@ def run(
     samples, passed_on = {}, {}
     for planned in suite.attacks:
         cascade = suite.cascade(planned.label)
-        with Stopwatch() as watch:
+        with Stopwatch(planned.label) as watch:
             found, images = bench.attack(
                 planned,
                 planned.label,
@@ -109,7 +109,7 @@ def run(
         columns |= {f"attack/{planned.label}/{k}": v for k, v in found.items()}
         samples[planned.label] = bench.pictures(found, images)
     if suite.curve:
-        with Stopwatch() as watch:
+        with Stopwatch(suite.curve_label) as watch:
             some = suite.choose(len(source), suite.curve_examples or len(ids))
             columns[f"curve/{suite.curve_label}/eps"] = bench.curve(some)
         timings["curve"] = _timing(watch, bench.resumed)
@@ -117,7 +117,7 @@ def run(
     columns |= {f"curve/{label}/eps": smallest for label, smallest in sizes.items()}
     metadata = _metadata(suite, source, bench.fingerprint, sizes)
     table = Table(columns, metadata)
-    with Stopwatch() as watch:
+    with Stopwatch("checks") as watch:
         names = getattr(source, "class_names", None)
         findings = bench.check(table, samples, classes, names)
     timings["checks"] = _timing(watch, bench.resumed)
