@@ -24,8 +24,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.typing import ArrayLike
 
-from jaxadv import numerics, objectives, specs, struct, transforms
-
+from jaxadv import numerics, objectives, specs, streams, struct, transforms
 
 _SUM = 0.011  # how far from 1 weights that are rounded to two digits may sum
 
@@ -165,7 +164,8 @@ class Weighted:
     def bind(self, model, image, label, key=None):
         def one(model, image, label, key):
             if self.targets == "prediction":
-                label = jnp.argmax(jax.lax.stop_gradient(model(image, key)))
+                noise = streams.stream(key, "network")
+                label = jnp.argmax(jax.lax.stop_gradient(model(image, noise)))
             return objectives.bind(self.objective, model, image, label, key), label
 
         own = self.over.each(one, model, image, label, key)
@@ -257,7 +257,8 @@ def _check_sum(weights):
     if isinstance(weights, (tuple, list)):
         concrete = all(isinstance(w, numbers.Real) for w in weights)
     else:
-        concrete = np.ndim(weights) == 1 and not isinstance(weights, jax.core.Tracer)
+        concrete = isinstance(weights, (np.ndarray, jax.Array)) and weights.ndim == 1
+        concrete = concrete and not isinstance(weights, jax.core.Tracer)
     if not concrete:
         return
     total = float(np.sum(np.asarray(weights, float)))

@@ -27,7 +27,8 @@ SURE = float(np.log(np.finfo(np.float32).eps))
 
 def cross_entropy(logits: jax.Array, label: ArrayLike) -> jax.Array:
     """-log softmax(logits [classes])[label], in nats."""
-    return jax.nn.logsumexp(logits) - logits[label]
+    # Of differences of logits: the digits that a common shift takes are not missed.
+    return -jax.nn.log_softmax(logits)[label]
 
 
 def soft_margin(logits: jax.Array, label: ArrayLike) -> jax.Array:
@@ -278,8 +279,9 @@ class LikelyTarget:
 
     Restart r of an attack aims at the class with the (r + 1)-th largest wrong logit
     of the clean image, from the first again where there are fewer; a logit of -inf is
-    no class. Any wrong class is a success. Source: Croce and Hein, "Reliable evaluation of adversarial
-    robustness with an ensemble of diverse parameter-free attacks", 2020, section 4.
+    no class. Any wrong class is a success. Source: Croce and Hein, "Reliable
+    evaluation of adversarial robustness with an ensemble of diverse parameter-free
+    attacks", 2020, section 4.
 
     Attributes:
       loss: which targeted objective is made larger.
@@ -316,8 +318,8 @@ class LikelyTarget:
 class RandomTarget:
     """Aims at one wrong class, each with the same chance; any one is a success.
 
-    Left out are classes that have a logit of -inf at the clean image. Source: Kang et al., "Testing robustness against unforeseen adversaries", 2019,
-    section 4.
+    Left out are classes that have a logit of -inf at the clean image. Source: Kang et
+    al., "Testing robustness against unforeseen adversaries", 2019, section 4.
 
     Attributes:
       loss: which targeted objective is made larger.

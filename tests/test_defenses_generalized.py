@@ -249,7 +249,7 @@ def test_attacks_leave_the_statistics_alone():
 
 
 @pytest.mark.parametrize("angle", [0.02, 0.4, 1.0, np.pi / 2])
-@pytest.mark.parametrize("scale", [1e-5, 1.0, 1e6])
+@pytest.mark.parametrize("scale", [1e-30, 1e-9, 1e-5, 1.0, 1e6])
 def test_log_det_of_two_gradients_is_the_log_of_their_squared_sine(angle, scale):
     base = np.linalg.qr(np.random.default_rng(0).standard_normal((8, 2)))[0].T
     second = np.cos(angle) * base[0] + np.sin(angle) * base[1]

@@ -137,6 +137,19 @@ def test_weights_may_be_whole_numbers_and_not_negative():
         domains.Weighted(weights=(0.5, -0.5, 1.0))
 
 
+@pytest.mark.parametrize("weights", [(1, 1), (0.5, 0.2), np.array([2.0, 0.0])])
+def test_weights_are_no_factor_on_the_objective(weights):
+    with pytest.raises(specs.UsageError, match="must sum to 1: divide each by their"):
+        domains.Weighted(weights=weights)
+    domains.Weighted(weights=(0.33, 0.33, 0.33))
+    # As a compiler, a mapping over examples and a copy to several devices see them.
+    whole = domains.Weighted(weights=np.array([0.25, 0.75]))
+    for stacked in (jax.tree.map(lambda x: np.stack([x, x]), whole), jax.eval_shape(
+        lambda given: given, whole
+    )):  # fmt: skip
+        assert isinstance(stacked, domains.Weighted)
+
+
 def test_built_from_a_config():
     spec = {
         "name": "weighted",

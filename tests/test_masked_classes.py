@@ -18,7 +18,7 @@ from jaxadv.attacks import (
 )
 from jaxadv.classifier import Classifier
 from jaxadv.craft import craft
-from jaxadv.objectives import KL, DLR, LikelyTarget, RandomTarget, TargetedMargin
+from jaxadv.objectives import DLR, KL, LikelyTarget, RandomTarget, TargetedMargin
 from jaxadv.threats import L0, L1, L2, Linf
 from tests import nets
 
@@ -86,7 +86,7 @@ LOSSES = {
     "cross_entropy": objectives.cross_entropy,
     "dlr": objectives.dlr,
     "margin": objectives.margin,
-    "kl": lambda z, y: objectives.kl_divergence(z[::-1] if len(z) == 3 else _back(z), z),
+    "kl": lambda z, y: objectives.kl_divergence(_back(z), z),
     "targeted_dlr": lambda z, y: objectives.targeted_dlr(z, y, 0),
 }
 

@@ -33,6 +33,7 @@ REFERENCES = [
     (transforms.FlipUpDown(), np.flipud(IMAGE)),
     (transforms.Brightness(), IMAGE + np.float32(0.1)),
     (transforms.Gamma(), IMAGE**1.3),
+    (transforms.Gamma(0.7), IMAGE**0.7),
     (transforms.CropResize(), cropped(IMAGE, 0.8)),
     (transforms.CropResize(0.6, 0.6), cropped(IMAGE, 0.6)),
 ]
@@ -42,6 +43,15 @@ REFERENCES = [
 def test_references(transform, want):
     np.testing.assert_allclose(transform(IMAGE, KEY), want, atol=1e-5)
     np.testing.assert_allclose(transform(IMAGE, None), want, atol=1e-5)
+
+
+def test_a_gamma_that_lightens_has_a_finite_slope_at_black():
+    """That of the first level; any other slope is the power's own."""
+    slope = jax.vmap(jax.grad(lambda x, gamma: transforms.Gamma(gamma)(x)), (0, None))
+    values = np.array([0.0, 1e-4, 1 / 255, 0.5, 1.0], np.float32)
+    want = 0.5 * np.maximum(values, 1 / 255) ** -0.5
+    np.testing.assert_allclose(slope(values, 0.5), want, rtol=1e-5)
+    np.testing.assert_allclose(slope(values, 1.3), 1.3 * values**0.3, rtol=1e-5)
 
 
 def test_rotation_is_clockwise_by_thirty_degrees():

@@ -53,7 +53,8 @@ def input_gradient(value, params):
 
 def normal_start(threat, key, image, deviation):
     """The projection of a draw whose entries are normal, in the threat's own units."""
-    leaves, structure = jax.tree.flatten(threat.init(key, image))
+    # Its own start gives the form alone: both would draw from the same keys.
+    leaves, structure = jax.tree.flatten(jax.eval_shape(threat.init, key, image))
     keys = jax.random.split(key, len(leaves))
     drawn = [
         deviation * jax.random.normal(k, leaf.shape, leaf.dtype)

@@ -52,7 +52,8 @@ class Fgsm:
         check_start(self, "take cross_entropy, or pgd, which starts at random")
 
     def init(self, key, model, image, label) -> FgsmState:
-        params = jax.tree.map(jnp.zeros_like, self.threat.init(key, image))
+        form = jax.eval_shape(self.threat.init, key, image)
+        params = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), form)
         return FgsmState(key, jnp.zeros((), jnp.int32), params, jnp.zeros((), bool))
 
     def step(self, state: FgsmState, model, image, label) -> FgsmState:

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 
 from jaxadv import numerics, specs, streams, struct
 from jaxadv.attacks import minimal
-from jaxadv.objectives import OBJECTIVES, Margin
+from jaxadv.objectives import OBJECTIVES, Margin, check_start
 from jaxadv.threats import THREATS
 
 _DUAL = {"l0": "linf", "l1": "linf", "l2": "l2", "linf": "l1"}
@@ -52,6 +52,7 @@ class Fmn:
 
     def __post_init__(self):
         minimal.check_ball(self, tuple(_DUAL))
+        check_start(self, "take margin")
 
     def init(self, key, model, image, label) -> minimal.State:
         return minimal.begin(key, image, own=jnp.full((), jnp.inf))
