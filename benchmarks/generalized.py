@@ -6,10 +6,12 @@ python -m benchmarks.generalized [--models mlp lenet] [--trainings linf min_max 
 
 Each row is trained, unless its folder has it, and attacked on all test images by PGD of
 20 steps in both balls and by one perturbation of linf 0.3 for all of them; a run that
-was stopped goes on. `--data=mnist` is the paper's own size; it and Fashion-MNIST are
-prepared as the README says. `benchmarks.generalized_figures` takes the same flags and
-draws the pictures, `benchmarks.generalized_cost` times a training step.
-Source: see `benchmarks.generalized_tables`.
+was stopped goes on. Several eps, as `--eps 0.5 1 1.5 2 2.5 3`, give S too, the area
+under Acc_max, and by how much it exceeds that of training against one attack.
+`--data=mnist` is the paper's own size; it and Fashion-MNIST are prepared as the README
+says. `benchmarks.generalized_figures` takes the same flags and draws the pictures,
+`benchmarks.generalized_cost` times a training step. Source: see
+`benchmarks.generalized_tables`.
 """
 
 import argparse
@@ -22,7 +24,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from benchmarks.generalized_tables import OF_THREE, PAPER, PAPER_EPS, UNIVERSAL
+from benchmarks.generalized_tables import (
+    GAINS,
+    OF_THREE,
+    PAPER,
+    PAPER_EPS,
+    UNIVERSAL,
+)
 from benchmarks.timing import interval, table
 from configs import mnist5k_gat, mnist_gat
 from jaxadv import checkpoints, parallel, training
@@ -31,13 +39,14 @@ from jaxadv.craft import Crafter, craft_batches
 from jaxadv.data import sources
 from jaxadv.defenses import universal
 from jaxadv.defenses.base import correct, cross_entropies
-from jaxadv.evaluation import metrics
+from jaxadv.evaluation import domains, metrics
 from jaxadv.threats import L2, Linf, lp
 
 LINF, STEPS = 0.2, 20
 DATA = ("mnist5k", "mnist", "fashion_mnist")
 PASSES, BATCH = 10, 125  # of the universal perturbation over the test images
 CRAFTER = Crafter()
+VALIDATION = "validation.txt"  # which attacks a run is validated with
 ACCURACIES = (
     "clean", "linf", "l2", "universal", "of_three", "acc_max", "union", "acc_avg"
 )  # fmt: skip
@@ -64,15 +73,29 @@ def run_of(args, model, row, eps, seed):
 
 
 def trained(args, model, row, eps, seed):
-    """The classifier of one row, and the seconds of the call that finished it."""
+    """The classifier of one row, and the seconds of the call that finished it.
+
+    It is validated in both balls whatever it is trained against, unless the folder
+    holds a run already: `alike` tells.
+    """
     config, folder = run_of(args, model, row, eps, seed)
-    start = time.monotonic()
-    training.run(config, folder)
+    start, common = time.monotonic(), tuple(balls(eps).values())
+    if not folder.exists():
+        folder.mkdir(parents=True)
+        (folder / VALIDATION).write_text(repr(common))
+    same = alike(folder, eps)
+    training.run(config, folder, validation=common if same else None)
     seconds, note = time.monotonic() - start, folder / "seconds.json"
     if not note.exists():
         note.write_text(json.dumps(seconds))
     classifier = checkpoints.load_classifier(folder, "last")[0]
     return classifier, json.loads(note.read_text())
+
+
+def alike(folder, eps):
+    """Whether the run in a folder is validated in both balls."""
+    note = folder / VALIDATION
+    return note.exists() and note.read_text() == repr(tuple(balls(eps).values()))
 
 
 def test_images(args):
@@ -183,12 +206,47 @@ def compare(args):
             table(list(HEADER), lines)
         if len(args.eps) > 1:
             print(f"\n{model}: S, area under Acc_max from l2 {args.eps[0]} to "
-                  f"{args.eps[-1]}, over its width\n")  # fmt: skip
-            width = args.eps[-1] - args.eps[0]
-            table(["training", "S"], [
-                [row, f"{metrics.area(args.eps, values) / width:.4f}"]
-                for row, values in areas.items()
-            ])  # fmt: skip
+                  f"{args.eps[-1]}, over its width; gains over training against one "
+                  f"attack; the paper's from its table A8, while its text says {GAINS}"
+                  "\n")  # fmt: skip
+            table_of_areas(args.eps, areas, _paper_curves(model, args.eps))
+
+
+def table_of_areas(eps, curves, paper):
+    """S of each training, and its gains; curves are Acc_max over eps, by training."""
+    ours, known = (_areas(eps, some) for some in (curves, paper))
+    table(["training", *AREAS, *(f"paper: {name}" for name in AREAS)], [
+        [row, *_gains(ours, row), *_gains(known, row)] for row in curves
+    ])  # fmt: skip
+
+
+AREAS = ("S", "over linf", "over l2")
+
+
+def _areas(eps, curves):
+    width = eps[-1] - eps[0]
+    return {row: metrics.area(eps, values) / width for row, values in curves.items()}
+
+
+def _gains(areas, row):
+    if row not in areas:
+        return ["-"] * len(AREAS)
+    found = [f"{areas[row]:.4f}"]
+    for other in ("linf", "l2"):
+        known = other in areas and other != row
+        gain = domains.lift(areas[row], areas[other]) if known else np.nan
+        found.append(f"{100 * gain:+.2f} %" if np.isfinite(gain) else "-")
+    return found
+
+
+def _paper_curves(model, eps):
+    """Acc_max of the paper's trainings at `eps`, {} where it has not all of them."""
+    if not set(eps) <= set(PAPER_EPS):
+        return {}
+    places = [PAPER_EPS.index(value) for value in eps]
+    return {
+        row: [pairs[i][0] / 100 for i in places] for row, pairs in PAPER[model].items()
+    }
 
 
 def _cells(found):

@@ -10,21 +10,21 @@ the paper's numbers, of 10,000 images, beside ours, and the 95 % interval of one
 brackets. Finished attacks are kept in the folder `attacks` beside the networks under a
 code of attack and weights, so a stopped run goes on. As in the paper the last point of
 an attack counts, with `--keep=best` the most broken one. MNIST, Fashion-MNIST
-and CIFAR-10, with all their images, are prepared as the README says. Source: see
+and CIFAR-10, with all their images, are prepared as the README says.
+`benchmarks.minmax_headlines` prints the mean lifts of all tables. Source: see
 `benchmarks.minmax_tables`.
 """
 
 import argparse
 import functools
-import subprocess
 import sys
-import time
 from pathlib import Path
 from typing import Any
 
 import jax
 import numpy as np
 
+from benchmarks.minmax_bench import Bench
 from benchmarks.minmax_tables import (
     CIFAR,
     DATA,
@@ -35,114 +35,20 @@ from benchmarks.minmax_tables import (
     VIEWS,
 )
 from benchmarks.timing import alternate, interval, ratio, table
-from jaxadv import checkpoints
 from jaxadv.attacks import Fgsm, MinMax
-from jaxadv.craft import Crafter, craft, craft_batches
-from jaxadv.data import sources
-from jaxadv.domains import Images, Transforms, Weighted, groups
-from jaxadv.evaluation import domains, inputs
+from jaxadv.craft import craft, craft_batches
+from jaxadv.domains import Images, Transforms, Weighted
+from jaxadv.evaluation import domains
 from jaxadv.objectives import Margin
 from jaxadv.specs import UsageError
 from jaxadv.threats import Linf, Shared
 
-# Fashion-MNIST's networks are trained as MNIST's.
-FILES = {data: f"configs/{data}_minmax.py" for data in DATA}
-FILES["fashion_mnist"] = FILES["mnist"]
-
-
-class Bench:
-    """Networks, test images, and the cells that are computed once.
-
-    Attributes:
-      paper: what the paper does with images of this kind.
-    """
-
-    def __init__(self, args):
-        self.args, self.runs = args, args.runs / args.data
-        self.paper, self.seeds = DATA[args.data], args.seeds
-        self.folder, self.seconds = self.runs / "attacks" / args.keep, 0.0
-        self.crafter, self._models = Crafter(), {}
-        source = sources.load(args.data, "test")
-        default = 200 if args.data == "mnist5k" else len(source)
-        rows = source.get(np.arange(args.examples or default))
-        self.images = np.asarray(rows["image"], np.float32) / 255
-        self.labels = np.asarray(rows["label"], np.int32)
-
-    def model(self, name):
-        """A network, trained or found."""
-        if name not in self._models:
-            self._models[name] = self._network(name)
-        return self._models[name]
-
-    def models(self, names):
-        """name -> network, of those that were asked for.
-
-        Raises:
-          UsageError: none of them was.
-        """
-        asked = self.args.networks or names
-        found = {name: self.model(name) for name in names if name in asked}
-        if not found:
-            raise UsageError(f"--networks: this one has {', '.join(names)}")
-        return found
-
-    def predictions(self, model, images=None):
-        """The classes of the test images, or of others."""
-        return np.argmax(_logits(model, self.images if images is None else images), -1)
-
-    def rates(self, name, attack, model, size=None):
-        """[seeds, K + 2]: accuracies, ASR_all and ASR_avg, all in percent."""
-        found = []
-        for seed in self.seeds:
-            broken = self._cell(f"{name}_s{seed}", attack, model, size, seed)
-            parts = [*domains.accuracies(broken), domains.asr_all(broken)]
-            found.append([*parts, domains.asr_avg(broken)])
-        return 100 * np.array(found)
-
-    def _cell(self, name, attack, model, size, seed):
-        attack = attack.replace(keep=self.args.keep)
-        code = inputs.digest(model)
-        code.update(repr(attack).encode())
-        code = code.hexdigest()[:10]
-        path = self.folder / f"{name}_n{len(self.images)}_{code}.npz"
-        if not path.exists():
-            start = time.monotonic()
-            rows = np.arange(len(self.images))
-            if size:
-                rows = groups(self.labels, size, seed)
-            key, labels = jax.random.key(seed), self.labels[rows]
-            adv = craft_batches(
-                attack, model, key, self.images[rows], labels,
-                batch_size=25, crafter=self.crafter,
-            )  # fmt: skip
-            broken = domains.broken(attack.objective, model, key, adv.image, labels)
-            path.parent.mkdir(parents=True, exist_ok=True)
-            seconds = time.monotonic() - start
-            partial = path.with_name(f"partial_{path.name}")
-            np.savez(partial, broken=broken, seconds=seconds)
-            partial.replace(path)  # a killed run leaves no half-written cell
-            rate = 100 * domains.asr_all(broken)
-            print(f"{name}: {rate:.1f} % in {seconds:.0f} s", file=sys.stderr)
-        found = np.load(path)
-        self.seconds += float(found["seconds"])
-        return found["broken"]
-
-    def _network(self, name):
-        # train.py goes on with a run that was stopped and leaves a finished one alone.
-        args = self.args
-        command = [
-            sys.executable, "train.py", f"--config={FILES[args.data]}:{name}",
-            f"--workdir={self.runs / name}", f"--config.data.name={args.data}",
-        ]  # fmt: skip
-        if args.epochs:
-            command.append(f"--config.epochs={args.epochs}")
-        subprocess.run(command, check=True, stdout=sys.stderr)
-        return checkpoints.load_classifier(self.runs / name, "last")[0]
-
-
-@jax.jit
-def _logits(model, images):
-    return jax.vmap(model)(images)
+UNIVERSAL: dict[str, Any] = dict(
+    steps=20, step_size=1 / 6, weight_step_size=1 / 50, gamma=4.0, start="zero"
+)
+OF_VIEWS: dict[str, Any] = dict(
+    steps=20, step_size=1 / 2, weight_step_size=1 / 100, gamma=10.0
+)
 
 
 def attack_of(threat, over=None, kappa=50.0, weights=None, **fields):
@@ -172,22 +78,41 @@ def table_of_ensembles(which, bench):
 
 
 def table_a4(bench):
-    """The ensemble of table 1a with fixed weights between equal and learned ones."""
+    """The ensemble of table 1a with fixed weights between equal and learned ones.
+
+    Static weights are those that min-max ends with: on the paper's networks, as it
+    prints them, and on these.
+    """
     models, rows = ensemble(bench, "1a")
-    lines = []
+    lines, settled = [], []
     for norm, static in STATIC.items():
-        row, weightings = rows[norm], {**HEURISTICS, "static": static}
+        row = rows[norm]
+        attack = average_and_min_max(row)["min-max"]
+        own = bench.settled(f"1a_{norm}", attack, tuple(models.values()))
+        weights = {PAPERS: static, OWN: tuple(np.round(own, 4).tolist())}
+        settled += [[norm, k, *(f"{w:.3f}" for w in v)] for k, v in weights.items()]
+        weightings = {**HEURISTICS, **weights}
         fixed = {
             name: attack_of(row.threat, weights=weights, fixed=True, **row.numbers)
             for name, weights in weightings.items()
         }
         fixed["clip"] = attack_of(row.threat, kappa=10.0, fixed=True, **row.numbers)
-        printed = {name: PAPER_A4[norm, name] for name in fixed}
+        printed = {name: PAPER_A4[norm, _short(name)] for name in fixed}
         printed |= {"average": row.average, "min-max": row.min_max}
         ends = average_and_min_max(row)
         contenders = {"average": ends["average"], **fixed, "min-max": ends["min-max"]}
         lines += _lines(bench, "1a", norm, contenders, tuple(models.values()), printed)
     _table_of_lines("norm", models, lines)
+    print()
+    table(["norm", "static weights", *models], settled)
+
+
+PAPERS, OWN = "static, of the paper's networks", "static, of these networks"
+
+
+def _short(name):
+    """What a weighting is called in the paper and in the names of cells."""
+    return name.partition(",")[0]
 
 
 def ensemble(bench, which):
@@ -219,7 +144,7 @@ def _lines(bench, which, label, contenders, model, printed):
     """One line a weighting: accuracy in each domain, success in all and on average."""
     lines, average = [], None
     for name, attack in contenders.items():
-        rates = bench.rates(f"{which}_{label}_{name}", attack, model)
+        rates = bench.rates(f"{which}_{label}_{_short(name)}", attack, model)
         rate, paper = rates[:, -2], printed[name]
         average = rate if average is None else average
         accuracies = [f"{v:.1f}" for v in rates[:, :-2].mean(0)]
@@ -238,19 +163,10 @@ def _table_of_lines(first, names, lines):
 
 def table_2(bench):
     """One linf perturbation for K random digits."""
-    numbers: dict[str, Any] = dict(
-        steps=20, step_size=1 / 6, weight_step_size=1 / 50, gamma=4.0, start="zero"
-    )
     lines = []
-    for name, model in bench.models(tuple(bench.paper.universal)).items():
-        threat = Shared(Linf(bench.paper.eps[name]))
+    for name in bench.models(tuple(bench.paper.universal)):
         for size, paper in zip(SIZES, bench.paper.universal[name], strict=True):
-            average, free = (
-                bench.rates(f"2_{name}_k{size}_{kind}",
-                            attack_of(threat, Images(), fixed=fixed, **numbers),
-                            model, size)
-                for kind, fixed in (("average", True), ("min-max", False))
-            )  # fmt: skip
+            average, free = universal(bench, name, size)
             count = len(bench.images) // size
             line = [interval(rates[:, -2] / 100, count) for rates in (average, free)]
             line.append(lift(free[:, -2], average[:, -2]))
@@ -263,18 +179,31 @@ def table_2(bench):
     ], lines)  # fmt: skip
 
 
+def universal(bench, name, size):
+    """Rates of the average and of min-max on groups of `size` images."""
+    threat = Shared(Linf(bench.paper.eps[name]))
+    return [
+        bench.rates(f"2_{name}_k{size}_{kind}",
+                    attack_of(threat, Images(), fixed=fixed, **UNIVERSAL),
+                    bench.model(name), size)
+        for kind, fixed in (("average", True), ("min-max", False))
+    ]  # fmt: skip
+
+
+def of_views(bench, which, name):
+    """The average and the min-max attack on transformations of an image."""
+    threat, over = Linf(bench.paper.view_eps[name]), Transforms(VIEWS[which][0])
+    return {
+        "average": attack_of(threat, over, fixed=True, **OF_VIEWS),
+        "min-max": attack_of(threat, over, **OF_VIEWS),
+    }
+
+
 def table_of_views(which, bench):
     """Transformations of a digit; the paper's numbers are of CIFAR-10."""
-    numbers: dict[str, Any] = dict(
-        steps=20, step_size=1 / 2, weight_step_size=1 / 100, gamma=10.0
-    )
     lines, (parts, paper) = [], VIEWS[which]
     for name, model in bench.models(tuple(paper)).items():
-        threat, over = Linf(bench.paper.view_eps[name]), Transforms(parts)
-        contenders = {
-            "average": attack_of(threat, over, fixed=True, **numbers),
-            "min-max": attack_of(threat, over, **numbers),
-        }
+        contenders = of_views(bench, which, name)
         printed = dict(zip(contenders, paper[name], strict=True))
         lines += _lines(bench, which, name, contenders, model, printed)
     _table_of_lines("network", map(view_name, parts), lines)

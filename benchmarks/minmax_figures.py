@@ -20,10 +20,11 @@ import jax
 import numpy as np
 import scipy.stats
 
-from benchmarks.minmax import Bench, arguments, attack_of
+from benchmarks.minmax import arguments, attack_of
+from benchmarks.minmax_bench import CHUNK, Bench, histories
 from benchmarks.timing import table
 from jaxadv.attacks import Ascent, CarliniWagner
-from jaxadv.craft import craft_batches, craft_traced
+from jaxadv.craft import craft_batches
 from jaxadv.domains import Images, groups
 from jaxadv.evaluation import domain_charts, domains
 from jaxadv.objectives import Margin
@@ -31,26 +32,13 @@ from jaxadv.threats import L2, Linf, Shared
 
 ITERATIONS = (1, 2, 5, 10, 20, 30, 50)
 GAMMAS = (0.0, 1.0, 2.0, 3.0, 4.0, 6.0, 8.0, 10.0)
-GROUP, CHUNK = 5, 25
+GROUP = 5
 
 
 def linf_attack(bench, **fields):
     """The attack of the linf row of table 1, with other fields where they are given."""
     row = bench.paper.main[1]["linf"]
     return attack_of(**{"threat": row.threat, **row.numbers, **fields})
-
-
-def histories(attack, model, images, labels):
-    """[n, steps + 1, K] the weights on the way."""
-    search = jax.jit(craft_traced)
-    found = []
-    for start in range(0, len(images), CHUNK):
-        rows = np.arange(start, start + CHUNK) % len(images)
-        key = jax.random.key(0)
-        found.append(
-            search(attack, model, key, images[rows], labels[rows], ids=rows)[1]
-        )
-    return np.concatenate(found)[: len(images)]
 
 
 def ensemble(bench):
@@ -75,7 +63,8 @@ def figure_1(bench, folder):
             axis="iterations", title=f"ensemble attack, {title}",
             measure="attack success rate",
         )  # fmt: skip
-    history = histories(linf_attack(bench), models, bench.images, bench.labels)
+    attack, key = linf_attack(bench), jax.random.key(0)
+    history = histories(attack, models, bench.images, bench.labels, key)
     ticks = [0, *ITERATIONS]
     domain_charts.weights(
         history[:, ticks], names, folder / "figure_1_weights.png",
@@ -136,7 +125,7 @@ def tables_a9(bench, folder):
         own = norm == "linf" and bench.paper.eps.get(name)
         ball = Linf(own) if own else row.threat
         attack = attack_of(Shared(ball), Images(), start="zero", **row.numbers)
-        history = histories(attack, model, images, labels)
+        history = histories(attack, model, images, labels, jax.random.key(0))
         columns[f"w {norm}"] = history[:, -1]
     alone, targets = images.reshape(-1, *images.shape[2:]), labels.reshape(-1)
     key = jax.random.key(0)

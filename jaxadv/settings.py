@@ -96,6 +96,11 @@ class Plan:
     schedule: optim.Schedule
     augmentations: tuple[Any, ...]
 
+    def validated(self, attacks: tuple[Any, ...]) -> "Plan":
+        """The same with other attacks in the validation."""
+        comparable = not lpips.self_bounded(attacks)
+        return dataclasses.replace(self, validation=attacks, comparable=comparable)
+
 
 def default_config() -> Config:
     """Every field of a training config; clean training of a small network.

@@ -6,7 +6,7 @@ import math
 import os
 import time
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -150,12 +150,23 @@ def collapsed(notes: Notes, scores: dict[str, float], points: float = 0.1) -> bo
     return lost and clean >= notes.last_clean - points
 
 
-def run(config: settings.Config, folder: str | os.PathLike) -> Notes:
+def run(
+    config: settings.Config,
+    folder: str | os.PathLike,
+    *,
+    validation: Sequence[Any] | None = None,
+) -> Notes:
     """Trains what `config` describes, or goes on where the run in `folder` stopped.
 
     A run that was killed ends, when started again, with the same weights bit for
     bit as one that was not (on the same number of devices). One run at a time is at
     work in a folder; see `locks`.
+
+    Args:
+      config: of the run.
+      folder: of its outputs.
+      validation: attacks in place of those that the config validates with, so that
+        runs which train against different ones are judged alike.
 
     Raises:
       UsageError: a bad config or another one than the folder's, missing data, a
@@ -163,6 +174,8 @@ def run(config: settings.Config, folder: str | os.PathLike) -> Notes:
     """
     folder = Path(folder)
     plan, as_json = settings.plan(config), settings.plain(config)
+    if validation is not None:
+        plan = plan.validated(tuple(validation))
     _assert_one_config(as_json)
     checkpoints.check_config(folder, as_json)
     loop = _Loop(config, plan, folder)

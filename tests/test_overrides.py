@@ -1,5 +1,6 @@
 """Flags: every field of every object is one, other objects, and one network for all."""
 
+import json
 from pathlib import Path
 
 import jax
@@ -178,12 +179,18 @@ def test_completing_changes_no_object():
         spec = {"name": name, "threat": {"name": "linf", "eps": 0.1}}
         full = settings.filled(spec, settings.Kind(ATTACKS), "config.attack")
         full = specs.plain(ConfigDict(full))
+        assert json.loads(json.dumps(full))["name"] == name
         part = next(f for f in specs.configurable(make) if f.name == "objective")
         found = specs.build(
             full["objective"], part.metadata["registry"](), "objective"
         )  # fmt: skip
         assert found == settings._default(part), name
     assert Lpa.__dataclass_fields__["objective"].default_factory().kappa == 1.0
+    views = {"name": "weighted", "over": "transforms"}
+    spec = {"name": "min_max", "threat": {"name": "linf"}, "objective": views}
+    full = settings.filled(spec, settings.Kind(ATTACKS), "config.attack")
+    parts = json.loads(json.dumps(full["objective"]["over"]))["parts"]
+    assert [part["name"] for part in parts][:2] == ["identity", "flip_left_right"]
 
 
 PATH = "threat.network.path"
