@@ -79,11 +79,11 @@ def main(
         run(config, values.workdir)
     except UsageError as error:
         print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
-        return 2
+        return parallel.leave(2)
     except KeyboardInterrupt:
         print("interrupted; the same command goes on from here", file=sys.stderr)
-        return 130
-    return 0
+        return parallel.leave(130)
+    return parallel.leave(0)
 
 
 def _flags() -> flags.FlagValues:

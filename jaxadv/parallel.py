@@ -7,16 +7,23 @@ not check that such results agree on all devices: a forgotten mean is silent, so
 """
 
 import inspect
+import os
+import sys
+import threading
 from collections.abc import Callable
 from typing import Any
 
 import jax
 import numpy as np
+from jax._src import distributed as runtime  # the store has no public name
 from jax.experimental import multihost_utils
 
+from jaxadv import peers
 from jaxadv.specs import UsageError
 
 AXIS = "batch"
+_START = 280  # seconds for all processes to start; jax aborts in C++ after 300
+_peers: peers.Peers | None = None
 
 
 def initialize(
@@ -29,18 +36,48 @@ def initialize(
 
     TPU pods, Slurm and Kubernetes are recognized without arguments; elsewhere
     give the coordinator's `host:port`, the number of processes and this one's.
+    From then on a process that dies ends all others, with `peers.STATUS`.
 
     Raises:
       UsageError: `distributed` where the cluster cannot be found out.
     """
     if not distributed:
         return
+    low = peers.reserve(processes)
+    timer = threading.Timer(_START, _nobody_came, (coordinator,))
+    timer.daemon = True
+    timer.start()
     try:
         jax.distributed.initialize(coordinator, processes, process_id)
     except (ValueError, RuntimeError) as error:
         raise UsageError(
             f"--distributed: {error}; give --coordinator, --processes, --process_id"
         ) from None
+    finally:
+        timer.cancel()
+    global _peers
+    state: Any = runtime.global_state
+    if state.client is not None and state.num_processes > 1:
+        host = state.coordinator_address.rsplit(":", 1)[0].strip("[]")
+        _peers = peers.Peers(
+            state.process_id, state.num_processes, host, state.client, low
+        )
+
+
+def leave(status: int) -> int:
+    """Tells the other processes that this one ends with `status`, and returns it.
+
+    Where it is not 0 the others end too, and this one has ended on return.
+    """
+    return status if _peers is None else _peers.leave(status)
+
+
+def _nobody_came(coordinator):
+    where = coordinator or "the coordinator"
+    text = f"not all processes have met at {where} within {_START} s"
+    print(f"error: --distributed: {text}; start all of them", file=sys.stderr)
+    sys.stderr.flush()
+    os._exit(peers.STATUS)
 
 
 def is_primary() -> bool:

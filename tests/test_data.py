@@ -1,11 +1,14 @@
 """Data sets: rendering, preparing, reading back, splitting and batching."""
 
+import fcntl
 import gc
 import gzip
 import io
 import itertools
+import json
 import os
 import pickle
+import shutil
 import struct
 import subprocess
 import sys
@@ -540,6 +543,71 @@ def test_damaged_prepared_files_are_named(few_shapes, tmp_path):
     image.write_bytes(image.read_bytes()[:500])
     with pytest.raises(UsageError, match="delete the folder and prepare"):
         sources.load("shapes/64", "train", few_shapes)
+
+
+def flipped(path):
+    content = bytearray(path.read_bytes())
+    content[-3] ^= 16
+    path.write_bytes(content)
+
+
+@pytest.mark.parametrize(
+    "name, damage",
+    [
+        ("image.npy", flipped),
+        ("label.npy", flipped),
+        ("mask.npy", flipped),
+        ("class_names.json", lambda path: path.write_text("{")),
+        ("class_names.json", lambda path: path.unlink()),
+        ("image.npy", lambda path: path.unlink()),
+        ("label.npy", lambda path: path.unlink()),
+        ("mask.npy", lambda path: path.unlink()),
+    ],
+)
+@pytest.mark.parametrize("opened", [0, 1])
+def test_kept_arrays_that_have_changed_are_told(few_shapes, name, damage, opened):
+    kept = few_shapes / "shapes" / "32" / "1.0.0" / "decoded" / "test"
+    first = sources.load("shapes", "test", few_shapes)
+    for _ in range(opened):  # what was checked once is checked when it has changed
+        sources.load("shapes", "test", few_shapes)
+    damage(kept / name)
+    for _ in range(2):
+        with pytest.raises(UsageError, match="decoded/test is damaged: .*; delete it"):
+            sources.load("shapes", "test", few_shapes)
+    shutil.rmtree(kept)  # the remedy
+    again = sources.load("shapes", "test", few_shapes)
+    assert np.array_equal(first.labels, again.labels)
+
+
+def test_kept_arrays_of_before_have_no_checksums(few_shapes):
+    kept = few_shapes / "shapes" / "32" / "1.0.0" / "decoded" / "test"
+    first = sources.load("shapes", "test", few_shapes)
+    about = (kept / "class_names.json").read_text()
+    try:
+        (kept / "class_names.json").write_text(json.dumps(first.class_names))
+        again = sources.load("shapes", "test", few_shapes)
+        assert again.class_names == first.class_names
+        (kept / "image.npy").rename(kept / "aside")
+        with pytest.raises(UsageError, match="its images are missing"):
+            sources.load("shapes", "test", few_shapes)
+    finally:
+        (kept / "aside").rename(kept / "image.npy")
+        (kept / "class_names.json").write_text(about)
+
+
+def test_what_a_kill_has_left_while_decoding_is_removed(few_shapes):
+    kept = few_shapes / "shapes" / "32" / "1.0.0" / "decoded"
+    shutil.rmtree(kept, ignore_errors=True)
+    left, busy = (kept / f"{records._WORK}{name}" for name in ("left", "busy"))
+    for folder in (left, busy):
+        folder.mkdir(parents=True)
+        (folder / "image.npy").touch()
+    lock = os.open(busy, os.O_RDONLY)
+    fcntl.flock(lock, fcntl.LOCK_EX)  # as another process that decodes now
+    sources.load("shapes", "test", few_shapes)
+    assert {path.name for path in kept.iterdir()} == {"test", busy.name}
+    os.close(lock)
+    shutil.rmtree(busy)
 
 
 def test_unknown_names_and_splits_are_told(data_dir):

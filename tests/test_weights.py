@@ -618,6 +618,25 @@ def test_our_own_file_with_damaged_metadata(tmp_path):
         fails(weights.load, path, match=match)
 
 
+def test_our_own_file_that_has_changed(tmp_path):
+    path = tmp_path / "x.safetensors"
+    source = write_state(tmp_path / "x.pth", state_of("resnet18"))
+    weights.save(path, weights.load(source, "resnet18"))
+    assert [p.name for p in tmp_path.iterdir() if p.name.startswith(".")] == []
+    whole = path.read_bytes()
+    start = 8 + int.from_bytes(whole[:8], "little")
+    for place in (start, (start + len(whole)) // 2, len(whole) - 1):
+        damaged = bytearray(whole)
+        damaged[place] ^= 1
+        path.write_bytes(damaged)
+        for read in (weights.load, weights.read):
+            fails(read, path, match="x.safetensors is damaged: its checksum is wrong")
+    edited = whole[:start].replace(rb'"std":"[', rb'"std":"[1', 1)
+    assert len(edited) == start + 1 and edited.count(b" ") > 0
+    path.write_bytes(edited.replace(b" ", b"", 1) + whole[start:])
+    fails(weights.load, path, match="its checksum is wrong")
+
+
 def test_saving_elsewhere_is_refused(tmp_path):
     path = write_state(tmp_path / "x.pth", state_of("cifar_alexnet"))
     loaded = weights.load(path, "cifar_alexnet")

@@ -2,13 +2,15 @@
 
 Beside the prepared files of a set lies a folder of plain `.npy` arrays, made at
 the first opening: the labels and, where all images have one size, the images.
-Later openings map it into memory and need no tfds. Images of varying size stay
-encoded and are decoded on demand, by threads.
+Later openings map it into memory and need no tfds; each process reads it once, to
+compare its checksums. Images of varying size stay encoded and are decoded on demand,
+by threads.
 """
 
 import concurrent.futures
 import contextlib
 import dataclasses
+import fcntl
 import functools
 import json
 import os
@@ -21,11 +23,12 @@ from typing import Any
 import numpy as np
 from tqdm import tqdm
 
-from jaxadv import specs
+from jaxadv import files, specs
 from jaxadv.data import crops
 
 _CHUNK = 256
-_NAMES = "class_names.json"
+_ABOUT = "class_names.json"  # and the checksums; in older folders the names alone
+_WORK = ".decoding-"
 _COLUMNS = ("image", "label", "mask")
 
 
@@ -69,7 +72,9 @@ def open_split(
         if "image" in columns:
             read, shape = functools.partial(_rows, columns), columns["image"].shape[1:]
         else:
-            records = _records(folder, split)[1]
+            info, records = _records(folder, split)
+            if None not in info.features["image"].shape:
+                raise _damaged(kept, "its images are missing")
             cut = functools.partial(
                 crops.randomly, min_area=min_area, max_ratio=max_ratio
             )
@@ -158,21 +163,99 @@ def _keep(kept: Path, names, columns) -> None:
     """Writes the columns, at once or not at all; a folder may be read-only."""
     with contextlib.suppress(OSError):
         kept.parent.mkdir(exist_ok=True)
-        work = Path(tempfile.mkdtemp(dir=kept.parent))
+        _remove_abandoned(kept.parent)
+        work = Path(tempfile.mkdtemp(prefix=_WORK, dir=kept.parent))
+        lock = os.open(work, os.O_RDONLY)
         try:
+            with contextlib.suppress(OSError):
+                fcntl.flock(lock, fcntl.LOCK_EX)
             for key, column in columns.items():
                 np.save(work / f"{key}.npy", column)
-            (work / _NAMES).write_text(json.dumps(names))
+            sums = {file.name: files.checksum_file(file) for file in work.iterdir()}
+            sums[_ABOUT] = files.checksum_json(names)
+            about = {"class_names": names, "checksums": sums}
+            (work / _ABOUT).write_text(json.dumps(about))
             work.chmod(0o755)
             work.rename(kept)  # fails where another process was faster
         finally:
+            os.close(lock)
             shutil.rmtree(work, ignore_errors=True)
 
 
+def _remove_abandoned(folder):
+    """Removes what killed processes have left: their locks are gone."""
+    for work in folder.glob(f"{_WORK}*"):
+        with contextlib.suppress(OSError):
+            lock = os.open(work, os.O_RDONLY)
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                shutil.rmtree(work, ignore_errors=True)
+            finally:
+                os.close(lock)
+
+
 def _load(kept: Path) -> tuple[tuple[str, ...], dict[str, np.ndarray]]:
+    """Class names and columns.
+
+    Raises:
+      specs.UsageError: they are damaged.
+    """
     columns = {}
-    for key in _COLUMNS:
-        file = kept / f"{key}.npy"
-        if file.is_file():
-            columns[key] = np.load(file, mmap_mode="r")
-    return tuple(json.loads((kept / _NAMES).read_text())), columns
+    try:
+        about = json.loads((kept / _ABOUT).read_text())
+        if isinstance(about, dict):
+            names, sums = about["class_names"], about["checksums"]
+            if sums.pop(_ABOUT) != files.checksum_json(names):
+                raise ValueError(f"the checksum of {_ABOUT} is wrong")
+            _verify(
+                kept, tuple((name, *_state(kept / name), sums[name]) for name in sums)
+            )
+        else:
+            names = about
+        for key in _COLUMNS:
+            file = kept / f"{key}.npy"
+            if file.is_file():
+                columns[key] = np.load(file, mmap_mode="r")
+    except (OSError, ValueError, KeyError, EOFError) as error:
+        raise _damaged(kept, str(error).partition("\n")[0]) from error
+    lengths = {key: len(column) for key, column in columns.items()}
+    if "label" not in columns or len(set(lengths.values())) != 1:
+        raise _damaged(kept, f"it holds columns of lengths {lengths}")
+    return tuple(names), columns
+
+
+def _state(file):
+    """What changes with a file."""
+    found = file.stat()
+    return found.st_size, found.st_ino, found.st_mtime_ns
+
+
+@functools.cache
+def _verify(kept: Path, wanted: tuple[tuple[str, int, int, int, int], ...]) -> None:
+    """Compares (name, size, inode, time, checksum) of files; once while they stay.
+
+    Raises:
+      ValueError: a checksum is wrong.
+    """
+    total = sum(size for _, size, *_ in wanted)
+    # A bar appears on a terminal, and only where the work takes long.
+    bar = tqdm(
+        total=total,
+        desc=f"checking {kept.name}",
+        unit="B",
+        unit_scale=True,
+        disable=None,
+        delay=2,
+    )
+    with bar:
+        for name, *_, kept_sum in wanted:
+            if files.checksum_file(kept / name, bar.update) != kept_sum:
+                raise ValueError(f"the checksum of {name} is wrong")
+
+
+def _damaged(kept, problem):
+    return specs.UsageError(
+        f"{kept} is damaged: {problem}; delete it, and it is made again from the "
+        "prepared files (where these are damaged too, delete the folder and prepare "
+        "the set again)"
+    )

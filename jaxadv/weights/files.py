@@ -14,12 +14,13 @@ import safetensors.numpy
 from flax import linen as nn
 from flax import traverse_util
 
-from jaxadv import specs
+from jaxadv import files, specs
 from jaxadv.models import MODELS
 from jaxadv.weights import layouts, torch_files
 
 ENDINGS = (".safetensors", ".pth", ".pt")
 _INSIDE = ("state_dict", "model", "net")
+_SUM = "jaxadv_checksum"  # its name in the metadata of our own files
 _DEPTH = 4  # of dictionaries around the weights
 _KNOWN_FILES = {
     "alexnet": "torchvision's alexnet-owt-7be5be79.pth",
@@ -107,7 +108,7 @@ def save(path: str | os.PathLike, weights: Weights) -> None:
     """Writes a network as a `.safetensors` file that `load` needs no hint for.
 
     Tensors are named by their path ("params/conv1/kernel"), the metadata hold the
-    architecture, its fields, and mean and standard deviation.
+    architecture, its fields, mean and standard deviation, and a checksum.
 
     Raises:
       UsageError: the name does not end in `.safetensors` or cannot be written, or
@@ -132,8 +133,10 @@ def save(path: str | os.PathLike, weights: Weights) -> None:
     }
     flat = traverse_util.flatten_dict(weights.variables, sep="/")
     flat = {name: np.ascontiguousarray(value) for name, value in flat.items()}
+    metadata[_SUM] = str(_checksum(flat, metadata))
     try:
-        safetensors.numpy.save_file(flat, path, metadata)
+        with files.replaced(path) as temporary:
+            safetensors.numpy.save_file(flat, temporary, metadata)
     except (OSError, safetensors.SafetensorError) as error:
         raise specs.UsageError(f"{path} cannot be written: {error}") from error
 
@@ -240,15 +243,26 @@ def _safetensors(path) -> dict[str, np.ndarray]:
     with _open(path) as file:
         try:
             tensors = {name: file.get_tensor(name) for name in file.keys()}
+            about = file.metadata() or {}
         except (AttributeError, TypeError, safetensors.SafetensorError) as error:
             raise specs.UsageError(
                 f"{path} holds a dtype that NumPy has not: {error}; save it as float32"
             ) from error
+    # Other writers, and our own of before, give no checksum.
+    if about.get(_SUM, "") not in ("", str(_checksum(tensors, about))):
+        raise specs.UsageError(
+            f"{path} is damaged: its checksum is wrong; convert the weights again"
+        )
     # NumPy has no bfloat16 of its own.
     return {
         name: value.astype(np.float32) if value.dtype == jnp.bfloat16 else value
         for name, value in tensors.items()
     }
+
+
+def _checksum(tensors, about):
+    texts = {key: value for key, value in about.items() if key != _SUM}
+    return files.checksum_json([files.checksum(tensors), texts])
 
 
 def _state(path):
