@@ -50,6 +50,7 @@ import numpy as np
 
 from jaxadv import specs
 from jaxadv.attacks import ATTACKS
+from jaxadv.craft import warn_units
 from jaxadv.evaluation.fields import check_numbers, plain
 from jaxadv.evaluation.planned import (
     Eps,
@@ -208,6 +209,7 @@ def resolve(config: Any, training: Mapping[str, Any] | None = None) -> Suite:
     labels = [planned.label for planned in attacks]
     curve = {**_CURVE, **(full["curve"] or {})}
     curve_label, points = _curve(curve, full["curve"], eps)
+    warn_units({f"config.attacks.{p.label}": p.attack for p in attacks})
     distances = _distance_specs(full["distances"] or {})
     about = DEFAULTS["about"]
     return Suite(
