@@ -72,7 +72,9 @@ def check(
     known = {path: value for path, value in known.items() if value is not None}
     rules = {path: field for path, (_, field) in own.items()}
     classes = None
-    if debug or "labels" in known or known.keys() & _targets(rules):
+    judged = debug or "labels" in known or known.keys() & _targets(rules)
+    # An objective of its own may take anything in a model's place.
+    if judged and (isinstance(model, tuple) or callable(model)):
         classes = fit(model, images.shape[-3:])
     look = functools.partial(_check_values, rules, classes)
     look(known)
@@ -235,7 +237,8 @@ def _fields(per_image, own, count):
                 "for each image"
             )
         whole = "class_index" in own[path][1].metadata
-        if value.dtype.kind not in ("iu" if whole else "iuf"):
+        kinds = "iu" if whole else "iuf" if number else "biuf"
+        if value.dtype.kind not in kinds:
             raise UsageError(
                 f"{where}: the dtype is {value.dtype}; give "
                 + ("whole numbers, indices of classes" if whole else "numbers")
@@ -258,7 +261,7 @@ def _check_values(rules, classes, values):
 
     Args:
       rules: path -> field of the attack's numbers.
-      classes: of the network, or None where no class is among the values.
+      classes: of the network, or None where classes are not judged.
       values: "images", "labels", "ids" and path -> array, those that are known.
     """
     values = {path: np.asarray(value) for path, value in values.items()}
@@ -268,12 +271,14 @@ def _check_values(rules, classes, values):
     ids = values.get("ids")
     if ids is not None:
         _check_distinct(ids)
-    targets = {path: values[path] for path in _targets(rules) & values.keys()}
-    for path, target in targets.items():
-        arrays.check_classes(target, classes, ids, path)
     images, labels = values.get("images"), values.get("labels")
     if images is not None:
         arrays.check_pixels(images, np.arange(len(images)) if ids is None else ids)
+    if classes is None:
+        return
+    targets = {path: values[path] for path in _targets(rules) & values.keys()}
+    for path, target in targets.items():
+        arrays.check_classes(target, classes, ids, path)
     if labels is not None:
         rows = np.arange(len(labels)) if ids is None else ids
         arrays.check_classes(labels, classes, rows)
