@@ -17,9 +17,10 @@ from typing import Any
 import jax
 import numpy as np
 import orbax.checkpoint as ocp
+from flax import traverse_util
 from ml_collections import ConfigDict
 
-from jaxadv import files, specs
+from jaxadv import arrays, files, specs
 from jaxadv.classifier import Classifier
 from jaxadv.models import MODELS
 from jaxadv.specs import UsageError
@@ -320,6 +321,8 @@ def _classifier(trees, meta):
     variables = {"params": model.get("ema", model["params"])}
     if "batch_stats" in model:
         variables["batch_stats"] = model["batch_stats"]
+    named = traverse_util.flatten_dict(variables, sep="/")
+    arrays.check_finite(named, f"the checkpoint of step {meta['step']}")
     classifier = Classifier.from_linen(
         module,
         variables,

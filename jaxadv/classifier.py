@@ -7,8 +7,10 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 from flax import linen as nn
+from flax.errors import ScopeParamShapeError
 
-from jaxadv import struct
+from jaxadv import arrays, struct
+from jaxadv.specs import UsageError
 
 
 @struct.dataclass
@@ -69,12 +71,16 @@ class Classifier:
         return cls(variables, _row(mean), _row(std), _Function(function, features))
 
     def __call__(self, image: jax.Array, key: jax.Array | None = None) -> jax.Array:
-        """Logits [classes], float32, of one image [h, w, c] in [0, 1]."""
+        """Logits [classes], float32, of one image [h, w, c] in [0, 1].
+
+        Raises:
+          UsageError: the network's output is no [classes], which its shape tells.
+        """
         return self.run(image, key)[0]
 
     def features(self, image: jax.Array, key: jax.Array | None = None) -> tuple:
         """The feature taps of one image, a tuple of [h, w, c], first layer first."""
-        return self.run(image, key)[1]
+        return self._apply(image, key)[1]
 
     def full_precision(self) -> "Classifier":
         """The same network computing in float32, if it has a `compute_dtype`."""
@@ -86,9 +92,29 @@ class Classifier:
 
     def run(self, image: jax.Array, key: jax.Array | None = None) -> tuple:
         """Logits and feature taps of one image."""
-        return self.apply(self.variables, self._normalize(image), key)
+        logits, taps = self._apply(image, key)
+        arrays.check_logits(logits)
+        return logits.astype(jnp.float32), taps
+
+    def _apply(self, image, key):
+        try:
+            return self.apply(self.variables, self._normalize(image), key)
+        except ScopeParamShapeError as error:
+            reason = str(error).strip().splitlines()[0]
+            raise UsageError(
+                f"an image of shape {jnp.shape(image)} does not fit the network's "
+                f"weights ({reason})"
+            ) from error
 
     def _normalize(self, image):
+        channels = jnp.shape(image)[-1:]
+        for name in ("mean", "std"):
+            shape = jnp.shape(getattr(self, name))
+            if shape not in ((), (1,), channels):
+                raise UsageError(
+                    f"an image of shape {jnp.shape(image)} does not fit the network's "
+                    f"{name}, which has {shape[-1]} channels"
+                )
         return (image - self.mean) / self.std
 
 
@@ -164,7 +190,8 @@ class _Linen:
         )
         collected: Any = sown
         taps = collected.get("features", {}).get("taps", ())
-        return logits[0].astype(jnp.float32), tuple(tap[0] for tap in taps)
+        # Whatever the module returns: what may be called logits is `run`'s question.
+        return jax.tree.map(lambda x: x[0], logits), tuple(tap[0] for tap in taps)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -173,6 +200,6 @@ class _Function:
     features: Callable[..., Any] | None = None
 
     def __call__(self, variables, image, key):
-        logits = self.function(variables, image, key).astype(jnp.float32)
+        logits = self.function(variables, image, key)
         taps = () if self.features is None else self.features(variables, image, key)
         return logits, tuple(taps)

@@ -11,6 +11,7 @@ import operator
 import os
 import re
 import sys
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -20,7 +21,7 @@ from absl import flags
 from ml_collections import ConfigDict, config_flags
 
 from jaxadv import overrides, parallel, settings
-from jaxadv.specs import UsageError
+from jaxadv.specs import UsageError, UsageWarning
 
 OVERRIDES = """\
 Every field of the config can be overridden: --config.epochs=3
@@ -61,6 +62,7 @@ def main(
     Returns:
       The exit status.
     """
+    _shorten_warnings()
     try:
         values = _flags()
         path, rest = _config_path(argv)
@@ -84,6 +86,20 @@ def main(
         print("interrupted; the same command goes on from here", file=sys.stderr)
         return parallel.leave(130)
     return parallel.leave(0)
+
+
+def _shorten_warnings():
+    """Tells what users are warned of in one line, as errors are."""
+    otherwise = warnings.formatwarning
+    if otherwise.__name__ == "brief":  # called before
+        return
+
+    def brief(message, category, *place):
+        if issubclass(category, UsageWarning):
+            return f"warning: {message}\n"
+        return otherwise(message, category, *place)
+
+    warnings.formatwarning = brief
 
 
 def _flags() -> flags.FlagValues:

@@ -19,7 +19,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.typing import ArrayLike
 
-from jaxadv import specs, streams, struct
+from jaxadv import arrays, specs, streams, struct
 
 # The log odds against the label at which its probability rounds to 1 in float32.
 SURE = float(np.log(np.finfo(np.float32).eps))
@@ -171,7 +171,7 @@ class Margin:
     networks", 2017, objective f6 with confidence kappa.
     """
 
-    kappa: float = specs.leaf(float("inf"), minimum=0.0)
+    kappa: float = specs.leaf(float("inf"), minimum=0.0, infinite=True)
 
     __post_init__ = specs.check
     goal = staticmethod(margin)
@@ -214,11 +214,23 @@ class KL:
         return kl_divergence(self.reference, model(image, key))
 
 
+def _target(target, logits):
+    """`target`, which is the index of a logit where that is known.
+
+    Raises:
+      UsageError: it is none; indexing would clamp it to the last.
+    """
+    known = arrays.concrete(target)
+    if known is not None:
+        arrays.check_classes(known, logits.shape[0], None, "target")
+    return target
+
+
 @struct.dataclass
 class TargetedCrossEntropy:
     """Minus the cross-entropy to `target` (a class index), in nats."""
 
-    target: int = specs.leaf(minimum=0)
+    target: int = specs.class_index()
 
     __post_init__ = specs.check
 
@@ -226,10 +238,12 @@ class TargetedCrossEntropy:
         return -margin(logits, self.target)
 
     def __call__(self, model, image, label, key=None):
-        return -cross_entropy(model(image, key), self.target)
+        logits = model(image, key)
+        return -cross_entropy(logits, _target(self.target, logits))
 
     def score(self, model, image, label, key=None):
-        return -soft_margin(model(image, key), self.target)
+        logits = model(image, key)
+        return -soft_margin(logits, _target(self.target, logits))
 
 
 @struct.dataclass
@@ -239,8 +253,8 @@ class TargetedMargin:
     Source: as `Margin`.
     """
 
-    target: int = specs.leaf(minimum=0)
-    kappa: float = specs.leaf(float("inf"), minimum=0.0)
+    target: int = specs.class_index()
+    kappa: float = specs.leaf(float("inf"), minimum=0.0, infinite=True)
 
     __post_init__ = specs.check
 
@@ -248,14 +262,15 @@ class TargetedMargin:
         return -margin(logits, self.target)
 
     def __call__(self, model, image, label, key=None):
-        return jnp.minimum(-margin(model(image, key), self.target), self.kappa)
+        logits = model(image, key)
+        return jnp.minimum(-margin(logits, _target(self.target, logits)), self.kappa)
 
 
 @struct.dataclass
 class TargetedDLR:
     """Difference-of-logits ratio towards `target`; see `targeted_dlr`."""
 
-    target: int = specs.leaf(minimum=0)
+    target: int = specs.class_index()
 
     __post_init__ = specs.check
 
@@ -263,7 +278,8 @@ class TargetedDLR:
         return -margin(logits, self.target)
 
     def __call__(self, model, image, label, key=None):
-        return targeted_dlr(model(image, key), label, self.target)
+        logits = model(image, key)
+        return targeted_dlr(logits, label, _target(self.target, logits))
 
 
 _TARGETED = {

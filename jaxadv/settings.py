@@ -10,6 +10,7 @@ from ml_collections import ConfigDict, config_dict
 from jaxadv import optim, specs
 from jaxadv.attacks import ATTACKS
 from jaxadv.attacks.ascent import Ascent
+from jaxadv.craft import warn_units
 from jaxadv.data import catalog
 from jaxadv.data.augment import AUGMENTATIONS
 from jaxadv.defenses import DEFENSES
@@ -266,7 +267,9 @@ def _attacks(config) -> list[Any]:
     found = {f"config.attacks.{k}": v for k, v in config.attacks.items()}
     if config.attack:
         found = {"config.attack": config.attack}
-    return [specs.build(plain(v), ATTACKS, where) for where, v in found.items()]
+    built = {k: specs.build(plain(v), ATTACKS, k) for k, v in found.items()}
+    warn_units(built)
+    return list(built.values())
 
 
 def _augmentations(config) -> tuple[Any, ...]:

@@ -13,6 +13,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from jax.core import Tracer
 
@@ -25,9 +26,23 @@ class UsageError(ValueError):
     """A mistake in a flag, a config field or the data, told in one line."""
 
 
-def leaf(default: Any = dataclasses.MISSING, *, minimum=None, maximum=None):
-    """A swept number: a pytree leaf, so it is traced and never recompiles."""
-    return _field(default, True, minimum=minimum, maximum=maximum)
+class UsageWarning(UserWarning):
+    """What is most likely a mistake, told in one line."""
+
+
+def leaf(
+    default: Any = dataclasses.MISSING, *, minimum=None, maximum=None, infinite=None
+):
+    """A swept number: a pytree leaf, so it is traced and never recompiles.
+
+    It is finite, unless `infinite` says that inf is a value of it as well.
+    """
+    return _field(default, True, minimum=minimum, maximum=maximum, infinite=infinite)
+
+
+def class_index():
+    """A leaf that is the index of a class; the drivers compare it with the network."""
+    return _field(dataclasses.MISSING, True, minimum=0, class_index=True)
 
 
 def static(
@@ -57,13 +72,14 @@ def _field(default, pytree_node, **metadata):
 
 
 def check(obj: Any) -> None:
-    """Checks the bounds and choices of `obj`'s fields; call in `__post_init__`.
+    """Checks types, bounds and choices of `obj`'s fields; call in `__post_init__`.
 
-    Traced and abstract values pass unseen: only concrete numbers are compared.
+    Values of traced and abstract numbers pass unseen: only concrete ones are compared.
 
     Raises:
-      UsageError: a field is outside its declared bounds or choices, or is a dataclass
-        that jax may take for another one; see `jaxadv.struct`.
+      UsageError: a field is of another type than declared or outside its bounds or
+        choices, or is a dataclass that jax may take for another one; see
+        `jaxadv.struct`.
     """
     for field in dataclasses.fields(obj):
         value, rule = getattr(obj, field.name), field.metadata
@@ -77,22 +93,93 @@ def check(obj: Any) -> None:
         if "choices" in rule and value not in rule["choices"]:
             allowed = ", ".join(map(repr, rule["choices"]))
             raise UsageError(f"{where} is {value!r}; allowed: {allowed}")
-        _check_bounds(value, rule.get("minimum"), rule.get("maximum"), where)
+        kinds = _kinds(field)
+        if kinds and not (value is None and "None" in kinds):
+            _check_type(value, kinds, where, rule.get("pytree_node", True))
+        check_bounds(value, field, where)
 
 
-def _check_bounds(value, low, high, where):
+_NUMBERS = {"float", "int"}
+
+
+def is_number(field: dataclasses.Field) -> bool:
+    """Whether a field is declared as one number."""
+    return bool(_NUMBERS & _kinds(field))
+
+
+def _kinds(field) -> set[str]:
+    """The types of a field that is declared as one number or a bool; else none."""
+    kind = field.type.__name__ if isinstance(field.type, type) else str(field.type)
+    kinds = set(kind.split(" | "))
+    return kinds if kinds - {"None"} <= _NUMBERS | {"bool"} else set()
+
+
+def _check_type(value, kinds, where, swept):
+    shape = getattr(value, "shape", None)
+    if shape:
+        path = f"….{where.rpartition('.')[2]}"
+        hint = f"; give one for each image as per_image={{'{path}': values}}"
+        raise UsageError(
+            f"{where} has shape {tuple(shape)}; it must be one number"
+            + (hint if swept else "")
+        )
+    if "bool" in kinds:
+        wanted, fits = "True or False", _has_kind(value, "b")
+    elif "float" in kinds:
+        wanted, fits = "a number", _has_kind(value, "iuf")
+    else:
+        wanted, fits = "a whole number", _has_kind(value, "iu")
+    if not fits:
+        hint = ", without quotes" if isinstance(value, str) else ""
+        raise UsageError(f"{where} is {value!r}; it must be {wanted}{hint}")
+
+
+def _has_kind(value, kinds):
+    """Whether a scalar, which may be traced, is of a NumPy kind in `kinds`."""
+    dtype = getattr(value, "dtype", None)
+    if dtype is not None:
+        # NumPy's kind of bfloat16 is V.
+        return dtype.kind in kinds or (
+            "f" in kinds and jnp.issubdtype(dtype, jnp.floating)
+        )
+    if isinstance(value, bool):
+        return "b" in kinds
+    integer = isinstance(value, numbers.Integral)
+    real = isinstance(value, numbers.Real) and "f" in kinds
+    return real or (integer and "i" in kinds)
+
+
+def check_bounds(value: Any, field: dataclasses.Field, where: str) -> None:
+    """Checks numbers of any shape as `field` declares them; `where` names them.
+
+    Raises:
+      UsageError: one is NaN, infinite, or outside the bounds.
+    """
+    rule = field.metadata
+    low, high = rule.get("minimum"), rule.get("maximum")
     several = isinstance(value, (tuple, list)) and all(
         isinstance(v, numbers.Real) for v in value
     )
     if not (several or isinstance(value, (numbers.Real, np.ndarray, jax.Array))):
         return
-    if isinstance(value, Tracer) or (low is None and high is None):
+    bounded = low is not None or high is not None
+    if isinstance(value, Tracer) or not (bounded or is_number(field)):
         return
     value = np.asarray(value)
-    if np.any(np.isnan(value)) or (low is not None and np.any(value < low)):
-        raise UsageError(f"{where} is {value}; it must be >= {low}")
-    if high is not None and np.any(value > high):
-        raise UsageError(f"{where} is {value}; it must be <= {high}")
+    least = "a number" if low is None else f">= {low}"
+    refused = [(np.isnan(value), least)]
+    if low is not None:
+        refused.append((value < low, least))
+    if high is not None:
+        refused.append((value > high, f"<= {high}"))
+    if "infinite" not in rule:
+        refused.append((np.isinf(value), "finite"))
+    for bad, wanted in refused:
+        if np.any(bad):
+            first = tuple(int(i) for i in np.argwhere(bad)[0])
+            place = f" at {first[0] if len(first) == 1 else first}" if first else ""
+            told = f"{value[first]:.6g}" if value.dtype.kind == "f" else value[first]
+            raise UsageError(f"{where} is {told}{place}; it must be {wanted}")
 
 
 def plain(config: Any) -> Any:

@@ -41,8 +41,12 @@ def dataclass(cls: type[T]) -> type[T]:
         return list(zip(keys, values, strict=True)), structure
 
     def unflatten(structure, values):
-        fields = zip(children + static, (*values, *structure), strict=True)
-        return made(**dict(fields))
+        # Not by the constructor: what jax puts in (batches, placeholders, names of
+        # axes) is not what a user may give, and was checked when that was given.
+        tree = object.__new__(made)
+        for name, value in zip(children + static, (*values, *structure), strict=True):
+            object.__setattr__(tree, name, value)
+        return tree
 
     jax.tree_util.register_pytree_with_keys(made, flatten_with_keys, unflatten, flatten)
     made.replace = dataclasses.replace

@@ -3,9 +3,21 @@
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pytest
+from flax import linen as nn
+from flax import nnx
 
+from jaxadv import struct
+from jaxadv.attacks import Ascent
 from jaxadv.classifier import Classifier, full_precision, seen
+from jaxadv.craft import craft, craft_batches
+from jaxadv.evaluation import inputs
+from jaxadv.specs import UsageError
+from jaxadv.threats import Linf
 from tests import nets
+
+KEY = jax.random.key(0)
+PGD = Ascent(Linf(0.1), step_size=0.02, steps=1)
 
 
 def test_normalizes_inside():
@@ -39,8 +51,6 @@ def test_a_stochastic_model_draws_from_its_key():
 
 
 def test_linen_rngs_reach_the_module():
-    from flax import linen as nn
-
     class Noisy(nn.Module):
         @nn.compact
         def __call__(self, x, train=False):
@@ -103,3 +113,87 @@ def test_full_precision_of_one_network_and_of_an_ensemble():
     assert np.array_equal(full_precision(half)(image), exact)
     first, second = full_precision((half, plain))
     assert np.array_equal(first(image), exact) and second is plain
+
+
+OUTPUTS = {
+    "scalar": (lambda z: z[0], r"logits of shape \(\); .* give \[0, z\]"),
+    "one logit": (lambda z: z[:1], r"logits of shape \(1,\); .* give \[0, z\] for one"),
+    "batched": (lambda z: z[None], r"logits of shape \(1, 4\); .* as logits\[0\]"),
+    "tuple": (lambda z: (z, z), "the network returns a tuple; .* logits"),
+    "dict": (lambda z: {"logits": z}, "the network returns a dict; .* logits"),
+}
+
+
+def _of_linen(change):
+    class Net(nn.Module):
+        @nn.compact
+        def __call__(self, x, train=False):
+            logits = nn.Dense(4)(x.reshape(len(x), -1))
+            return jax.vmap(change)(logits)
+
+    variables = Net().init(jax.random.key(0), jnp.zeros((1, *nets.SHAPE)))
+    return Classifier.from_linen(Net(), variables)
+
+
+def _of_function(change):
+    plain = nets.linear()
+    return Classifier.from_function(
+        lambda v, x, key: change(nets._linear(v, x, key)), plain.variables
+    )
+
+
+def _of_nnx(change):
+    graph, state = nnx.split(nnx.Linear(64, 4, rngs=nnx.Rngs(0)))
+    return Classifier.from_function(
+        lambda s, x, key: change(nnx.merge(graph, s)(x.reshape(-1))), state
+    )
+
+
+def _of_equinox(change):
+    """A model that is a pytree and is called itself, as equinox's are."""
+
+    @struct.dataclass
+    class Net:
+        weight: jax.Array
+
+        def __call__(self, x):
+            return change(self.weight @ x.reshape(-1))
+
+    return Classifier.from_function(lambda m, x, key: m(x), Net(jnp.ones((4, 64))))
+
+
+MAKERS = {
+    "linen": _of_linen,
+    "function": _of_function,
+    "nnx": _of_nnx,
+    "equinox": _of_equinox,
+}
+
+
+@pytest.mark.parametrize("maker", MAKERS)
+@pytest.mark.parametrize("output", OUTPUTS)
+def test_logits_are_one_number_for_each_class(maker, output):
+    change, words = OUTPUTS[output]
+    model, images = MAKERS[maker](change), nets.batch(2)[0]
+    looks = (
+        lambda: model(images[0]),
+        lambda: jax.vmap(model)(images),
+        lambda: seen(model, images[0]),
+        lambda: craft_batches(PGD, model, KEY, images, np.zeros(2, int)),
+        lambda: jax.eval_shape(craft, PGD, model, KEY, images, np.zeros(2, int)),
+        lambda: inputs.check_fit(model, {"image": images}),
+    )
+    for look in looks:
+        if look is looks[2] and maker != "linen":
+            continue  # only of linen is a look kept
+        with pytest.raises(UsageError, match=words) as error:
+            look()
+        assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("maker", MAKERS)
+def test_two_logits_are_enough(maker):
+    model = MAKERS[maker](lambda z: jnp.stack([jnp.zeros(()), z[0]]))
+    image = nets.batch(1)[0][0]
+    assert model(image).shape == (2,) and model(image)[0] == 0
+    assert inputs.check_fit(model, {"image": image[None]}) == 2

@@ -2,14 +2,17 @@
 
 import json
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 from PIL import Image
 
+from jaxadv import weights
 from jaxadv.classifier import Classifier
 from jaxadv.evaluation import command, corruptions, metrics
 from jaxadv.evaluation.corrupted import open_folder
+from jaxadv.models import MODELS
 from jaxadv.specs import UsageError
 from tests import nets
 
@@ -207,6 +210,77 @@ def test_images_of_another_shape_are_told_in_one_line(folder, tmp_path):
     np.save(tmp_path / "fog.npy", np.zeros((5 * COUNT, 4, 4, 1), np.uint8))
     with pytest.raises(UsageError, match=r"images of shape \(4, 4, 1\)"):
         measure(tmp_path)
+
+
+def made(folder, source, images=None, labels=None):
+    """A set `fog` of which something may be otherwise."""
+    images = np.concatenate([source.image] * 5) if images is None else images
+    np.save(folder / "fog.npy", images)
+    np.save(folder / "labels.npy", source.label if labels is None else labels)
+
+
+def test_sets_are_taken_as_published_or_not_at_all(tmp_path):
+    source = Source()
+    made(tmp_path, source, labels=np.int64(source.label))
+    assert measure(tmp_path)["errors"]["fog"] == [8 / COUNT] * 5
+    stored = np.concatenate([source.image] * 5)
+    bad = (
+        (
+            {"images": np.float32(stored / 255)},
+            "fog.npy: the dtype is float32; .*int8",
+        ),
+        ({"images": stored[..., 0]}, r"fog.npy: the shape is \(200, 8, 8\); .*h, w, c"),
+        ({"images": source.image}, "as the images of fog.npy, .* not of one alone"),
+        ({"labels": source.label[:, None]}, r"labels.npy: .*\(40, 1\); .*\(40,\)"),
+        ({"labels": np.eye(4)[source.label]}, r"labels.npy: the shape is \(40, 4\)"),
+        ({"labels": np.float32(source.label)}, "labels.npy: the dtype is float32"),
+    )
+    for changed, words in bad:
+        made(tmp_path, source, **changed)
+        with pytest.raises(UsageError, match=words) as error:
+            measure(tmp_path)
+        assert "\n" not in str(error.value)
+
+
+def test_a_tree_has_all_severities(tmp_path):
+    (tmp_path / "fog" / "1" / "a").mkdir(parents=True)
+    with pytest.raises(UsageError, match="fog has no folder 2; .* 5 severities"):
+        open_folder(tmp_path, ("a",))
+
+
+def test_a_reference_that_lacks_a_set_or_makes_no_errors():
+    ours = {"n": 50, "clean": 0.1, "errors": {"fog": [0.2] * 5, "snow": [0.1] * 5}}
+    theirs = {"clean": 0.2, "errors": {"fog": [0.4] * 5}}
+    with pytest.raises(UsageError, match="the reference has no errors of snow"):
+        corruptions.summarize(ours, theirs)
+    theirs["errors"]["snow"] = [0.0] * 5
+    content = corruptions.summarize(ours, theirs)
+    assert content["corruptions"]["snow"]["ce"] is None
+    assert content["means"]["weather"]["ce"] is None
+    assert np.isclose(content["corruptions"]["fog"]["ce"], 0.5)
+    rows = corruptions.table(content)
+    assert next(row for row in rows if row[0] == "snow")[-2] == "-"
+    json.dumps(content, allow_nan=False)
+
+
+def test_the_reference_may_be_a_weight_file(folder, tmp_path):
+    module = MODELS["mlp"](num_classes=nets.CLASSES)
+    variables = module.init(jax.random.key(0), jnp.zeros((1, *nets.SHAPE)))
+    file = tmp_path / "reference.safetensors"
+    weights.save(file, weights.Weights(module, variables, (0.4,), (0.3,)))
+    config = {"corruptions": {"folder": str(folder), "reference": str(file)}}
+    stored, other = open_folder(folder, Source.class_names), tmp_path / "out"
+    content = corruptions.evaluate(
+        MODEL, Source(), config, other, name="a", show=lambda _: None
+    )
+    loaded = Classifier.from_linen(module, variables, 0.4, 0.3)
+    theirs = corruptions.measure(loaded, Source(), stored)["errors"]
+    ours = content["corruptions"]["fog"]
+    assert ours["ce"] == np.sum(ours["errors"]) / np.sum(theirs["fog"])
+    config["corruptions"]["reference"] = str(tmp_path / "absent.pth")
+    with pytest.raises(UsageError, match="absent.pth is no file"):
+        corruptions.evaluate(MODEL, Source(), config, tmp_path / "none", name="a")
+    assert not (tmp_path / "none").exists()
 
 
 def test_mistakes_are_named(tmp_path, capsys):

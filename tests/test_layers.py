@@ -6,14 +6,14 @@ from pathlib import Path
 ROOT = Path(__file__).parents[1]
 # Lowest first. A file may import what stands before it.
 ORDER = (
-    "struct specs files locks loops streams numerics projections hyperplane data "
-    "models weights classifier checkpoints perceptual objectives threats transforms "
-    "domains attacks peers parallel journal craft defenses metrics optim train_state "
-    "validation settings overrides training cli evaluation"
+    "struct specs files locks arrays loops streams numerics projections hyperplane "
+    "data models weights classifier checkpoints perceptual objectives threats "
+    "transforms domains attacks peers parallel journal craft defenses metrics optim "
+    "train_state validation settings overrides training cli evaluation"
 ).split()
 # Within a folder, what its other files may import; each imports only from before it.
 SHARED = {
-    "craft": ["base"],
+    "craft": ["base", "arguments"],
     "attacks": ["base", "ascent", "apgd", "noise", "minimal", "boundary", "constants"],
     "data": "formats catalog rendering crops disk records prepare sources".split(),
     "data/formats": ["contents"],

@@ -75,3 +75,42 @@ def test_attacks_are_pytrees_whose_numbers_are_leaves():
     assert sorted(jax.tree.leaves(attack)) == [0.02, 0.1, 2.0]
     doubled = jax.tree.map(lambda x: 2 * x, attack)
     assert doubled.threat.eps == 0.2 and doubled.steps == 5
+
+
+@pytest.mark.parametrize("make", [
+    lambda v: Linf(v), lambda v: Ascent(Linf(0.1), step_size=v),
+    lambda v: specs.build({**PGD, "step_size": v}, ATTACKS, "c"),
+])  # fmt: skip
+@pytest.mark.parametrize("value", ["8/255", float("inf"), float("nan"), True, [0.1]])
+def test_a_number_is_a_finite_number(make, value):
+    with pytest.raises(UsageError, match=r"(eps|step_size) is .* must be") as error:
+        make(value)
+    assert "\n" not in str(error.value)
+
+
+def test_counts_and_switches_are_of_their_own_type():
+    for wrong in (2.5, "5", True, np.array([1, 2])):
+        with pytest.raises(UsageError, match=r"Ascent.steps .* must be .*number"):
+            Ascent(Linf(0.1), step_size=0.1, steps=wrong)  # type: ignore
+    with pytest.raises(UsageError, match="random_start is 'no'; .* True or False"):
+        Ascent(Linf(0.1), step_size=0.1, random_start="no")  # type: ignore
+    with pytest.raises(UsageError, match=r"has shape \(2,\); .*per_image={'….eps'"):
+        Linf(np.array([0.1, 0.2]))  # type: ignore
+    many = np.where(np.arange(2000) == 1500, -1.0, 0.1)
+    with pytest.raises(UsageError, match="^eps is -1 at 1500; it must be >= 0.0$"):
+        specs.check_bounds(many, Linf.__dataclass_fields__["eps"], "eps")
+
+
+def test_numbers_of_numpy_and_jax_and_an_infinite_kappa_are_numbers():
+    for eps in (np.float32(0.1), np.float64(0.1), jnp.float32(0.1), jnp.bfloat16(0.1)):
+        assert Linf(eps).eps == eps
+    assert Ascent(Linf(1), step_size=1, steps=np.int64(3)).steps == 3
+    assert Margin().kappa == Margin(float("inf")).kappa == float("inf")
+
+
+def test_what_jax_puts_into_a_pytree_is_not_checked():
+    """Batches, names of axes, placeholders: none of them was given by a user."""
+    attack = specs.build(PGD, ATTACKS, "c")
+    for filler in ("axis", None, object(), jnp.array([-1.0, 2.0])):
+        filled = jax.tree.map(lambda _, f=filler: f, attack)
+        assert filled.threat.eps is filler

@@ -645,6 +645,39 @@ def test_saving_elsewhere_is_refused(tmp_path):
     fails(weights.save, absent, loaded, match="cannot be written")
 
 
+@pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf, 1e300])
+def test_numbers_that_are_not_finite_are_named(tmp_path, bad):
+    tensors = state_of("resnet18")
+    name = "layer2.0.bn1.running_var"
+    tensors[name] = tensors[name].astype(np.float64)
+    tensors[name][1] = bad
+    foreign = tmp_path / "foreign.safetensors"
+    safetensors.numpy.save_file(tensors, foreign)
+    message = fails(weights.load, foreign, "resnet18")
+    assert f"1 of the {tensors[name].size} numbers of {name} are NaN or inf" in message
+    tensors[name][1] = 1.0
+    safetensors.numpy.save_file(tensors, foreign)
+    found = weights.load(foreign, "resnet18")
+    own = tmp_path / "own.safetensors"
+    kernel = np.array(found.variables["params"]["stem"]["kernel"])
+    bad = bad if np.isnan(bad) else np.sign(bad) * np.inf  # in float32
+    kernel.flat[0] = bad
+    broken = {**found.variables["params"], "stem": {"kernel": kernel}}
+    changed = found._replace(variables={**found.variables, "params": broken})
+    weights.save(own, changed)
+    assert "of params/stem/kernel are NaN" in fails(weights.load, own)
+    weights.save(own, found._replace(std=(bad,) * 3))
+    assert "the normalization: 3 of the 3 numbers of std" in fails(weights.load, own)
+
+
+def test_learned_weights_of_a_distance_are_finite(tmp_path):
+    path = tmp_path / "lin.safetensors"
+    tensors = {"lin0.model.1.weight": np.float32([[[[1.0]], [[np.nan]]]])}
+    safetensors.numpy.save_file(tensors, path)
+    message = fails(weights.lpips_linear, "alexnet", path)
+    assert "1 of the 2 numbers of lin0.model.1.weight are NaN" in message
+
+
 def test_find(tmp_path, monkeypatch):
     monkeypatch.setenv("JAXADV_WEIGHTS_DIR", str(tmp_path))
     message = fails(weights.find, "alexnet")

@@ -16,7 +16,7 @@ from jaxadv.evaluation.corruptions import DEFAULTS
 
 def get_config(data="cifar10"):
     config = ConfigDict(DEFAULTS)
-    config.corruptions = {"folder": placeholder(str), "reference": placeholder(str)}
+    config.corruptions = {name: placeholder(str) for name in DEFAULTS["corruptions"]}
     config.data = {"name": placeholder(str), "data_dir": placeholder(str)}
     config.examples = placeholder(int)
     config.split = "validation" if data == "imagenet100" else "test"

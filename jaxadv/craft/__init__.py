@@ -7,6 +7,7 @@ randomness from the key and the example's id, verify the returned image, and mer
 restarts with `worst`.
 """
 
+from jaxadv.craft.arguments import UnitsWarning, fit, warn_units
 from jaxadv.craft.base import Adversarial, worst
 from jaxadv.craft.compiled import craft, craft_traced
 from jaxadv.craft.host import Crafter, craft_batches, whole_chunk
@@ -14,9 +15,12 @@ from jaxadv.craft.host import Crafter, craft_batches, whole_chunk
 __all__ = [
     "Adversarial",
     "Crafter",
+    "UnitsWarning",
     "craft",
     "craft_batches",
     "craft_traced",
+    "fit",
+    "warn_units",
     "whole_chunk",
     "worst",
 ]

@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 
 from jaxadv.attacks.base import select
-from jaxadv.craft import base
+from jaxadv.craft import arguments, base
 from jaxadv.craft.base import Adversarial, worst
 from jaxadv.loops import repeat
 from jaxadv.specs import UsageError
@@ -22,6 +22,7 @@ def craft(
     *,
     ids: jax.Array | None = None,
     per_image: Mapping[str, jax.Array] | None = None,
+    debug: bool = False,
 ) -> Adversarial:
     """Attacks a batch; pure, for use under jit and pmap.
 
@@ -35,18 +36,25 @@ def craft(
       ids: [b] example ids; default 0 … b - 1.
       per_image: field path -> [b, …] values of fields that differ by image, as
         `{"threat.eps": radii}`.
+      debug: look at the values of traced arguments as well, by a callback to the
+        host: slow. What is wrong ends the program with a JaxRuntimeError whose last
+        line says so.
 
     Returns:
       An `Adversarial`, gradients stopped.
+
+    Raises:
+      UsageError: an argument is not what it must be. Under jit that is told of
+        shapes, dtypes and paths alone; of values see `debug`.
     """
-    ids = jnp.arange(images.shape[0]) if ids is None else ids
+    given = arguments.check(attack, model, key, images, labels, ids, per_image, debug)
 
     def one(image, label, example, fields):
-        given = base.with_fields(attack, fields)
+        with_own = base.with_fields(attack, fields)
         own_key = jax.random.fold_in(base.raw_key(key), example)
 
         def searched(restart):
-            own, state = _searched(given, restart, model, own_key, image, label)
+            own, state = _searched(with_own, restart, model, own_key, image, label)
             return base.verified(own, state, model, image, label)
 
         def again(known):
@@ -60,7 +68,7 @@ def craft(
             return first
         return repeat(attack.restarts - 1, again, (jnp.ones((), jnp.int32), first))[1]
 
-    found = jax.vmap(one)(images, labels, ids, dict(per_image or {}))
+    found = jax.vmap(one)(given.images, given.labels, given.ids, given.fields)
     return jax.lax.stop_gradient(found)
 
 
@@ -80,7 +88,7 @@ def craft_traced(
       `MinMax` the weights [b, steps + 1, K].
 
     Raises:
-      UsageError: the attack has no `trace`, or several restarts.
+      UsageError: as for `craft`; or the attack has no `trace`, or several restarts.
     """
     if not hasattr(attack, "trace") or attack.restarts != 1:
         name = type(attack).__name__
@@ -88,7 +96,7 @@ def craft_traced(
             f"craft_traced: {name} with {attack.restarts} restarts; it takes one "
             "restart of an attack with a `trace`, as MinMax"
         )
-    ids = jnp.arange(images.shape[0]) if ids is None else ids
+    given = arguments.check(attack, model, key, images, labels, ids, None)
 
     def one(image, label, example):
         own_key = jax.random.fold_in(base.raw_key(key), example)
@@ -96,7 +104,7 @@ def craft_traced(
         found = base.verified(own, state, model, image, label)
         return found, own.trace(state, model, image, label)
 
-    return jax.lax.stop_gradient(jax.vmap(one)(images, labels, ids))
+    return jax.lax.stop_gradient(jax.vmap(one)(given.images, given.labels, given.ids))
 
 
 def _searched(attack, restart, model, key, image, label):

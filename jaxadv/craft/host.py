@@ -9,7 +9,7 @@ import numpy as np
 
 from jaxadv import parallel, struct
 from jaxadv.attacks.base import select
-from jaxadv.craft import base
+from jaxadv.craft import arguments, base
 from jaxadv.craft.base import Adversarial, worst
 from jaxadv.journal import Journal
 from jaxadv.loops import repeat
@@ -52,18 +52,21 @@ def craft_batches(
 
     Returns:
       An `Adversarial` of numpy arrays in the order of the arguments.
+
+    Raises:
+      UsageError: an argument is not what it must be.
     """
-    n = len(images)
-    ids = np.arange(n) if ids is None else np.asarray(ids)
+    given = arguments.check(attack, model, key, images, labels, ids, per_image)
+    ids = np.asarray(given.ids)
     crafter = crafter or Crafter()
     rows = {
-        "image": np.asarray(images, np.float32),
-        "label": np.asarray(labels, np.int32),
+        "image": np.asarray(given.images),
+        "label": np.asarray(given.labels, np.int32),
         "id": ids.astype(np.int32),
-        "fields": {k: np.asarray(v) for k, v in (per_image or {}).items()},
+        "fields": {k: np.asarray(v) for k, v in given.fields.items()},
     }
     found = _empty(rows["image"])
-    todo = list(range(n))
+    todo = list(range(len(ids)))
     if journal is not None:
         known = journal.load(ids, found)
         for index, row in known.items():

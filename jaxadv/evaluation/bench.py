@@ -6,13 +6,14 @@ attack.
 
 import hashlib
 import json
+import warnings
 from pathlib import Path
 
 import jax
 import numpy as np
 
 from jaxadv import parallel, streams
-from jaxadv.craft import Adversarial, craft_batches, whole_chunk
+from jaxadv.craft import Adversarial, UnitsWarning, craft_batches, whole_chunk
 from jaxadv.evaluation import checks, inputs
 from jaxadv.evaluation.judge import Judge
 from jaxadv.evaluation.meters import Account
@@ -224,18 +225,23 @@ class Bench:
     def _crafted(self, planned, key, rows, display, prefix):
         watched = _Watched(self._folder(planned, prefix), display)
         try:
-            found = craft_batches(
-                planned.attack,
-                self.model,
-                key,
-                self.data["image"][rows],
-                self.data["label"][rows],
-                ids=self.data["id"][rows],
-                batch_size=self.suite.batch_size,
-                chunk_steps=whole_chunk(planned.attack.steps, self.suite.chunk_steps),
-                journal=watched,
-                crafter=self.crafter,
-            )
+            with warnings.catch_warnings():
+                # The suite has told it once, not for every point of a curve.
+                warnings.simplefilter("ignore", UnitsWarning)
+                found = craft_batches(
+                    planned.attack,
+                    self.model,
+                    key,
+                    self.data["image"][rows],
+                    self.data["label"][rows],
+                    ids=self.data["id"][rows],
+                    batch_size=self.suite.batch_size,
+                    chunk_steps=whole_chunk(
+                        planned.attack.steps, self.suite.chunk_steps
+                    ),
+                    journal=watched,
+                    crafter=self.crafter,
+                )
         finally:
             watched.close()
         self.resumed, self._account = watched.resumed, watched.account

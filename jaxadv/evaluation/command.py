@@ -53,7 +53,7 @@ WITHOUT = (
     "unseen_*.py:no_alexnet do"
 )
 # Of a config that runs no attacks; see `jaxadv.evaluation.corruptions`.
-SETS = {"corruptions": "folder of stored sets, run of the reference network"}
+SETS = {"corruptions": "folder of stored sets; reference: a run or a weight file"}
 
 
 def main(argv: Sequence[str]) -> int:

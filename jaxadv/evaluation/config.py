@@ -53,6 +53,7 @@ import numpy as np
 
 from jaxadv import settings, specs
 from jaxadv.attacks import ATTACKS
+from jaxadv.craft import warn_units
 from jaxadv.evaluation.fields import check_numbers, plain
 from jaxadv.evaluation.planned import (
     Eps,
@@ -236,6 +237,7 @@ def resolve(config: Any, training: Mapping[str, Any] | None = None) -> Suite:
         # That label is the curve of the attack's own sizes.
         curve_label = f"{curve_label}_curve"
         points = tuple(dataclasses.replace(p, label=curve_label) for p in points)
+    warn_units({f"config.attacks.{p.label}": p.attack for p in attacks})
     distances = _distance_specs(full["distances"] or {})
     about = DEFAULTS["about"]
     return Suite(

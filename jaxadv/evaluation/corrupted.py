@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+from jaxadv import arrays
 from jaxadv.evaluation import inputs
 from jaxadv.specs import UsageError
 
@@ -61,15 +62,20 @@ class Arrays:
         self.names = [name for name in NAMES if (folder / f"{name}.npy").is_file()]
         if not self.names:
             raise UsageError(f"{folder}: none of {', '.join(NAMES)} as NAME.npy")
+        for name in self.names:
+            _check_pixels(folder / f"{name}.npy")
         stored = np.load(folder / "labels.npy")
+        arrays.check_labels(stored, (stored.size,), f"{folder}/labels.npy")
         # Published once for each severity: there are as many as images.
         images = np.load(folder / f"{self.names[0]}.npy", mmap_mode="r")
         own = stored[: len(stored) // SEVERITIES]
         repeated = len(stored) == len(images)
         if repeated and not np.array_equal(stored, np.tile(own, SEVERITIES)):
             raise UsageError(
-                f"{folder}/labels.npy: the {len(stored)} labels are not the same at "
-                f"each of {SEVERITIES} severities"
+                f"{folder}/labels.npy: the {len(stored)} labels, as many as the images "
+                f"of {self.names[0]}.npy, are not the same at each of {SEVERITIES} "
+                f"severities; give sets of all {SEVERITIES}, one after another, and "
+                "not of one alone"
             )
         self.labels = own if repeated else stored
 
@@ -100,7 +106,7 @@ class Arrays:
         if len(stored) != SEVERITIES * count:
             raise UsageError(
                 f"{self.folder}/{name}.npy has {len(stored)} images; it must have "
-                f"{SEVERITIES} for each of {count} labels"
+                f"{SEVERITIES} for each of {count} labels, severity after severity"
             )
         return stored[(severity - 1) * count + rows]
 
@@ -111,6 +117,13 @@ class Trees:
     def __init__(self, folder: Path, class_names: Sequence[str]):
         self.folder = folder
         self.names = [name for name in NAMES if (folder / name / "1").is_dir()]
+        for name in self.names:
+            for severity in range(2, SEVERITIES + 1):
+                if not (folder / name / str(severity)).is_dir():
+                    raise UsageError(
+                        f"{folder / name} has no folder {severity}; it must have one "
+                        f"for each of {SEVERITIES} severities"
+                    )
         files = [
             sorted((folder / self.names[0] / "1" / wnid).glob("*.JPEG"))
             for wnid in class_names
@@ -139,6 +152,20 @@ class Trees:
                     f"{images[0].shape}; give sets of one size"
                 )
         return np.stack(images)
+
+
+def _check_pixels(file):
+    """Raises UsageError unless the array in `file` is uint8 [n, h, w, c]."""
+    stored = np.load(file, mmap_mode="r")
+    if stored.dtype != np.uint8:
+        raise UsageError(
+            f"{file}: the dtype is {stored.dtype}; it must be uint8, 0 to 255, as "
+            "published: of images in [0, 1] store (255 * x).round().astype(np.uint8)"
+        )
+    if stored.ndim != 4:
+        raise UsageError(
+            f"{file}: the shape is {stored.shape}; it must be [{SEVERITIES} n, h, w, c]"
+        )
 
 
 def _pixels(file):

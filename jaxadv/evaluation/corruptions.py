@@ -9,8 +9,9 @@ error of each corruption is also given relative to its error; the mean of these 
 The fields of the config:
 
   name           of the output folder
-  corruptions    `folder` of the stored sets (see `corrupted`) and `reference`, the
-                 folder of a training run, or None
+  corruptions    `folder` of the stored sets (see `corrupted`); `reference`, the folder
+                 of a training run or a weight file, or None; `architecture` of a weight
+                 file that does not say its own (see `jaxadv.weights`)
   data           {"name", "data_dir"} of the data set; None takes the checkpoint's
   split          of the clean images
   examples       how many images of each severity, evenly over them; 0 or None: all
@@ -32,7 +33,8 @@ import jax
 import numpy as np
 from tqdm import tqdm
 
-from jaxadv import checkpoints, locks, parallel
+from jaxadv import checkpoints, locks, parallel, weights
+from jaxadv.classifier import Classifier
 from jaxadv.evaluation import escape, fields, files, inputs, metrics
 from jaxadv.evaluation.cells import aligned, page_table, percent
 from jaxadv.evaluation.corrupted import KINDS, SEVERITIES, Arrays, Trees, open_folder
@@ -43,7 +45,7 @@ from jaxadv.specs import UsageError, known
 
 DEFAULTS = {
     "name": "corruptions",
-    "corruptions": {"folder": None, "reference": None},
+    "corruptions": {"folder": None, "reference": None, "architecture": None},
     "data": {"name": None, "data_dir": None},
     "split": "test",
     "examples": None,
@@ -99,7 +101,9 @@ def evaluate(
         split or the network, or logits that are not numbers.
     """
     full, workdir = resolve(config), Path(workdir)
-    stored = open_folder(full["corruptions"]["folder"], source.class_names)
+    parts = full["corruptions"]
+    stored = open_folder(parts["folder"], source.class_names)
+    other = load_reference(parts["reference"], parts["architecture"])
     kept = workdir / "corruptions.jsonl"
 
     def measured(network):
@@ -108,13 +112,8 @@ def evaluate(
 
     with contextlib.ExitStack() as stack:
         parallel.primary_first(lambda: stack.enter_context(locks.hold(workdir)))
-        found, reference = measured(model), None
-        if full["corruptions"]["reference"]:
-            other, _, _ = checkpoints.load_classifier(
-                full["corruptions"]["reference"], "best"
-            )
-            reference = measured(other)
-        content = summarize(found, reference)
+        found = measured(model)
+        content = summarize(found, None if other is None else measured(other))
         if parallel.is_primary():
             remove_temporary(workdir)
             write(content, name, workdir)
@@ -124,9 +123,26 @@ def evaluate(
     return content
 
 
-def corruption_error(errors: np.ndarray, reference: np.ndarray) -> float:
-    """CE: the sum of errors [severities] over that of the reference network."""
-    return float(np.sum(errors) / np.sum(reference))
+def load_reference(path: str | None, architecture: str | None) -> Classifier | None:
+    """The network in a training run's folder or in a weight file; None without one.
+
+    Raises:
+      UsageError: there is none, or the file does not hold it.
+    """
+    if not path:
+        return None
+    if Path(path).suffix in weights.ENDINGS:
+        return Classifier.from_linen(*weights.load(path, architecture))
+    return checkpoints.load_classifier(path, "best")[0]
+
+
+def corruption_error(errors: np.ndarray, reference: np.ndarray) -> float | None:
+    """CE: the sum of errors [severities] over that of the reference network.
+
+    None where the reference network makes no error.
+    """
+    total = np.sum(reference)
+    return float(np.sum(errors) / total) if total else None
 
 
 def relative_corruption_error(
@@ -157,8 +173,17 @@ def summarize(
         corruption -> [severities].
       reference: `clean` and `errors` of the reference network, for the same
         corruptions.
+
+    Raises:
+      UsageError: the reference lacks one of them.
     """
     n, rows = found["n"], {}
+    lacking = found["errors"].keys() - (reference or found)["errors"].keys()
+    if lacking:
+        raise UsageError(
+            f"the reference has no errors of {', '.join(sorted(lacking))}; measure it "
+            "on the same sets, or leave these out of both"
+        )
     for name, errors in found["errors"].items():
         errors = np.asarray(errors)
         rows[name] = {"errors": errors.tolist(), **_share(errors, n)}

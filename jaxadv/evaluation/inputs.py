@@ -5,24 +5,30 @@ import importlib.metadata
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
-from flax.errors import FlaxError
 
-from jaxadv import parallel
+from jaxadv import arrays, parallel
+from jaxadv.craft import fit
 from jaxadv.specs import UsageError
 
 
 def read(source: Any, ids: np.ndarray) -> dict[str, np.ndarray]:
-    """`id` int32 [n], `label` int32 [n] and `image` float32 [n, h, w, c] in [0, 1]."""
+    """`id` int32 [n], `label` int32 [n] and `image` float32 [n, h, w, c] in [0, 1].
+
+    Raises:
+      UsageError: the source has images that are neither uint8 nor float32, or labels
+        that are no integers, or not one for each image.
+    """
     rows = source.get(ids)
-    images = np.asarray(rows["image"])
+    images, labels = np.asarray(rows["image"]), np.asarray(rows["label"])
     if images.dtype == np.uint8:
         images = images.astype(np.float32) / np.float32(255)
+    arrays.check_images(images, "data")
+    arrays.check_labels(labels, images.shape[:1], "data: labels")
     return {
         "id": np.asarray(ids, np.int32),
-        "label": np.asarray(rows["label"]).astype(np.int32),
-        "image": images.astype(np.float32),
+        "label": labels.astype(np.int32),
+        "image": images,
     }
 
 
@@ -42,31 +48,27 @@ def check_fit(model: Any, data: dict[str, np.ndarray]) -> int:
                 f"data: images have {shape[-1]} channels, the checkpoint's "
                 f"normalization has {size}; give the data set it was trained on"
             )
-    image = jax.ShapeDtypeStruct(shape, jnp.float32)
     try:
-        logits = jax.eval_shape(lambda x: model(x, jax.random.key(0)), image)
-    except (ValueError, TypeError, FlaxError) as error:
-        reason = str(error).strip().splitlines()[0]
+        return fit(model, shape)
+    except arrays.BadLogits:
+        raise
+    except UsageError as error:
         raise UsageError(
-            f"data: images of shape {shape} do not fit the checkpoint's model "
-            f"({reason}); give the data set it was trained on"
+            f"data: {error}; give the data set that the checkpoint was trained on"
         ) from None
-    return logits.shape[-1]
 
 
 def check_values(data: dict[str, np.ndarray], classes: int) -> None:
     """Raises UsageError for pixels outside [0, 1] and labels outside the classes."""
     image, label = data["image"], data["label"]
-    outside = ~np.all((image >= 0) & (image <= 1), axis=tuple(range(1, image.ndim)))
-    foreign = (label < 0) | (label >= classes)
     _refuse(
         data["id"],
-        outside,
+        arrays.outside(image),
         "data: {count} images have values outside [0, 1] or NaN ({first}); scale them",
     )
     _refuse(
         data["id"],
-        foreign,
+        arrays.foreign(label, classes),
         f"data: {{count}} labels are outside the model's {classes} classes ({{first}})"
         "; give the data set it was trained on",
     )
@@ -87,10 +89,8 @@ def _refuse(ids, bad, message):
     ids, bad = parallel.gather_rows((np.asarray(ids), np.asarray(bad)))
     if not np.any(bad):
         return
-    first = ", ".join(map(str, ids[bad][:5]))
-    more = ", …" if np.sum(bad) > 5 else ""
     count = int(np.sum(bad))
-    raise UsageError(message.format(count=count, first=f"examples {first}{more}"))
+    raise UsageError(message.format(count=count, first=arrays.examples(ids, bad)))
 
 
 def fingerprint(model: Any, clean: dict[str, np.ndarray], where: str) -> str:

@@ -6,7 +6,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from jaxadv import numerics, specs, struct, weights
+from jaxadv import arrays, numerics, specs, struct, weights
 from jaxadv.perceptual.networks import NETWORKS
 
 _FLOOR = 1e-10  # added to the norm over the channels, as the official package does
@@ -35,7 +35,7 @@ def embed(
     for i, tap in enumerate(taps):
         tap = tap.astype(jnp.promote_types(tap.dtype, jnp.float32))
         square = jnp.sum(tap * tap, axis=-1, keepdims=True)
-        alive = square > 0
+        alive = square != 0  # NaN is, and stays NaN
         norm = jnp.sqrt(jnp.where(alive, square, 1.0)) + _FLOOR
         part = jnp.where(alive, tap / norm, 0.0) / (tap.shape[0] * tap.shape[1]) ** 0.5
         if linear is not None:
@@ -81,8 +81,10 @@ class Lpips:
         """phi(image), a vector [m]; the unsquared distance is that of two of them.
 
         Raises:
-          UsageError: there is no network, or it offers no feature taps.
+          UsageError: there is no network, it offers no feature taps, or the image is
+        no [h, w, c] of floating-point numbers that fits it.
         """
+        arrays.check_one(image)
         if not hasattr(self.network, "features"):
             raise specs.UsageError(
                 "Lpips: network is None or not a single Classifier; give an external "
@@ -105,4 +107,5 @@ class Lpips:
         return numerics.safe_norm(phi - other, "l2")
 
     def __call__(self, image: jax.Array, other: jax.Array) -> jax.Array:
+        arrays.check_pair(image, other)
         return self.between(self.embed(image), self.embed(other))

@@ -4,7 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxadv import numerics, specs, struct
+from jaxadv import arrays, numerics, specs, struct
 
 
 @struct.dataclass
@@ -12,6 +12,7 @@ class L2Distance:
     """Euclidean distance of two images [h, w, c], in [0, 1] units."""
 
     def __call__(self, image: jax.Array, other: jax.Array) -> jax.Array:
+        arrays.check_pair(image, other)
         return numerics.safe_norm(image - other, "l2")
 
 
@@ -20,6 +21,7 @@ class LinfDistance:
     """Largest change of a channel of two images [h, w, c], in [0, 1] units."""
 
     def __call__(self, image: jax.Array, other: jax.Array) -> jax.Array:
+        arrays.check_pair(image, other)
         return numerics.safe_norm(image - other, "linf")
 
 
@@ -45,6 +47,7 @@ class Ssim:
             raise specs.UsageError(f"Ssim.window is {self.window}; it must be odd")
 
     def __call__(self, image: jax.Array, other: jax.Array) -> jax.Array:
+        arrays.check_pair(image, other)
         mean_a, mean_b = self._blur(image), self._blur(other)
         var_a = self._blur(image * image) - mean_a**2
         var_b = self._blur(other * other) - mean_b**2

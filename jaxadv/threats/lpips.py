@@ -5,7 +5,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from jaxadv import numerics, specs, struct
+from jaxadv import arrays, numerics, specs, struct
 from jaxadv.perceptual import NETWORKS, Lpips, jacobian, projection
 from jaxadv.threats import lp
 
@@ -108,6 +108,7 @@ class LpipsBall:
 
     def distance(self, image: jax.Array, other: jax.Array) -> jax.Array:
         """LPIPS distance of `other` to the clean `image`."""
+        arrays.check_pair(image, other, values=False)
         reference = self.embed(image) if self.reference is None else self.reference
         return numerics.safe_norm(self.embed(other) - reference, "l2")
 
@@ -141,7 +142,7 @@ class LpipsBall:
     def project(self, params, image):
         # phi of the image is computed once, not once in every step.
         own = self.replace(reference=self._reference(image))  # type: ignore
-        point = self.apply(params, image)
+        point = self.apply(numerics.finite_or_zero(params), image)
 
         def distance(x):
             return own.distance(image, x)

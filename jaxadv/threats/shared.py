@@ -1,6 +1,6 @@
 """One perturbation for all the images of a group."""
 
-from typing import Any
+from typing import Any, ClassVar
 
 import jax
 import jax.numpy as jnp
@@ -26,6 +26,8 @@ class Shared:
     """
 
     threat: Any = specs.part(lambda: _BALLS)
+
+    groups: ClassVar[bool] = True  # the drivers give it groups in place of images
 
     @property
     def eps(self):

@@ -7,6 +7,7 @@
 """
 
 from jaxadv.weights.files import (
+    ENDINGS,
     MissingWeights,
     Weights,
     find,
@@ -18,6 +19,7 @@ from jaxadv.weights.files import (
 from jaxadv.weights.layouts import NAMES, TRUNKS, convert, normalization
 
 __all__ = [
+    "ENDINGS",
     "NAMES",
     "TRUNKS",
     "MissingWeights",

@@ -14,7 +14,7 @@ import safetensors.numpy
 from flax import linen as nn
 from flax import traverse_util
 
-from jaxadv import files, specs
+from jaxadv import arrays, files, specs
 from jaxadv.models import MODELS
 from jaxadv.weights import layouts, torch_files
 
@@ -85,9 +85,16 @@ def load(
       trunk: leave out the dense layers of AlexNet or VGG.
 
     Raises:
-      UsageError: the file is absent, damaged or does not hold `arch`.
+      UsageError: the file is absent, damaged, does not hold `arch`, or holds numbers
+        that are not finite.
     """
-    path = Path(path)
+    weights = _load(Path(path), arch, trunk)
+    statistics = {"mean": weights.mean, "std": weights.std}
+    arrays.check_finite(statistics, f"{path}: the normalization")
+    return weights
+
+
+def _load(path, arch, trunk):
     about = _metadata(path)
     if {"arch", "fields", "mean", "std"} <= set(about):
         return _load_own(path, about, arch, trunk)
@@ -97,6 +104,7 @@ def load(
             f"{', '.join(layouts.NAMES)}"
         )
     tensors, carried = _state(path)
+    arrays.check_finite(tensors, str(path))
     try:
         module, variables = layouts.convert(tensors, arch, trunk)
     except specs.UsageError as error:
@@ -200,6 +208,7 @@ def lpips_linear(
         path = Path(package.origin).parent / "weights" / "v0.1"
         path = path / f"{_LPIPS_FILES[net]}.pth"
     tensors = read(path)
+    arrays.check_finite(tensors, str(path))
     wanted = [f"lin{i}.model.1.weight" for i in range(len(tensors))]
     for name in wanted:
         shape = tensors[name].shape if name in tensors else ()
@@ -345,6 +354,7 @@ def _load_own(path, about, arch, trunk):
         ) from None
     module: Any = specs.build({"name": about["arch"], **fields}, MODELS, str(path))
     flat = _safetensors(path)
+    arrays.check_finite(flat, str(path))
     if trunk and not getattr(module, "trunk", False):
         if about["arch"] not in layouts.TRUNKS:
             raise specs.UsageError(
