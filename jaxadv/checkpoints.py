@@ -20,7 +20,7 @@ import numpy as np
 import orbax.checkpoint as ocp
 from ml_collections import ConfigDict
 
-from jaxadv import specs
+from jaxadv import specs, storage
 from jaxadv.classifier import Classifier
 from jaxadv.models import MODELS
 from jaxadv.specs import UsageError
@@ -130,11 +130,9 @@ def write_config(folder: Path, config: Mapping[str, Any]) -> None:
     Raises:
       UsageError: the folder cannot be written.
     """
-    temporary = folder / f"{CONFIG}.tmp"
     try:
-        folder.mkdir(parents=True, exist_ok=True)
-        temporary.write_text(json.dumps(config, indent=1), "utf-8")
-        temporary.replace(folder / CONFIG)
+        with storage.replacing(folder / CONFIG) as temporary:
+            temporary.write_text(json.dumps(config, indent=1), "utf-8")
     except OSError as error:
         raise UsageError(
             f"--workdir: {folder} cannot be written: {error.strerror}"
@@ -152,7 +150,7 @@ def check_config(folder: Path, config: Mapping[str, Any]) -> bool:
         return False
     try:
         old = specs.flat(json.loads(path.read_text("utf-8")))
-    except (json.JSONDecodeError, AttributeError):
+    except (OSError, ValueError, AttributeError):
         raise UsageError(f"{path} is damaged; give another --workdir") from None
     new = specs.flat(json.loads(json.dumps(config)))
     for field in sorted(old.keys() | new.keys()):

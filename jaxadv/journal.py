@@ -13,6 +13,8 @@ from typing import Any
 import jax
 import numpy as np
 
+from jaxadv import storage
+
 
 class Journal:
     """Keeps rows of a pytree of arrays under example ids.
@@ -53,18 +55,16 @@ class Journal:
         """Writes what is pending, whole or not at all."""
         if not self._pending:
             return
-        self.folder.mkdir(parents=True, exist_ok=True)
         ids = np.concatenate([ids for ids, _ in self._pending])
         columns = zip(*(leaves for _, leaves in self._pending), strict=True)
         arrays: dict[str, Any] = {
             f"leaf{i}": np.concatenate(c) for i, c in enumerate(columns)
         }
         name = f"{jax.process_index():03d}-{time.time_ns()}"
-        temporary = self.folder / f"{name}.tmp"
-        with open(temporary, "wb") as file:
-            np.savez(file, ids=ids, **arrays)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.rename(self.folder / f"{name}.npz")
+        with storage.replacing(self.folder / f"{name}.npz") as temporary:
+            with open(temporary, "wb") as file:
+                np.savez(file, ids=ids, **arrays)
+                file.flush()
+                os.fsync(file.fileno())
         self._pending = []
         self._written = time.monotonic()

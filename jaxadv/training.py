@@ -144,8 +144,10 @@ def run(config: settings.Config, folder: str | os.PathLike) -> Notes:
         while not loop.notes.finished:
             loop.epoch()
     finally:
-        loop.close()
-        store.close()
+        try:
+            loop.close()
+        finally:
+            store.close()
     return loop.notes
 
 

@@ -6,16 +6,18 @@ from pathlib import Path
 ROOT = Path(__file__).parents[1]
 # Lowest first. A file may import what stands before it.
 ORDER = (
-    "struct specs numerics projections hyperplane data models weights classifier "
-    "checkpoints perceptual objectives threats transforms domains attacks parallel "
-    "journal craft defenses metrics optim train_state validation settings training cli "
-    "evaluation"
+    "struct specs rules storage console pickles numerics projections hyperplane data "
+    "models weights classifier checkpoints perceptual objectives threats transforms "
+    "domains attacks parallel journal craft defenses metrics optim train_state "
+    "validation settings training cli evaluation"
 ).split()
 # Within a folder, what its other files may import; each imports only from before it.
 SHARED = {
     "craft": ["base"],
     "attacks": ["base", "ascent", "apgd", "noise", "minimal", "boundary", "constants"],
-    "data": "formats catalog rendering crops disk records prepare sources".split(),
+    "data": (
+        "images formats catalog rendering crops disk records prepare sources"
+    ).split(),
     "data/formats": ["contents"],
     "defenses": ["base"],
     "evaluation": (

@@ -7,13 +7,13 @@ Reads reports, or every report of a run's folder, and writes `compare.md`,
     python -m jaxadv.evaluation.compare --output out runs/*/eval/perceptual/report.json
 """
 
-import argparse
 import json
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from jaxadv import console, storage
 from jaxadv.evaluation import charts, files
 from jaxadv.evaluation.cells import aligned, page_table, percent
 from jaxadv.specs import UsageError
@@ -42,6 +42,7 @@ def compare(
     Raises:
       UsageError: no reports, a damaged one, or one without the union.
     """
+    storage.check_folder(output, "--output")
     found = [path for given in paths for path in _reports(Path(given))]
     rows = [_row(path, union) for path in dict.fromkeys(found)]
     if not rows:
@@ -177,7 +178,7 @@ def _page(rows, labels, panels):
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """The command line; returns the exit status, 2 for a user's mistake."""
-    parser = argparse.ArgumentParser(
+    parser = console.Parser(
         prog="python -m jaxadv.evaluation.compare",
         description="Sets the evaluations of several runs side by side.",
     )
@@ -185,16 +186,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--output", required=True, metavar="DIR")
     parser.add_argument("--union", default="union", help="which one (default: union)")
     flags = parser.parse_args(arguments)
-    try:
+
+    def work():
         rows = compare(flags.runs, flags.output, flags.union)
-    except (UsageError, OSError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    labels = list(dict.fromkeys(label for row in rows for label in row["attacks"]))
-    print("\n".join(aligned(_cells(rows, labels))))
-    for file in ("compare.md", "compare.csv", "compare.png"):
-        print(f"{Path(flags.output) / file}")
-    return 0
+        labels = list(dict.fromkeys(label for row in rows for label in row["attacks"]))
+        print("\n".join(aligned(_cells(rows, labels))))
+        for file in ("compare.md", "compare.csv", "compare.png"):
+            print(f"{Path(flags.output) / file}")
+
+    return console.conclude(work)
 
 
 if __name__ == "__main__":

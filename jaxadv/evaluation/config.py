@@ -48,9 +48,9 @@ from typing import Any
 
 import numpy as np
 
-from jaxadv import specs
-from jaxadv.attacks import ATTACKS
-from jaxadv.evaluation.fields import check_numbers, plain
+from jaxadv import rules, specs
+from jaxadv.attacks import build_attack
+from jaxadv.evaluation.fields import plain
 from jaxadv.evaluation.planned import (
     Eps,
     Planned,
@@ -95,15 +95,49 @@ DEFAULTS = {
         "footnote": "",
     },
 }
-_LEAST = {"examples": 0, "pictures": 0, "seed": 0} | dict.fromkeys(
-    ("chunk_steps", "batch_size", "draws"), 1
-)
+_RULES = {
+    "name": rules.NAME,
+    "attacks": rules.GROUP,
+    "eps": rules.optional(rules.number(0)),
+    "data": rules.GROUP,
+    "data.name": rules.optional(rules.NAME),
+    "data.data_dir": rules.optional(rules.NAME),
+    "split": rules.NAME,
+    "examples": rules.optional(rules.whole(0)),
+    "seed": rules.SEED,
+    "batch_size": rules.whole(1),
+    "chunk_steps": rules.whole(1),
+    "draws": rules.whole(1),
+    "unions": rules.optional(rules.GROUP),
+    "cascades": rules.optional(rules.GROUP),
+    "sweeps": rules.optional(rules.GROUP),
+    "seen": rules.optional(rules.LIST),
+    "means": rules.optional(rules.LIST),
+    "curve": rules.optional(rules.GROUP),
+    "distances": rules.optional(rules.GROUP),
+    "overlap": rules.optional(rules.LIST),
+    "pictures": rules.whole(0),
+    "checks": rules.NAME,
+    "black_box": rules.SPEC,
+    "about": rules.optional(rules.GROUP),
+}
 _CURVE = {
     "attack": None,
     "eps": None,
     "points": 10,
     "up_to": 2.0,
     "examples": None,
+}
+_CURVE_RULES = {
+    "attack": rules.optional(rules.SPEC),
+    "eps": rules.optional(rules.several(rules.number(above=0))),
+    "points": rules.whole(1),
+    "up_to": rules.number(above=0),
+    "examples": rules.optional(rules.whole(0)),
+}
+_SWEEP_RULES = {
+    "attacks": rules.LIST,
+    "ata": rules.optional(rules.LIST),
 }
 
 
@@ -192,7 +226,10 @@ def resolve(config: Any, training: Mapping[str, Any] | None = None) -> Suite:
     full = {**DEFAULTS, **given}
     if not full.get("attacks"):
         raise UsageError("config.attacks is empty; give at least one: label -> spec")
-    check_numbers(full, _LEAST)
+    if full["data"] is None or isinstance(full["data"], Mapping):
+        full["data"] = {**DEFAULTS["data"], **(full["data"] or {})}
+    rules.check(full, _RULES, "config")
+    _check_names(full)
     eps = Eps(full["eps"], training_attacks(training))
     attacks = tuple(
         plan(label, spec, eps, f"config.attacks.{label}")
@@ -213,7 +250,7 @@ def resolve(config: Any, training: Mapping[str, Any] | None = None) -> Suite:
     return Suite(
         name=full["name"],
         attacks=attacks,
-        data={**DEFAULTS["data"], **(full["data"] or {})},
+        data=full["data"],
         split=full["split"],
         examples=full["examples"],
         seed=full["seed"],
@@ -241,6 +278,13 @@ def resolve(config: Any, training: Mapping[str, Any] | None = None) -> Suite:
     )
 
 
+def _check_names(full):
+    for group in ("unions", "cascades", "sweeps"):
+        for name in full[group] or ():
+            if not rules.NAME.fits(name):
+                raise UsageError(f"config.{group} has an empty name; give it one")
+
+
 def _distance_specs(given):
     for name in given:
         check_label(name, "config.distances")
@@ -251,13 +295,12 @@ def _distance_specs(given):
 
 
 def _curve(curve, given, eps):
+    rules.check(curve, _CURVE_RULES, "config.curve")
     if not given or curve["attack"] is None:
         return None, ()
-    known(given, _CURVE, "config.curve")
-    spec = plain(curve["attack"])
+    spec = as_spec(curve["attack"], "an attack", "config.curve.attack")
     values = curve["eps"]
     if values is None:
-        _check_range(curve)
         base = plan("curve", spec, eps, "config.curve.attack").eps
         steps = np.arange(1, curve["points"] + 1) / curve["points"]
         # Rounded, so that 0.15 does not become 0.15000000000000002.
@@ -267,8 +310,8 @@ def _curve(curve, given, eps):
         raise UsageError(
             f"config.curve.eps is {values}; it must be ascending and above 0"
         )
-    threat = spec.get("threat")
-    threat = {"name": threat} if isinstance(threat, str) else dict(threat or {})
+    threat = spec.get("threat") or {}
+    threat = as_spec(threat, "a threat", "config.curve.attack.threat")
     points = tuple(
         plan("curve", {**spec, "threat": {**threat, "eps": v}}, eps, "config.curve")
         for v in values
@@ -277,24 +320,16 @@ def _curve(curve, given, eps):
     return label, tuple(dataclasses.replace(p, label=label) for p in points)
 
 
-def _check_range(curve):
-    points, up_to = curve["points"], curve["up_to"]
-    if not isinstance(points, int) or points < 1:
-        raise UsageError(f"config.curve.points is {points!r}; it must be >= 1")
-    if not up_to > 0:
-        raise UsageError(f"config.curve.up_to is {up_to!r}; it must be > 0")
-
-
 def _unions(unions, labels):
     return {
-        name: _checked(parts or labels, labels, f"config.unions.{name}")
+        name: _some(labels if parts is None else parts, labels, f"config.unions.{name}")
         for name, parts in unions.items()
     }
 
 
 def _cascades(cascades, labels):
     found = {
-        name: _checked(parts, labels, f"config.cascades.{name}")
+        name: _some(parts, labels, f"config.cascades.{name}")
         for name, parts in cascades.items()
     }
     several = [label for parts in found.values() for label in parts]
@@ -313,13 +348,16 @@ def _sweeps(sweeps, attacks):
 
 def _sweep(given, attacks, name):
     where = f"config.sweeps.{name}"
-    known(given, {"attacks": None, "ata": None}, where)
+    if not rules.GROUP.fits(given):
+        raise UsageError(f"{where} is {given!r}; it must be {rules.GROUP.words}")
+    given = {"attacks": (), "ata": None, **given}
+    rules.check(given, _SWEEP_RULES, where)
     labels = [planned.label for planned in attacks]
-    chosen = _checked(given.get("attacks") or (), labels, where)
+    chosen = _some(given["attacks"], labels, where)
     budgets = [attacks[labels.index(label)].eps for label in chosen]
-    if not budgets or budgets != sorted(set(budgets)):
+    if budgets != sorted(set(budgets)):
         raise UsageError(f"{where}.attacks have eps {budgets}; they must ascend")
-    ata = given.get("ata")
+    ata = given["ata"]
     if ata and len(ata) != len(chosen):
         raise UsageError(
             f"{where}.ata has {len(ata)} numbers; give one for each of its "
@@ -332,6 +370,16 @@ def _overlap(overlap, labels):
     if overlap is None:
         return tuple(labels[:3])
     return _checked(overlap, labels, "config.overlap")
+
+
+def _some(given, labels, where):
+    """As `_checked`, and at least one."""
+    if not rules.LIST.fits(given) or not given:
+        raise UsageError(
+            f"{where} is {given!r}; it must be a tuple of labels, at least one of: "
+            f"{', '.join(labels)}"
+        )
+    return _checked(given, labels, where)
 
 
 def _checked(given, labels, where):
@@ -361,5 +409,5 @@ def _level(given):
 def _black_box(given):
     spec = as_spec(given, "an attack", "config.black_box")
     ball = {"threat": {"name": "linf", "eps": 0.1}}
-    specs.build({**spec, **ball}, ATTACKS, "config.black_box")
+    build_attack({**spec, **ball}, "config.black_box")
     return spec

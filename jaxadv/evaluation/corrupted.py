@@ -16,8 +16,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from PIL import Image
 
+from jaxadv.data import images
 from jaxadv.evaluation import inputs
 from jaxadv.specs import UsageError
 
@@ -61,9 +61,9 @@ class Arrays:
         self.names = [name for name in NAMES if (folder / f"{name}.npy").is_file()]
         if not self.names:
             raise UsageError(f"{folder}: none of {', '.join(NAMES)} as NAME.npy")
-        stored = np.load(folder / "labels.npy")
+        stored = np.array(_array(folder / "labels.npy"))
         # Published once for each severity: there are as many as images.
-        images = np.load(folder / f"{self.names[0]}.npy", mmap_mode="r")
+        images = _array(folder / f"{self.names[0]}.npy")
         own = stored[: len(stored) // SEVERITIES]
         repeated = len(stored) == len(images)
         if repeated and not np.array_equal(stored, np.tile(own, SEVERITIES)):
@@ -96,7 +96,7 @@ class Arrays:
     def read(self, name: str, severity: int, rows: np.ndarray) -> np.ndarray:
         """uint8 [len(rows), h, w, c]; severities count from 1."""
         count = len(self.labels)
-        stored = np.load(self.folder / f"{name}.npy", mmap_mode="r")
+        stored = _array(self.folder / f"{name}.npy")
         if len(stored) != SEVERITIES * count:
             raise UsageError(
                 f"{self.folder}/{name}.npy has {len(stored)} images; it must have "
@@ -143,7 +143,18 @@ class Trees:
 
 def _pixels(file):
     try:
-        with Image.open(file) as image:
-            return np.asarray(image.convert("RGB"))
-    except (OSError, SyntaxError, ValueError) as error:
-        raise UsageError(f"{file}: {error}; fetch the set again") from None
+        return np.asarray(images.decode(images.read(file), file, "RGB"))
+    except UsageError as error:
+        raise UsageError(f"{error}; or fetch the set again") from None
+
+
+def _array(file):
+    """What a .npy file holds, mapped into memory."""
+    try:
+        found = np.load(file, mmap_mode="r")
+    except (OSError, ValueError, EOFError) as error:
+        reason = str(error).partition("\n")[0]
+        raise UsageError(f"{file}: {reason}; fetch the set again") from None
+    if not isinstance(found, np.ndarray) or found.ndim == 0:
+        raise UsageError(f"{file} holds no array; fetch the set again")
+    return found

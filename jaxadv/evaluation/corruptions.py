@@ -31,8 +31,8 @@ import jax
 import numpy as np
 from tqdm import tqdm
 
-from jaxadv import checkpoints, parallel
-from jaxadv.evaluation import fields, files, inputs, metrics
+from jaxadv import checkpoints, parallel, rules, storage
+from jaxadv.evaluation import files, inputs, metrics
 from jaxadv.evaluation.cells import aligned, page_table, percent
 from jaxadv.evaluation.corrupted import KINDS, SEVERITIES, Arrays, Trees, open_folder
 from jaxadv.evaluation.judge import Judge
@@ -46,6 +46,18 @@ DEFAULTS = {
     "examples": None,
     "batch_size": 128,
 }
+_RULES = {
+    "name": rules.NAME,
+    "corruptions": rules.GROUP,
+    "corruptions.folder": rules.optional(rules.NAME),
+    "corruptions.reference": rules.optional(rules.NAME),
+    "data": rules.GROUP,
+    "data.name": rules.optional(rules.NAME),
+    "data.data_dir": rules.optional(rules.NAME),
+    "split": rules.NAME,
+    "examples": rules.optional(rules.whole(0)),
+    "batch_size": rules.whole(1),
+}
 _BLOCK = 1000  # images in memory at a time
 
 
@@ -56,10 +68,11 @@ def resolve(given: Mapping[str, Any]) -> dict[str, Any]:
       UsageError: an unknown field, a bad number, or no folder.
     """
     known(given, DEFAULTS, "config")
-    parts = given.get("corruptions") or {}
-    known(parts, DEFAULTS["corruptions"], "config.corruptions")
-    full = {**DEFAULTS, **given, "corruptions": {**DEFAULTS["corruptions"], **parts}}
-    fields.check_numbers(full, {"examples": 0, "batch_size": 1})
+    full = {**DEFAULTS, **given}
+    for group in ("corruptions", "data"):
+        if full[group] is None or isinstance(full[group], Mapping):
+            full[group] = {**DEFAULTS[group], **(full[group] or {})}
+    rules.check(full, _RULES, "config")
     if not full["corruptions"]["folder"]:
         raise UsageError(
             "config.corruptions.folder is not given; give the folder of CIFAR-10-C or "
@@ -272,7 +285,7 @@ class _Kept:
     def add(self, name, errors):
         self.errors[name] = errors
         if self._path is not None and parallel.is_primary():
-            with self._path.open("a") as file:
+            with storage.naming(self._path), self._path.open("a") as file:
                 entry = {"run": self._run, "set": name, "errors": errors}
                 file.write(json.dumps(entry) + "\n")
 

@@ -3,10 +3,11 @@
 import math
 import os
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
+
+from jaxadv import storage
 
 BLUE, ORANGE, GRAY = "#0072B2", "#D55E00", "#555555"  # told apart by everyone
 _NORMS = {
@@ -186,7 +187,8 @@ def pyplot() -> Any:
 
 def write(figure: Any, path: str | os.PathLike) -> None:
     """Saves a figure as a PNG and closes it."""
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(path, dpi=150)
-    pyplot().close(figure)
+    try:
+        with storage.replacing(path) as temporary:
+            figure.savefig(temporary, dpi=150)
+    finally:
+        pyplot().close(figure)

@@ -29,11 +29,11 @@ import json
 import os
 import zipfile
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from jaxadv import storage
 from jaxadv.specs import UsageError
 
 FIELDS = ("success", "prediction", "margin", "size", "steps", "feasible")
@@ -86,15 +86,11 @@ class Table:
 def save(table: Table, path: str | os.PathLike) -> None:
     """Writes the table to `path` (.npz) whole or not at all; equal tables give
     equal bytes."""
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     metadata = {"metadata": np.array(json.dumps(table.metadata))}
-    with open(temporary, "wb") as file:
+    with storage.replacing(path) as temporary, open(temporary, "wb") as file:
         np.savez_compressed(file, **metadata, **table.columns)  # type: ignore
         file.flush()
         os.fsync(file.fileno())
-    os.replace(temporary, path)
 
 
 def load(path: str | os.PathLike) -> Table:

@@ -14,7 +14,7 @@ import safetensors.numpy
 from flax import linen as nn
 from flax import traverse_util
 
-from jaxadv import specs
+from jaxadv import specs, storage
 from jaxadv.models import MODELS
 from jaxadv.weights import layouts, torch_files
 
@@ -132,8 +132,11 @@ def save(path: str | os.PathLike, weights: Weights) -> None:
     }
     flat = traverse_util.flatten_dict(weights.variables, sep="/")
     flat = {name: np.ascontiguousarray(value) for name, value in flat.items()}
+    if not Path(path).parent.is_dir():
+        raise specs.UsageError(f"{path} cannot be written: its folder does not exist")
     try:
-        safetensors.numpy.save_file(flat, path, metadata)
+        with storage.replacing(path) as temporary:
+            safetensors.numpy.save_file(flat, temporary, metadata)
     except (OSError, safetensors.SafetensorError) as error:
         raise specs.UsageError(f"{path} cannot be written: {error}") from error
 
