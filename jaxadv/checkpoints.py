@@ -7,8 +7,10 @@ and renames, so an unfinished checkpoint is never seen; a damaged one is told by
 its checksum and passed over.
 """
 
+import errno
 import json
 import os
+import shutil
 import warnings
 import zlib
 from collections.abc import Mapping
@@ -27,6 +29,7 @@ from jaxadv.specs import UsageError
 
 LAST, BEST, CONFIG = "checkpoints", "best", "config.json"
 KEPT = 3
+_BESIDE = 1 << 20  # bytes that a checkpoint takes beside its numbers, and some to spare
 
 
 class Checkpoints:
@@ -181,6 +184,7 @@ def _warn(path, problem):
 
 def _save(manager, step, trees, meta):
     trees = {name: _portable(name, tree) for name, tree in trees.items()}
+    _check_space(Path(manager.directory), trees)
     sums = {name: _checksum(tree) for name, tree in trees.items()}
     items: dict[str, Any] = {
         name: ocp.args.StandardSave(tree) for name, tree in trees.items()
@@ -189,6 +193,19 @@ def _save(manager, step, trees, meta):
     if step in manager.all_steps():
         manager.delete(step)
     manager.save(step, args=ocp.args.Composite(**items), force=True)
+
+
+def _check_space(folder, trees):
+    """Raises OSError where the disk would be full before all is written.
+
+    Orbax finds out in its own threads, and leaves what they have written.
+    """
+    need = sum(leaf.nbytes for leaf in jax.tree.leaves(trees)) + _BESIDE
+    free = shutil.disk_usage(folder).free
+    if free < need:
+        full = os.strerror(errno.ENOSPC)
+        sizes = f"a checkpoint takes {need >> 20} MiB, {free >> 20} MiB are free"
+        raise OSError(errno.ENOSPC, f"{full}: {sizes}", str(folder))
 
 
 def _restore(manager, step, names):

@@ -2,6 +2,7 @@
 
 import argparse
 import errno
+import logging
 import sys
 from collections.abc import Callable
 from typing import NoReturn
@@ -46,6 +47,10 @@ def conclude(work: Callable[[], int | None], again: str = "") -> int:
       work: the command; what it returns is the status, None is 0.
       again: told after an interruption.
     """
+    libraries = logging.getLogger("absl")
+    level = libraries.level
+    # What Orbax's threads tell of a failed write, with its traceback, is raised too.
+    libraries.setLevel(logging.CRITICAL)
     try:
         return work() or 0
     except KeyboardInterrupt:
@@ -63,6 +68,8 @@ def conclude(work: Callable[[], int | None], again: str = "") -> int:
             raise
         print(f"error: {_line(text)}", file=sys.stderr)
         return status
+    finally:
+        libraries.setLevel(level)
 
 
 def _fault(error: BaseException | None) -> str | None:
