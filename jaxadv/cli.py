@@ -128,13 +128,13 @@ def _load(path: str) -> ConfigDict:
     try:
         spec.loader.exec_module(module)
         config = module.get_config(*argument)
+        if isinstance(config, ConfigDict):
+            return config.lock()
     except UsageError:
         raise
     except Exception as error:  # whatever the user's file raises
         raise UsageError(f"--config: {name}: {type(error).__name__}: {error}") from None
-    if not isinstance(config, ConfigDict):
-        raise UsageError(f"--config: get_config() of {name} returned no ConfigDict")
-    return config.lock()
+    raise UsageError(f"--config: get_config() of {name} returned no ConfigDict")
 
 
 def _parse(values, config, argv) -> ConfigDict:

@@ -79,9 +79,9 @@ def _fault(error: BaseException | None) -> str | None:
         seen.add(id(error))
         if isinstance(error, OSError) and error.errno not in {None, *_OF_NAMES}:
             return _told(error)
-        for words in _FULL:
-            if words in str(error):
-                return str(error) if isinstance(error, UsageError) else words
+        for line in str(error).splitlines():
+            if any(words in line for words in _FULL):
+                return line[-300:]
         error = error.__cause__ or error.__context__
     return None
 

@@ -78,12 +78,25 @@ def _row(path, union):
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
         missing = [key for key in _KEYS if key not in content]
-    except (OSError, ValueError, TypeError) as error:
+    except (OSError, ValueError, TypeError, RecursionError) as error:
         raise UsageError(f"compare: {path}: no report ({error})") from None
     if missing:
         raise UsageError(
             f"compare: {path}: no report of eval.py, the key {missing[0]!r} is missing"
         )
+    try:
+        row = _entries(content, path, union)
+        _cells([row], list(row["attacks"])), _panel(row, union)  # can it be shown?
+    except UsageError:
+        raise
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise UsageError(
+            f"compare: {path}: no report of eval.py ({type(error).__name__}: {error})"
+        ) from None
+    return row
+
+
+def _entries(content, path, union):
     if union not in content["unions"]:
         known = ", ".join(content["unions"]) or "none"
         raise UsageError(
