@@ -9,7 +9,7 @@ import pickle
 from collections.abc import Iterable
 from typing import Any
 
-OPERATIONS = 2_000_000  # a checkpoint of PyTorch has about 40 for each tensor
+OPERATIONS = 1_000_000  # a checkpoint of PyTorch has about 40 for each tensor
 _ATOMS = (str, bytes, int, float, bool, type(None))
 _Unpickler: Any = pickle._Unpickler  # pyright: ignore[reportAttributeAccessIssue]
 
