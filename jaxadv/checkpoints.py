@@ -7,8 +7,10 @@ and renames, so an unfinished checkpoint is never seen; a damaged one is told by
 its checksums and passed over. Nothing is removed before a good one has been read.
 """
 
+import errno
 import json
 import os
+import shutil
 import warnings
 from collections.abc import Mapping
 from pathlib import Path
@@ -20,7 +22,7 @@ import orbax.checkpoint as ocp
 from flax import traverse_util
 from ml_collections import ConfigDict
 
-from jaxadv import arrays, files, specs
+from jaxadv import arrays, checksums, specs, storage
 from jaxadv.classifier import Classifier
 from jaxadv.models import MODELS
 from jaxadv.specs import UsageError
@@ -28,6 +30,7 @@ from jaxadv.specs import UsageError
 LAST, BEST, CONFIG = "checkpoints", "best", "config.json"
 KEPT = 3
 _OURS = ("model", "training", "meta", "_CHECKPOINT_METADATA")
+_BESIDE = 1 << 20  # bytes that a checkpoint takes beside its numbers, and some to spare
 
 
 class Checkpoints:
@@ -146,11 +149,9 @@ def write_config(folder: Path, config: Mapping[str, Any]) -> None:
     Raises:
       UsageError: the folder cannot be written.
     """
-    temporary = folder / f"{CONFIG}.tmp"
     try:
-        folder.mkdir(parents=True, exist_ok=True)
-        temporary.write_text(json.dumps(config, indent=1), "utf-8")
-        temporary.replace(folder / CONFIG)
+        with storage.replacing(folder / CONFIG) as temporary:
+            temporary.write_text(json.dumps(config, indent=1), "utf-8")
     except OSError as error:
         raise UsageError(
             f"--workdir: {folder} cannot be written: {error.strerror}"
@@ -169,7 +170,7 @@ def check_config(folder: Path, config: Mapping[str, Any]) -> bool:
     if path.exists():
         try:
             _compare(folder, json.loads(path.read_text("utf-8")), config)
-        except (json.JSONDecodeError, AttributeError):
+        except (OSError, json.JSONDecodeError, UnicodeError, AttributeError):
             raise UsageError(f"{path} is damaged; give another --workdir") from None
         found = True
     for step in _steps(folder / LAST):
@@ -218,7 +219,7 @@ def _check_notes(meta):
 
 
 def _notes_sum(meta):
-    return files.checksum_json({k: v for k, v in meta.items() if k != "checksums"})
+    return checksums.checksum_json({k: v for k, v in meta.items() if k != "checksums"})
 
 
 def _is_foreign(path):
@@ -260,7 +261,8 @@ def _warn(path, problem):
 
 def _save(manager, step, trees, meta):
     trees = {name: _portable(name, tree) for name, tree in trees.items()}
-    sums = {name: files.checksum(tree) for name, tree in trees.items()}
+    _check_space(Path(manager.directory), trees)
+    sums = {name: checksums.checksum(tree) for name, tree in trees.items()}
     meta = {**meta, "step": step}
     sums["meta"] = _notes_sum(meta)
     items: dict[str, Any] = {
@@ -275,6 +277,19 @@ def _save(manager, step, trees, meta):
     manager.save(step, args=ocp.args.Composite(**items), force=True)
 
 
+def _check_space(folder, trees):
+    """Raises OSError where the disk would be full before all is written.
+
+    Orbax finds out in its own threads, and leaves what they have written.
+    """
+    need = sum(leaf.nbytes for leaf in jax.tree.leaves(trees)) + _BESIDE
+    free = shutil.disk_usage(folder).free
+    if free < need:
+        full = os.strerror(errno.ENOSPC)
+        sizes = f"a checkpoint takes {need >> 20} MiB, {free >> 20} MiB are free"
+        raise OSError(errno.ENOSPC, f"{full}: {sizes}", str(folder))
+
+
 def _restore(manager, step, names):
     """((trees by name, meta), "") or (None, what is wrong)."""
     items: dict[str, Any] = {name: ocp.args.StandardRestore() for name in names}
@@ -285,7 +300,7 @@ def _restore(manager, step, names):
         _check_notes(meta)
         trees = {name: jax.tree.map(np.asarray, found[name]) for name in names}
         for name, tree in trees.items():
-            if files.checksum(tree) != meta["checksums"][name]:
+            if checksums.checksum(tree) != meta["checksums"][name]:
                 raise ValueError("its checksum is wrong")
     except Exception as error:  # each of Orbax's layers raises its own kinds
         return None, f"{type(error).__name__}: {(str(error) or '-').splitlines()[0]}"

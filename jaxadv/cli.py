@@ -7,10 +7,11 @@ anything is written.
 import difflib
 import functools
 import importlib.util
+import itertools
+import json
 import operator
 import os
 import re
-import sys
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -20,7 +21,7 @@ import jax
 from absl import flags
 from ml_collections import ConfigDict, config_flags
 
-from jaxadv import overrides, parallel, settings
+from jaxadv import console, overrides, parallel, rules, settings, storage
 from jaxadv.specs import UsageError, UsageWarning
 
 OVERRIDES = """\
@@ -60,32 +61,29 @@ def main(
       kinds: the specs of the config, which are completed.
 
     Returns:
-      The exit status.
+      The exit status; see `console.conclude`.
     """
     _shorten_warnings()
-    try:
+
+    def work():
         values = _flags()
         path, rest = _config_path(argv)
         config = settings.complete(_load(path), kinds) if path else None
         if "--help" in rest or "-h" in rest or "-help" in rest:
             print(_help(argv[0], help_text, values, config, fields))
-            return 0
+            return
         if config is not None:
             rest = overrides.expand(config, rest, kinds)
         config = _parse(values, config, rest)
         batch = config.get("batch_size") if whole_batch else None
         # Before `check`, which may load networks: the first array settles the devices.
-        _devices(values, batch)
+        _devices(values, batch if rules.whole(1).fits(batch) else None)
         check(config)
         _check_batch(batch)
+        storage.check_folder(values.workdir, "--workdir")
         run(config, values.workdir)
-    except UsageError as error:
-        print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
-        return parallel.leave(2)
-    except KeyboardInterrupt:
-        print("interrupted; the same command goes on from here", file=sys.stderr)
-        return parallel.leave(130)
-    return parallel.leave(0)
+
+    return parallel.leave(console.conclude(work, "the same command goes on from here"))
 
 
 def _shorten_warnings():
@@ -145,7 +143,7 @@ def _config_path(argv):
 def _load(path: str) -> ConfigDict:
     """`get_config()` of a config file; `file.py:text` is `get_config("text")`."""
     name, *argument = path.split(":", 1)
-    if not Path(name).is_file():
+    if not os.path.isfile(name):
         near = difflib.get_close_matches(name, map(str, Path("configs").rglob("*.py")))
         hint = f" (did you mean {near[0]}?)" if near else ""
         raise UsageError(f"--config: there is no file {name!r}{hint}")
@@ -156,13 +154,13 @@ def _load(path: str) -> ConfigDict:
     try:
         spec.loader.exec_module(module)
         config = module.get_config(*argument)
+        if isinstance(config, ConfigDict):
+            return config.lock()
     except UsageError:
         raise
     except Exception as error:  # whatever the user's file raises
         raise UsageError(f"--config: {name}: {type(error).__name__}: {error}") from None
-    if not isinstance(config, ConfigDict):
-        raise UsageError(f"--config: get_config() of {name} returned no ConfigDict")
-    return config.lock()
+    raise UsageError(f"--config: get_config() of {name} returned no ConfigDict")
 
 
 def _parse(values, config, argv) -> ConfigDict:
@@ -172,6 +170,7 @@ def _parse(values, config, argv) -> ConfigDict:
     given = [match[1] for match in matches if match]
     for path in given:
         _check_field(config, path)
+    _check_groups(config, argv)
     # Absl keeps flags in a global unless told otherwise.
     config_flags.DEFINE_config_dict(
         "config", config, flag_values=values, sys_argv=list(argv)
@@ -186,7 +185,35 @@ def _parse(values, config, argv) -> ConfigDict:
         raise UsageError("--workdir: give the folder of the run's outputs")
     config = values["config"].value
     _drop_others(config, given)
+    _check_plain(config)
     return config
+
+
+def _check_groups(config, argv):
+    """Raises UsageError for a word in place of a group of fields."""
+    for argument, following in itertools.zip_longest(argv, argv[1:], fillvalue=""):
+        match = re.match(r"--?config\.([^=]+)(?:=(.*))?$", argument, re.DOTALL)
+        if match is None:
+            continue
+        path, value = match[1], following if match[2] is None else match[2]
+        node = functools.reduce(operator.getitem, path.split("."), config)
+        if isinstance(node, ConfigDict) and not value.lstrip().startswith("{"):
+            inner = f"name={value}" if "name" in node else f"{next(iter(node), 'x')}=…"
+            remedy = f"give --config.{path}.{inner}" if node else "set it in the file"
+            raise UsageError(
+                f"--config.{path} is {value!r}, but it is a group of fields: {remedy}"
+            )
+
+
+def _check_plain(config):
+    """Raises UsageError for a field that is not given, or that no file can hold."""
+    try:
+        json.dumps(settings.plain(config))
+    except (ValueError, TypeError, AttributeError) as error:
+        raise UsageError(
+            f"--config: {error}; every field must be given, as a number, a text, "
+            "True, False, None, a tuple or a group of these"
+        ) from None
 
 
 def _drop_others(config, given):

@@ -14,7 +14,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from jaxadv import files
+from jaxadv import checksums, storage
 
 _SUM = "checksum"
 
@@ -69,7 +69,6 @@ class Journal:
         """Writes what is pending, whole or not at all."""
         if not self._pending:
             return
-        self.folder.mkdir(parents=True, exist_ok=True)
         ids = np.concatenate([ids for ids, _ in self._pending])
         columns = zip(*(leaves for _, leaves in self._pending), strict=True)
         arrays: dict[str, Any] = {
@@ -77,12 +76,10 @@ class Journal:
         }
         arrays["ids"] = ids
         name = f"{jax.process_index():03d}-{time.time_ns()}"
-        temporary = self.folder / f"{name}.tmp"
-        with open(temporary, "wb") as file:
-            np.savez(file, **arrays, **{_SUM: np.uint32(files.checksum(arrays))})
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.rename(self.folder / f"{name}.npz")
+        with storage.replacing(self.folder / f"{name}.npz") as temporary:
+            with open(temporary, "wb") as file:
+                total = np.uint32(checksums.checksum(arrays))
+                np.savez(file, **arrays, **{_SUM: total})
         self._pending = []
         self._written = time.monotonic()
 
@@ -90,8 +87,8 @@ class Journal:
         """Removes what a kill has left of this process, or of one that is no more."""
         others = {f"{i:03d}" for i in range(jax.process_count())}
         others.discard(f"{jax.process_index():03d}")
-        for path in self.folder.glob("*.tmp"):
-            if path.name.partition("-")[0] not in others:
+        for path in (*self.folder.glob("*.tmp"), *self.folder.glob(".*.tmp*")):
+            if path.name.lstrip(".").partition("-")[0] not in others:
                 path.unlink(missing_ok=True)
 
 
@@ -101,7 +98,7 @@ def _read(path, like):
     with open(path, "rb") as file, np.load(file, allow_pickle=False) as shard:
         arrays = {name: shard[name] for name in shard.files}
     kept = arrays.pop(_SUM, None)  # older shards have none
-    if kept is not None and int(kept) != files.checksum(arrays):
+    if kept is not None and int(kept) != checksums.checksum(arrays):
         raise ValueError("its checksum is wrong")
     ids = arrays["ids"]
     columns = [arrays[f"leaf{i}"] for i in range(len(like))]

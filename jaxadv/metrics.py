@@ -12,10 +12,14 @@ from typing import Any
 import jax
 from tqdm import tqdm
 
+from jaxadv import storage
+from jaxadv.specs import UsageError
+
 FILE = "metrics.jsonl"
 # A program goes to the compiler when it has been lowered; one that took this many
 # seconds will keep the compiler busy for far longer.
 _LOWERED, _LONG = "/jax/core/compile/jaxpr_to_mlir_module_duration", 0.05
+_FLUSH_SECONDS = 10.0  # between two looks that TensorBoard can take
 
 
 class Writer:
@@ -30,36 +34,51 @@ class Writer:
     """
 
     def __init__(self, folder: str | os.PathLike, resumed: int = 0):
-        path = Path(folder) / FILE
-        _truncate(path, resumed)
-        self._file = open(path, "a", encoding="utf-8")
+        self._path = Path(folder) / FILE
+        _truncate(self._path, resumed)
+        with storage.naming(self._path):
+            self._file = open(self._path, "a", encoding="utf-8")
         self._board = _tensorboard(Path(folder) / "tensorboard", resumed)
 
     def write(self, step: int, kind: str, values: Mapping[str, Any]) -> None:
         """Adds one line `{"step": …, "kind": …, **values}`, on disk on return."""
-        self._file.write(json.dumps({"step": step, "kind": kind, **values}) + "\n")
-        self._file.flush()
+        with storage.naming(self._path):
+            self._file.write(json.dumps({"step": step, "kind": kind, **values}) + "\n")
+            self._file.flush()
         if self._board is not None:
-            for name, value in values.items():
-                if isinstance(value, (int, float)):
-                    self._board.add_scalar(f"{kind}/{name}", value, step)
+            self._board.write(step, kind, values)
 
     def close(self) -> None:
         """Closes the files."""
-        self._file.close()
-        if self._board is not None:
-            self._board.close()
+        try:
+            with storage.naming(self._path):
+                self._file.close()
+        finally:
+            if self._board is not None:
+                self._board.close()
 
 
 def read(folder: str | os.PathLike) -> list[dict[str, Any]]:
-    """The lines of a run's `metrics.jsonl`, without an unfinished last one."""
+    """The lines of a run's `metrics.jsonl`, without an unfinished last one.
+
+    Raises:
+      UsageError: it holds a line that `Writer` has not written.
+    """
     path = Path(folder) / FILE
+    if not path.exists():
+        return []
     rows = []
-    for line in path.read_text("utf-8").splitlines() if path.exists() else []:
+    # After a kill the last line may lack its end.
+    for number, line in enumerate(path.read_bytes().split(b"\n")[:-1], 1):
         try:
-            rows.append(json.loads(line))
-        except json.JSONDecodeError:
-            break
+            row = json.loads(line)
+        except (ValueError, RecursionError):
+            row = None
+        if not isinstance(row, dict) or not isinstance(row.get("step"), int):
+            raise UsageError(
+                f"{path}: line {number} is none that training has written; remove it"
+            )
+        rows.append(row)
     return rows
 
 
@@ -67,17 +86,55 @@ def _truncate(path, resumed):
     if not path.exists():
         return
     rows = [row for row in read(path.parent) if row["step"] <= resumed]
-    temporary = path.with_suffix(".tmp")
-    temporary.write_text("".join(json.dumps(row) + "\n" for row in rows), "utf-8")
-    temporary.replace(path)
+    with storage.replacing(path) as temporary:
+        text = "".join(json.dumps(row) + "\n" for row in rows)
+        temporary.write_text(text, "utf-8")
 
 
 def _tensorboard(folder, resumed):
     try:
-        from tensorboardX import SummaryWriter
+        return _Board(folder, resumed)
     except ImportError:
         return None
-    return SummaryWriter(str(folder), purge_step=resumed + 1, flush_secs=10)
+
+
+class _Board:
+    """A TensorBoard file, written by the caller's own thread.
+
+    tensorboardX's SummaryWriter writes from another one, whose errors are lost: on a
+    full disk the next values would wait for it for ever.
+    """
+
+    def __init__(self, folder, resumed):
+        from tensorboardX.event_file_writer import EventsWriter
+        from tensorboardX.proto.event_pb2 import Event, SessionLog
+        from tensorboardX.summary import scalar
+
+        self._folder, self._event, self._scalar = folder, Event, scalar
+        self._flushed = time.monotonic()
+        with storage.naming(folder):
+            folder.mkdir(parents=True, exist_ok=True)
+            self._file = EventsWriter(str(folder / "events"))
+            # What an earlier start has written of later steps is not shown.
+            start = SessionLog(status=SessionLog.START)
+            self._add(step=resumed + 1, file_version="brain.Event:2")
+            self._add(step=resumed + 1, session_log=start)
+
+    def write(self, step, kind, values):
+        with storage.naming(self._folder):
+            for name, value in values.items():
+                if isinstance(value, (int, float)):
+                    self._add(step=step, summary=self._scalar(f"{kind}/{name}", value))
+            if time.monotonic() - self._flushed > _FLUSH_SECONDS:
+                self._file.flush()
+                self._flushed = time.monotonic()
+
+    def close(self):
+        with storage.naming(self._folder):
+            self._file.close()
+
+    def _add(self, **fields):
+        self._file.write_event(self._event(wall_time=time.time(), **fields))
 
 
 class Progress:

@@ -7,8 +7,8 @@ from typing import Any
 
 from ml_collections import ConfigDict, config_dict
 
-from jaxadv import optim, specs
-from jaxadv.attacks import ATTACKS
+from jaxadv import optim, rules, specs
+from jaxadv.attacks import ATTACKS, build_attack
 from jaxadv.attacks.ascent import Ascent
 from jaxadv.craft import warn_units
 from jaxadv.data import catalog
@@ -176,12 +176,12 @@ def plan(config: Config) -> Plan:
     Raises:
       UsageError: naming the field that is wrong.
     """
-    _check_numbers(config)
+    _check_fields(config)
     catalog.entry(config.data.name)
     attacks = _attacks(config)
     make: Any = specs.lookup(config.defense.get("name"), DEFENSES, "config.defense")
     fields = plain(config.defense)
-    fields.pop("name")
+    fields.pop("name", None)
     if any(field.name == "attacks" for field in dataclasses.fields(make)):
         fields["attacks"] = tuple(attacks)
     network(config, classes=2)
@@ -216,45 +216,51 @@ def network(config: Config, classes: int) -> Any:
 
 def _of_kind(config, field, make, kinds):
     fields, where = plain(config[field]), f"config.{field}"
-    kind = fields.pop("name")
+    kind = fields.pop("name", None)
     specs.lookup(kind, {name: make for name in kinds}, where)
     return specs.construct(make, fields | {"kind": kind}, where)
 
 
-_AT_LEAST = {
-    "epochs": 1,
-    "batch_size": 1,
-    "seed": 0,
-    "clean_epochs": 0,
-    "log_steps": 1,
-    "patience": 1,
-    "checkpoint_steps": 0,
-    "checkpoint_seconds": 0,
-    "data.validation": 0,
-    "data.examples": 1,
-    "validation.steps": 1,
-    "validation.batch_size": 1,
+_RULES = {
+    "seed": rules.SEED,
+    "epochs": rules.whole(1),
+    "batch_size": rules.whole(1),
+    "clean_epochs": rules.whole(0),
+    "ema_decay": rules.optional(rules.number(0, below=1)),
+    "patience": rules.optional(rules.whole(1)),
+    "log_steps": rules.whole(1),
+    "checkpoint_steps": rules.whole(0),
+    "checkpoint_seconds": rules.number(0, infinite=True),
+    "data": rules.GROUP,
+    "data.name": rules.NAME,
+    "data.augment": rules.LIST,
+    "data.validation": rules.whole(0),
+    "data.examples": rules.optional(rules.whole(1)),
+    "data.data_dir": rules.optional(rules.NAME),
+    "normalize": rules.GROUP,
+    "normalize.mean": rules.several(rules.number()),
+    "normalize.std": rules.several(rules.number(above=0)),
+    "model": rules.GROUP,
+    "defense": rules.GROUP,
+    "attack": rules.GROUP,
+    "attacks": rules.GROUP,
+    "validation": rules.GROUP,
+    "validation.attack": rules.GROUP,
+    "validation.steps": rules.whole(1),
+    "validation.batch_size": rules.whole(1),
+    "optimizer": rules.GROUP,
+    "schedule": rules.GROUP,
 }
 
 
-def _check_numbers(config):
-    fields = flat(plain(config))
-    for path, least in _AT_LEAST.items():
-        value = fields[path]
-        if value is not None and not value >= least:
-            raise specs.UsageError(f"config.{path} is {value}; it must be >= {least}")
-    for path, value in fields.items():
+def _check_fields(config):
+    fields = plain(config)
+    rules.check(fields, _RULES, "config")
+    for path, value in flat(fields).items():
         if isinstance(value, float) and math.isnan(value):
             raise specs.UsageError(f"config.{path} is nan; it must be a number")
-    if config.ema_decay is not None and not 0 <= config.ema_decay < 1:
-        raise specs.UsageError(
-            f"config.ema_decay is {config.ema_decay}; it must be >= 0 and < 1"
-        )
-    for value in config.normalize.std:
-        if not value > 0:
-            raise specs.UsageError(
-                f"config.normalize.std is {config.normalize.std}; it must be > 0"
-            )
+    if "" in fields["attacks"]:
+        raise specs.UsageError("config.attacks has an empty label; name the attack")
 
 
 def _attacks(config) -> list[Any]:
@@ -267,7 +273,7 @@ def _attacks(config) -> list[Any]:
     found = {f"config.attacks.{k}": v for k, v in config.attacks.items()}
     if config.attack:
         found = {"config.attack": config.attack}
-    built = {k: specs.build(plain(v), ATTACKS, k) for k, v in found.items()}
+    built = {k: build_attack(plain(v), k) for k, v in found.items()}
     warn_units(built)
     return list(built.values())
 
@@ -284,7 +290,7 @@ def _augmentations(config) -> tuple[Any, ...]:
 def _validation(config, attacks) -> tuple[Any, ...]:
     if config.validation.attack:
         spec = plain(config.validation.attack)
-        return (specs.build(spec, ATTACKS, "config.validation.attack"),)
+        return (build_attack(spec, "config.validation.attack"),)
     return tuple(_stronger(attack, config.validation.steps) for attack in attacks)
 
 

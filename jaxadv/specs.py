@@ -8,6 +8,7 @@ from a config by registry name, and the help text.
 import dataclasses
 import difflib
 import inspect
+import math
 import numbers
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -20,6 +21,7 @@ from jax.core import Tracer
 from jaxadv import struct
 
 Registry = Mapping[str, Callable[..., Any]]
+LARGEST = 2**31 - 1  # of the whole numbers that devices count with
 
 
 class UsageError(ValueError):
@@ -31,13 +33,20 @@ class UsageWarning(UserWarning):
 
 
 def leaf(
-    default: Any = dataclasses.MISSING, *, minimum=None, maximum=None, infinite=None
+    default: Any = dataclasses.MISSING,
+    *,
+    minimum=None,
+    maximum=None,
+    infinite=None,
+    whole=None,
 ):
     """A swept number: a pytree leaf, so it is traced and never recompiles.
 
-    It is finite, unless `infinite` says that inf is a value of it as well.
+    It is finite, unless `infinite` says that inf is a value of it as well. `whole`
+    refuses fractions: the number counts something.
     """
-    return _field(default, True, minimum=minimum, maximum=maximum, infinite=infinite)
+    bounds = {"minimum": minimum, "maximum": maximum}
+    return _field(default, True, **bounds, infinite=infinite, whole=whole)
 
 
 def class_index():
@@ -174,6 +183,8 @@ def check_bounds(value: Any, field: dataclasses.Field, where: str) -> None:
         refused.append((value > high, f"<= {high}"))
     if "infinite" not in rule:
         refused.append((np.isinf(value), "finite"))
+    if "whole" in rule:
+        refused.append((value != np.round(value), "a whole number"))
     for bad, wanted in refused:
         if np.any(bad):
             first = tuple(int(i) for i in np.argwhere(bad)[0])
@@ -209,7 +220,7 @@ def lookup(name: Any, registry: Registry, where: str) -> Callable[..., Any]:
     Raises:
       UsageError: the name is unknown; the message lists the known ones.
     """
-    if name not in registry:
+    if not isinstance(name, str) or name not in registry:
         near = difflib.get_close_matches(str(name), registry, n=1)
         hint = f" (did you mean {near[0]!r}?)" if near else ""
         known = ", ".join(sorted(registry))
@@ -229,6 +240,8 @@ def build(spec: Mapping[str, Any], registry: Registry, where: str) -> Any:
     Raises:
       UsageError: unknown name or field, missing field, wrong type, bad value.
     """
+    if not isinstance(spec, Mapping):
+        raise UsageError(f"{where} is {spec!r}; it must be a spec: {{'name': …}}")
     fields = dict(spec)
     if "name" not in fields:
         raise UsageError(f"{where}: the field 'name' is missing")
@@ -318,22 +331,47 @@ def _build_part(value, registry, where, key):
 def _typed(value, field, where):
     """`value` as the annotation of `field` asks, or an error that names it."""
     kinds = str(field.type)
+    if isinstance(value, (tuple, list)) and "tuple[" in kinds:
+        inner = kinds.split("tuple[")[1].split("]")[0]
+        several = inner.endswith("...")
+        # Pairs and longer ones of several kinds are left to the constructor.
+        return tuple(_item(v, inner, where) for v in value) if several else tuple(value)
+    if isinstance(value, float) and not math.isfinite(value):
+        # An infinite default means that there is no limit.
+        if "float" not in kinds or value != field.default:
+            raise UsageError(f"{where} is {value}; it must be a finite number")
+    fits, value = _as(value, kinds)
+    if not fits:
+        label = getattr(field.type, "__name__", kinds)
+        large = isinstance(value, int) and abs(value) > LARGEST
+        most = f", at most {LARGEST}" if large else ""
+        raise UsageError(f"{where} is {value!r}; it must be of type {label}{most}")
+    return value
+
+
+def _item(value, kinds, where):
+    fits, value = _as(value, kinds)
+    if not fits or (isinstance(value, float) and not math.isfinite(value)):
+        kind = kinds.split(",")[0]
+        raise UsageError(f"{where} holds {value!r}; all must be of type {kind}")
+    return value
+
+
+def _as(value, kinds):
+    """Whether `value` is of one of the `kinds`, and itself as that one."""
     wants_bool, wants_str = "bool" in kinds, "str" in kinds
     is_number = isinstance(value, numbers.Real) and not isinstance(value, bool)
+    if is_number and isinstance(value, int) and abs(value) > LARGEST:
+        return False, value  # neither float32 nor int32 has it
     if "float" in kinds and is_number:
-        return float(value)
+        return True, float(value)
     if "int" in kinds and is_number and float(value).is_integer():
-        return int(float(value))
+        return True, int(value)
     simple = any(kind in kinds for kind in ("float", "int", "bool", "str"))
-    optional = value is None and "None" in kinds
     fits = (
-        optional
+        (value is None and "None" in kinds)
         or not simple
         or (wants_bool and isinstance(value, bool))
         or (wants_str and isinstance(value, str))
-        or ("tuple" in kinds and isinstance(value, (tuple, list)))
     )
-    if not fits:
-        label = getattr(field.type, "__name__", kinds)
-        raise UsageError(f"{where} is {value!r}; it must be of type {label}")
-    return tuple(value) if isinstance(value, list) else value
+    return fits, value

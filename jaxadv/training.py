@@ -15,7 +15,7 @@ import jax
 import numpy as np
 import optax
 
-from jaxadv import checkpoints, files, locks, metrics, parallel, settings
+from jaxadv import checkpoints, checksums, locks, metrics, parallel, settings, storage
 from jaxadv.data import augment, batches, sources
 from jaxadv.data.sources import Source
 from jaxadv.defenses import Clean
@@ -193,13 +193,13 @@ def run(
 def _claim(stack, folder, fields):
     """Makes the folder this run's own, until `stack` is closed."""
     stack.enter_context(locks.hold(folder))
-    files.remove_temporary(folder)
+    storage.remove_temporary(folder)
     checkpoints.check_config(folder, fields)  # another run may have come and gone
     checkpoints.write_config(folder, fields)
 
 
 def _assert_one_config(fields):
-    total = files.checksum_json(fields)
+    total = checksums.checksum_json(fields)
     try:
         parallel.assert_same(np.array(total, np.uint32), "configs")
     except AssertionError:

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from jaxadv import files
+from jaxadv import storage
 from jaxadv.journal import Journal
 
 IDS = np.arange(6)
@@ -116,14 +116,14 @@ def test_what_a_kill_has_left_is_removed(tmp_path, monkeypatch):
 def test_a_name_is_taken_by_whole_files_only(tmp_path):
     path = tmp_path / "a.txt"
     path.write_text("old")
-    with pytest.raises(KeyboardInterrupt), files.replaced(path) as temporary:
+    with pytest.raises(KeyboardInterrupt), storage.replacing(path) as temporary:
         temporary.write_text("ha")
         raise KeyboardInterrupt
     assert path.read_text() == "old" and list(tmp_path.iterdir()) == [path]
-    with files.replaced(path) as temporary:
+    with storage.replacing(path) as temporary:
         temporary.write_text("new")
         assert path.read_text() == "old"
     assert path.read_text() == "new"
     (tmp_path / ".a.txt.1.tmp").touch()
-    files.remove_temporary(tmp_path)
+    storage.remove_temporary(tmp_path)
     assert list(tmp_path.iterdir()) == [path]

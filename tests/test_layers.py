@@ -6,16 +6,19 @@ from pathlib import Path
 ROOT = Path(__file__).parents[1]
 # Lowest first. A file may import what stands before it.
 ORDER = (
-    "struct specs files locks arrays loops streams numerics projections hyperplane "
-    "data models weights classifier checkpoints perceptual objectives threats "
-    "transforms domains attacks peers parallel journal craft defenses metrics optim "
-    "train_state validation settings overrides training cli evaluation"
+    "struct specs rules checksums storage console locks arrays loops streams pickles "
+    "numerics projections hyperplane data models weights classifier checkpoints "
+    "perceptual objectives threats transforms domains attacks peers parallel journal "
+    "craft defenses metrics optim train_state validation settings overrides training "
+    "cli evaluation"
 ).split()
 # Within a folder, what its other files may import; each imports only from before it.
 SHARED = {
     "craft": ["base", "arguments"],
     "attacks": ["base", "ascent", "apgd", "noise", "minimal", "boundary", "constants"],
-    "data": "formats catalog rendering crops disk records prepare sources".split(),
+    "data": (
+        "images formats catalog rendering crops disk records prepare sources"
+    ).split(),
     "data/formats": ["contents"],
     "defenses": ["base"],
     "evaluation": (

@@ -45,7 +45,10 @@ BAD = {
     "wrong type": ({**PGD, "steps": "many"}, "config.attack.steps"),
     "fraction of a step": ({**PGD, "steps": 2.5}, "config.attack.steps"),
     "negative eps": ({**PGD, "threat": {"name": "linf", "eps": -1.0}}, "Linf.eps"),
-    "nan eps": ({**PGD, "threat": {"name": "linf", "eps": float("nan")}}, "Linf.eps"),
+    "nan eps": (
+        {**PGD, "threat": {"name": "linf", "eps": float("nan")}},
+        "threat.eps is nan",
+    ),
     "missing eps": ({**PGD, "threat": {"name": "linf"}}, "eps"),
     "both step sizes": ({**PGD, "rel_step_size": 0.1}, "exactly one"),
     "bad choice": ({**PGD, "schedule": "cosin"}, "'cosine'"),

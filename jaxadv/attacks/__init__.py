@@ -14,6 +14,10 @@ something on its way has `trace(state, model, image, label)`; see `craft.craft_t
 One that minimizes the norm of what it returns says so by `minimizes`.
 """
 
+from collections.abc import Mapping
+from typing import Any
+
+from jaxadv import specs
 from jaxadv.attacks.apgd import Apgd
 from jaxadv.attacks.apgd_l1 import ApgdL1
 from jaxadv.attacks.ascent import Ascent
@@ -54,3 +58,16 @@ ATTACKS = {
     "square": Square,
     "uniform_noise": UniformNoise,
 }
+
+
+def build_attack(spec: Mapping[str, Any], where: str) -> Any:
+    """The attack that a config dictionary describes; see `specs.build`.
+
+    Raises:
+      UsageError: as there, or for an attack of no steps, which leaves every image as
+        it is or at its random start, and any network looking robust.
+    """
+    attack = specs.build(spec, ATTACKS, where)
+    if attack.steps < 1:
+        raise specs.UsageError(f"{where}.steps is {attack.steps}; it must be >= 1")
+    return attack

@@ -8,7 +8,6 @@ Examples:
     python -m jaxadv.data.prepare imagenet100 --from /datasets/imagenet
 """
 
-import argparse
 import contextlib
 import importlib
 import importlib.util
@@ -18,7 +17,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-from jaxadv import specs
+from jaxadv import console, specs, storage
 from jaxadv.data import catalog
 
 
@@ -45,6 +44,7 @@ def prepare(
     present = catalog.find(name, data_dir)
     if present:
         return present, False
+    storage.check_folder(catalog.root(data_dir), "--data_dir")
     root = catalog.root(data_dir).absolute()
     folder = root / plain / (config or "")
     created = [p for p in (folder, *folder.parents) if not p.exists()]
@@ -127,7 +127,7 @@ def _write(builder, downloads: Path | None = None) -> Path:
 
 def main(arguments: list[str] | None = None) -> int:
     """The command line; returns the exit status."""
-    parser = argparse.ArgumentParser(
+    parser = console.Parser(
         prog="python -m jaxadv.data.prepare",
         description="Prepares a data set once; later calls find it done.",
     )
@@ -144,14 +144,13 @@ def main(arguments: list[str] | None = None) -> int:
         help="where prepared sets lie (default: $JAXADV_DATA_DIR, else ./data)",
     )
     flags = parser.parse_args(arguments)
-    try:
+
+    def work():
         folder, written = prepare(flags.name, flags.data_dir, flags.source)
-    except (specs.UsageError, OSError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    state = "prepared in" if written else "already prepared, nothing to do:"
-    print(f"{flags.name}: {state} {folder}")
-    return 0
+        state = "prepared in" if written else "already prepared, nothing to do:"
+        print(f"{flags.name}: {state} {folder}")
+
+    return console.conclude(work)
 
 
 if __name__ == "__main__":

@@ -23,7 +23,7 @@ from typing import Any
 import numpy as np
 from tqdm import tqdm
 
-from jaxadv import files, specs
+from jaxadv import checksums, specs
 from jaxadv.data import crops
 
 _CHUNK = 256
@@ -171,8 +171,8 @@ def _keep(kept: Path, names, columns) -> None:
                 fcntl.flock(lock, fcntl.LOCK_EX)
             for key, column in columns.items():
                 np.save(work / f"{key}.npy", column)
-            sums = {file.name: files.checksum_file(file) for file in work.iterdir()}
-            sums[_ABOUT] = files.checksum_json(names)
+            sums = {file.name: checksums.checksum_file(file) for file in work.iterdir()}
+            sums[_ABOUT] = checksums.checksum_json(names)
             about = {"class_names": names, "checksums": sums}
             (work / _ABOUT).write_text(json.dumps(about))
             work.chmod(0o755)
@@ -205,7 +205,7 @@ def _load(kept: Path) -> tuple[tuple[str, ...], dict[str, np.ndarray]]:
         about = json.loads((kept / _ABOUT).read_text())
         if isinstance(about, dict):
             names, sums = about["class_names"], about["checksums"]
-            if sums.pop(_ABOUT) != files.checksum_json(names):
+            if sums.pop(_ABOUT) != checksums.checksum_json(names):
                 raise ValueError(f"the checksum of {_ABOUT} is wrong")
             _verify(
                 kept, tuple((name, *_state(kept / name), sums[name]) for name in sums)
@@ -249,7 +249,7 @@ def _verify(kept: Path, wanted: tuple[tuple[str, int, int, int, int], ...]) -> N
     )
     with bar:
         for name, *_, kept_sum in wanted:
-            if files.checksum_file(kept / name, bar.update) != kept_sum:
+            if checksums.checksum_file(kept / name, bar.update) != kept_sum:
                 raise ValueError(f"the checksum of {name} is wrong")
 
 

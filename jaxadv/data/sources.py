@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from jaxadv import specs
+from jaxadv import specs, storage
 from jaxadv.data import catalog, crops, records
 
 Draw = tuple[int, ...]
@@ -89,6 +89,8 @@ def load(
         files are damaged.
     """
     _, _, known = catalog.entry(name)
+    if data_dir is not None:
+        _check_there(name, data_dir)
     folder = catalog.find(name, data_dir)
     if folder is None and known.own:
         from jaxadv.data import prepare
@@ -104,6 +106,17 @@ def load(
     source = Source(name=name, split=split, **vars(stored))
     _check(source.image_shape, source.labels, source.num_classes, f"{folder}: {split}")
     return source
+
+
+def _check_there(name, data_dir):
+    """A folder that is not there is a slip of the pen, not one to be filled."""
+    storage.check_folder(data_dir, "data_dir")
+    if not os.path.isdir(data_dir):
+        raise specs.UsageError(
+            f"data_dir is {os.fspath(data_dir)!r}, but there is no such folder: "
+            "correct it, or prepare the set there: python -m jaxadv.data.prepare "
+            f"{name} --data_dir {data_dir}"
+        )
 
 
 def from_arrays(

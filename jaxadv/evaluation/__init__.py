@@ -19,7 +19,7 @@ from jaxadv.evaluation import (
     table,
 )
 from jaxadv.evaluation.planned import threat_name
-from jaxadv.files import remove_temporary
+from jaxadv.storage import remove_temporary
 
 _MOST = 8  # attacks whose sets of broken images are drawn, unless a suite names them
 

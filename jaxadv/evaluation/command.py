@@ -106,6 +106,7 @@ def evaluate(config: Any, checkpoint: str, which: str, workdir: str) -> dict[str
     then = training["data"]
     data = {"name": then["name"], "data_dir": then["data_dir"], **data}
     source = sources.load(data["name"], suite.get("split", "test"), data["data_dir"])
+    _check_shape(data["name"], source.image_shape, info["image_shape"])
     suite, name = suite | {"data": data}, Path(os.path.abspath(checkpoint)).name
     if "corruptions" in suite:
         return corruptions.evaluate(model, source, suite, workdir, name=name)
@@ -125,6 +126,15 @@ def evaluate(config: Any, checkpoint: str, which: str, workdir: str) -> dict[str
             "training": training,
         },
     )
+
+
+def _check_shape(name, images, trained):
+    if tuple(images) != tuple(trained):
+        sizes = (" x ".join(map(str, shape)) for shape in (images, trained))
+        raise UsageError(
+            "config.data.name is {!r}, whose images are {}; the network was trained "
+            "on {}: give a data set of these".format(name, *sizes)
+        )
 
 
 def _own_flags(argv):

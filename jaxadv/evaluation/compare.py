@@ -7,13 +7,13 @@ Reads reports, or every report of a run's folder, and writes `compare.md`,
     python -m jaxadv.evaluation.compare --output out runs/*/eval/perceptual/report.json
 """
 
-import argparse
 import json
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from jaxadv import console, storage
 from jaxadv.evaluation import charts, escape, files, sheets
 from jaxadv.evaluation.cells import aligned, page_table, percent
 from jaxadv.specs import UsageError
@@ -44,6 +44,7 @@ def compare(
     Raises:
       UsageError: no reports, a damaged one, or one without the union.
     """
+    storage.check_folder(output, "--output")
     found = [path for given in paths for path in _reports(Path(given))]
     rows = [_row(path, union) for path in dict.fromkeys(found)]
     if not rows:
@@ -79,12 +80,25 @@ def _row(path, union):
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
         missing = [key for key in _KEYS if key not in content]
-    except (OSError, ValueError, TypeError) as error:
+    except (OSError, ValueError, TypeError, RecursionError) as error:
         raise UsageError(f"compare: {path}: no report ({error})") from None
     if missing:
         raise UsageError(
             f"compare: {path}: no report of eval.py, the key {missing[0]!r} is missing"
         )
+    try:
+        row = _entries(content, path, union)
+        _cells([row], list(row["attacks"])), _panel(row, union)  # can it be shown?
+    except UsageError:
+        raise
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise UsageError(
+            f"compare: {path}: no report of eval.py ({type(error).__name__}: {error})"
+        ) from None
+    return row
+
+
+def _entries(content, path, union):
     if union not in content["unions"]:
         known = ", ".join(content["unions"]) or "none"
         raise UsageError(
@@ -192,7 +206,7 @@ def _page(rows, labels, panels):
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """The command line; returns the exit status, 2 for a user's mistake."""
-    parser = argparse.ArgumentParser(
+    parser = console.Parser(
         prog="python -m jaxadv.evaluation.compare",
         description="Sets the evaluations of several runs side by side.",
     )
@@ -200,16 +214,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--output", required=True, metavar="DIR")
     parser.add_argument("--union", default="union", help="which one (default: union)")
     flags = parser.parse_args(arguments)
-    try:
+
+    def work():
         rows = compare(flags.runs, flags.output, flags.union)
-    except (UsageError, OSError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    labels = list(dict.fromkeys(label for row in rows for label in row["attacks"]))
-    print("\n".join(aligned(_cells(rows, labels))))
-    for file in ("compare.md", "compare.csv", "compare.png"):
-        print(f"{Path(flags.output) / file}")
-    return 0
+        labels = list(dict.fromkeys(label for row in rows for label in row["attacks"]))
+        print("\n".join(aligned(_cells(rows, labels))))
+        for file in ("compare.md", "compare.csv", "compare.png"):
+            print(f"{Path(flags.output) / file}")
+
+    return console.conclude(work)
 
 
 if __name__ == "__main__":

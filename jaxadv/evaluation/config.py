@@ -51,10 +51,10 @@ from typing import Any
 
 import numpy as np
 
-from jaxadv import settings, specs
-from jaxadv.attacks import ATTACKS
+from jaxadv import rules, settings, specs
+from jaxadv.attacks import ATTACKS, build_attack
 from jaxadv.craft import warn_units
-from jaxadv.evaluation.fields import check_numbers, plain
+from jaxadv.evaluation.fields import plain
 from jaxadv.evaluation.planned import (
     Eps,
     Planned,
@@ -108,15 +108,50 @@ KINDS = {
     "distances.*": settings.Kind(DISTANCES),
     "black_box": settings.Kind(ATTACKS),
 }
-_LEAST = {"examples": 0, "pictures": 0, "seed": 0} | dict.fromkeys(
-    ("chunk_steps", "batch_size", "draws"), 1
-)
+_RULES = {
+    "name": rules.NAME,
+    "attacks": rules.GROUP,
+    "eps": rules.optional(rules.number(0)),
+    "data": rules.GROUP,
+    "data.name": rules.optional(rules.NAME),
+    "data.data_dir": rules.optional(rules.NAME),
+    "split": rules.NAME,
+    "examples": rules.optional(rules.whole(0)),
+    "seed": rules.SEED,
+    "batch_size": rules.whole(1),
+    "chunk_steps": rules.whole(1),
+    "draws": rules.whole(1),
+    "unions": rules.optional(rules.GROUP),
+    "cascades": rules.optional(rules.GROUP),
+    "sweeps": rules.optional(rules.GROUP),
+    "seen": rules.optional(rules.LIST),
+    "means": rules.optional(rules.LIST),
+    "curve": rules.optional(rules.GROUP),
+    "distances": rules.optional(rules.GROUP),
+    "overlap": rules.optional(rules.LIST),
+    "notes": rules.optional(rules.GROUP),
+    "pictures": rules.whole(0),
+    "checks": rules.NAME,
+    "black_box": rules.SPEC,
+    "about": rules.optional(rules.GROUP),
+}
 _CURVE = {
     "attack": None,
     "eps": None,
     "points": 10,
     "up_to": 2.0,
     "examples": None,
+}
+_CURVE_RULES = {
+    "attack": rules.optional(rules.SPEC),
+    "eps": rules.optional(rules.several(rules.number(above=0))),
+    "points": rules.whole(1),
+    "up_to": rules.number(above=0),
+    "examples": rules.optional(rules.whole(0)),
+}
+_SWEEP_RULES = {
+    "attacks": rules.LIST,
+    "ata": rules.optional(rules.LIST),
 }
 
 
@@ -217,7 +252,10 @@ def resolve(config: Any, training: Mapping[str, Any] | None = None) -> Suite:
             check_name(name, f"config.{field}")
     if not full.get("attacks"):
         raise UsageError("config.attacks is empty; give at least one: label -> spec")
-    check_numbers(full, _LEAST)
+    if full["data"] is None or isinstance(full["data"], Mapping):
+        full["data"] = {**DEFAULTS["data"], **(full["data"] or {})}
+    rules.check(full, _RULES, "config")
+    _check_names(full)
     eps = Eps(full["eps"], training_attacks(training))
     attacks = tuple(
         plan(label, spec, eps, f"config.attacks.{label}")
@@ -243,7 +281,7 @@ def resolve(config: Any, training: Mapping[str, Any] | None = None) -> Suite:
     return Suite(
         name=full["name"],
         attacks=attacks,
-        data={**DEFAULTS["data"], **(full["data"] or {})},
+        data=full["data"],
         split=full["split"],
         examples=full["examples"],
         seed=full["seed"],
@@ -272,6 +310,13 @@ def resolve(config: Any, training: Mapping[str, Any] | None = None) -> Suite:
     )
 
 
+def _check_names(full):
+    for group in ("unions", "cascades", "sweeps"):
+        for name in full[group] or ():
+            if not rules.NAME.fits(name):
+                raise UsageError(f"config.{group} has an empty name; give it one")
+
+
 def _distance_specs(given):
     for name in given:
         check_label(name, "config.distances")
@@ -282,13 +327,12 @@ def _distance_specs(given):
 
 
 def _curve(curve, given, eps):
+    rules.check(curve, _CURVE_RULES, "config.curve")
     if not given or curve["attack"] is None:
         return None, ()
-    known(given, _CURVE, "config.curve")
-    spec = plain(curve["attack"])
+    spec = as_spec(curve["attack"], "an attack", "config.curve.attack")
     values = curve["eps"]
     if values is None:
-        _check_range(curve)
         base = plan("curve", spec, eps, "config.curve.attack").eps
         steps = np.arange(1, curve["points"] + 1) / curve["points"]
         # Rounded, so that 0.15 does not become 0.15000000000000002.
@@ -298,8 +342,8 @@ def _curve(curve, given, eps):
         raise UsageError(
             f"config.curve.eps is {values}; it must be ascending and above 0"
         )
-    threat = spec.get("threat")
-    threat = {"name": threat} if isinstance(threat, str) else dict(threat or {})
+    threat = spec.get("threat") or {}
+    threat = as_spec(threat, "a threat", "config.curve.attack.threat")
     points = tuple(
         plan("curve", {**spec, "threat": {**threat, "eps": v}}, eps, "config.curve")
         for v in values
@@ -308,24 +352,16 @@ def _curve(curve, given, eps):
     return label, tuple(dataclasses.replace(p, label=label) for p in points)
 
 
-def _check_range(curve):
-    points, up_to = curve["points"], curve["up_to"]
-    if not isinstance(points, int) or points < 1:
-        raise UsageError(f"config.curve.points is {points!r}; it must be >= 1")
-    if not up_to > 0:
-        raise UsageError(f"config.curve.up_to is {up_to!r}; it must be > 0")
-
-
 def _unions(unions, labels):
     return {
-        name: _checked(parts or labels, labels, f"config.unions.{name}")
+        name: _some(labels if parts is None else parts, labels, f"config.unions.{name}")
         for name, parts in unions.items()
     }
 
 
 def _cascades(cascades, labels):
     found = {
-        name: _checked(parts, labels, f"config.cascades.{name}")
+        name: _some(parts, labels, f"config.cascades.{name}")
         for name, parts in cascades.items()
     }
     several = [label for parts in found.values() for label in parts]
@@ -344,13 +380,16 @@ def _sweeps(sweeps, attacks):
 
 def _sweep(given, attacks, name):
     where = f"config.sweeps.{name}"
-    known(given, {"attacks": None, "ata": None}, where)
+    if not rules.GROUP.fits(given):
+        raise UsageError(f"{where} is {given!r}; it must be {rules.GROUP.words}")
+    given = {"attacks": (), "ata": None, **given}
+    rules.check(given, _SWEEP_RULES, where)
     labels = [planned.label for planned in attacks]
-    chosen = _checked(given.get("attacks") or (), labels, where)
+    chosen = _some(given["attacks"], labels, where)
     budgets = [attacks[labels.index(label)].eps for label in chosen]
-    if not budgets or budgets != sorted(set(budgets)):
+    if budgets != sorted(set(budgets)):
         raise UsageError(f"{where}.attacks have eps {budgets}; they must ascend")
-    ata = given.get("ata")
+    ata = given["ata"]
     if ata and len(ata) != len(chosen):
         raise UsageError(
             f"{where}.ata has {len(ata)} numbers; give one for each of its "
@@ -371,6 +410,16 @@ def _notes(notes, labels):
         if not isinstance(text, str) or not text.strip():
             raise UsageError(f"config.notes.{label} is {text!r}; it must be a text")
     return dict(notes)
+
+
+def _some(given, labels, where):
+    """As `_checked`, and at least one."""
+    if not rules.LIST.fits(given) or not given:
+        raise UsageError(
+            f"{where} is {given!r}; it must be a tuple of labels, at least one of: "
+            f"{', '.join(labels)}"
+        )
+    return _checked(given, labels, where)
 
 
 def _checked(given, labels, where):
@@ -400,5 +449,5 @@ def _level(given):
 def _black_box(given):
     spec = as_spec(given, "an attack", "config.black_box")
     ball = {"threat": {"name": "linf", "eps": 0.1}}
-    specs.build({**spec, **ball}, ATTACKS, "config.black_box")
+    build_attack({**spec, **ball}, "config.black_box")
     return spec

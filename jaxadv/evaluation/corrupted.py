@@ -16,9 +16,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from PIL import Image
 
 from jaxadv import arrays
+from jaxadv.data import images
 from jaxadv.evaluation import inputs
 from jaxadv.specs import UsageError
 
@@ -64,10 +64,10 @@ class Arrays:
             raise UsageError(f"{folder}: none of {', '.join(NAMES)} as NAME.npy")
         for name in self.names:
             _check_pixels(folder / f"{name}.npy")
-        stored = np.load(folder / "labels.npy")
+        stored = np.array(_array(folder / "labels.npy"))
         arrays.check_labels(stored, (stored.size,), f"{folder}/labels.npy")
         # Published once for each severity: there are as many as images.
-        images = np.load(folder / f"{self.names[0]}.npy", mmap_mode="r")
+        images = _array(folder / f"{self.names[0]}.npy")
         own = stored[: len(stored) // SEVERITIES]
         repeated = len(stored) == len(images)
         if repeated and not np.array_equal(stored, np.tile(own, SEVERITIES)):
@@ -102,7 +102,7 @@ class Arrays:
     def read(self, name: str, severity: int, rows: np.ndarray) -> np.ndarray:
         """uint8 [len(rows), h, w, c]; severities count from 1."""
         count = len(self.labels)
-        stored = np.load(self.folder / f"{name}.npy", mmap_mode="r")
+        stored = _array(self.folder / f"{name}.npy")
         if len(stored) != SEVERITIES * count:
             raise UsageError(
                 f"{self.folder}/{name}.npy has {len(stored)} images; it must have "
@@ -156,7 +156,7 @@ class Trees:
 
 def _check_pixels(file):
     """Raises UsageError unless the array in `file` is uint8 [n, h, w, c]."""
-    stored = np.load(file, mmap_mode="r")
+    stored = _array(file)
     if stored.dtype != np.uint8:
         raise UsageError(
             f"{file}: the dtype is {stored.dtype}; it must be uint8, 0 to 255, as "
@@ -170,7 +170,18 @@ def _check_pixels(file):
 
 def _pixels(file):
     try:
-        with Image.open(file) as image:
-            return np.asarray(image.convert("RGB"))
-    except (OSError, SyntaxError, ValueError) as error:
-        raise UsageError(f"{file}: {error}; fetch the set again") from None
+        return np.asarray(images.decode(images.read(file), file, "RGB"))
+    except UsageError as error:
+        raise UsageError(f"{error}; or fetch the set again") from None
+
+
+def _array(file):
+    """What a .npy file holds, mapped into memory."""
+    try:
+        found = np.load(file, mmap_mode="r")
+    except (OSError, ValueError, EOFError) as error:
+        reason = str(error).partition("\n")[0]
+        raise UsageError(f"{file}: {reason}; fetch the set again") from None
+    if not isinstance(found, np.ndarray) or found.ndim == 0:
+        raise UsageError(f"{file} holds no array; fetch the set again")
+    return found

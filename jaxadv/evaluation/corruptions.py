@@ -33,15 +33,16 @@ import jax
 import numpy as np
 from tqdm import tqdm
 
-from jaxadv import checkpoints, locks, parallel, weights
+from jaxadv import checkpoints, locks, parallel, rules, storage, weights
+from jaxadv.checksums import checksum_json
 from jaxadv.classifier import Classifier
-from jaxadv.evaluation import escape, fields, files, inputs, metrics
+from jaxadv.evaluation import escape, files, inputs, metrics
 from jaxadv.evaluation.cells import aligned, page_table, percent
 from jaxadv.evaluation.corrupted import KINDS, SEVERITIES, Arrays, Trees, open_folder
 from jaxadv.evaluation.judge import Judge
 from jaxadv.evaluation.planned import check_name
-from jaxadv.files import checksum_json, remove_temporary
 from jaxadv.specs import UsageError, known
+from jaxadv.storage import remove_temporary
 
 DEFAULTS = {
     "name": "corruptions",
@@ -50,6 +51,18 @@ DEFAULTS = {
     "split": "test",
     "examples": None,
     "batch_size": 128,
+}
+_RULES = {
+    "name": rules.NAME,
+    "corruptions": rules.GROUP,
+    "corruptions.folder": rules.optional(rules.NAME),
+    "corruptions.reference": rules.optional(rules.NAME),
+    "data": rules.GROUP,
+    "data.name": rules.optional(rules.NAME),
+    "data.data_dir": rules.optional(rules.NAME),
+    "split": rules.NAME,
+    "examples": rules.optional(rules.whole(0)),
+    "batch_size": rules.whole(1),
 }
 _BLOCK = 1000  # images in memory at a time
 
@@ -61,11 +74,12 @@ def resolve(given: Mapping[str, Any]) -> dict[str, Any]:
       UsageError: an unknown field, a bad number, or no folder.
     """
     known(given, DEFAULTS, "config")
-    parts = given.get("corruptions") or {}
-    known(parts, DEFAULTS["corruptions"], "config.corruptions")
-    full = {**DEFAULTS, **given, "corruptions": {**DEFAULTS["corruptions"], **parts}}
+    full = {**DEFAULTS, **given}
+    for group in ("corruptions", "data"):
+        if full[group] is None or isinstance(full[group], Mapping):
+            full[group] = {**DEFAULTS[group], **(full[group] or {})}
+    rules.check(full, _RULES, "config")
     check_name(full["name"], "config.name")
-    fields.check_numbers(full, {"examples": 0, "batch_size": 1})
     if not full["corruptions"]["folder"]:
         raise UsageError(
             "config.corruptions.folder is not given; give the folder of CIFAR-10-C or "
@@ -301,7 +315,7 @@ class _Kept:
     def add(self, name, errors):
         self.errors[name] = errors
         if self._path is not None and parallel.is_primary():
-            with self._path.open("a") as file:
+            with storage.naming(self._path), self._path.open("a") as file:
                 entry = {"run": self._run, "set": name, "errors": errors}
                 entry["checksum"] = checksum_json(entry)
                 # A line of its own, also behind one that a kill has cut short.

@@ -8,14 +8,13 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+from jaxadv import storage
 from jaxadv.evaluation import escape
-from jaxadv.files import replaced
 
 
 def write(path: Path, text: str) -> None:
     """Replaces the file by UTF-8 `text`, making its folder where it is missing."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with replaced(path) as temporary:
+    with storage.replacing(path) as temporary:
         temporary.write_text(text, encoding="utf-8")
 
 

@@ -6,8 +6,7 @@ import zlib
 from collections.abc import Mapping
 from typing import Any
 
-from jaxadv import specs
-from jaxadv.attacks import ATTACKS
+from jaxadv.attacks import build_attack
 from jaxadv.specs import UsageError
 
 _LONGEST = 200  # bytes; file names end at 255 and get more around them
@@ -146,7 +145,7 @@ def plan(label: str, spec: Any, eps: Eps, where: str) -> Planned:
     check_label(label, "config.attacks")
     spec = as_spec(spec, "an attack", where)
     spec = eps.fill(spec, where)
-    return Planned(label, spec, specs.build(spec, ATTACKS, where))
+    return Planned(label, spec, build_attack(spec, where))
 
 
 def threat_name(spec: Mapping[str, Any]) -> str:

@@ -4,11 +4,11 @@ import math
 import os
 import textwrap
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from jaxadv import storage
 from jaxadv.evaluation.escape import drawn
 
 BLUE, ORANGE, GRAY = "#0072B2", "#D55E00", "#555555"  # told apart by everyone
@@ -196,7 +196,8 @@ def pyplot() -> Any:
 
 def write(figure: Any, path: str | os.PathLike) -> None:
     """Saves a figure as a PNG and closes it."""
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(path, dpi=150)
-    pyplot().close(figure)
+    try:
+        with storage.replacing(path) as temporary:
+            figure.savefig(temporary, dpi=150)
+    finally:
+        pyplot().close(figure)

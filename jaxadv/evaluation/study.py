@@ -20,7 +20,6 @@ was judged by several people, so answers are not independent and the true uncert
 is somewhat larger than the Wilson interval.
 """
 
-import argparse
 import csv
 import json
 import sys
@@ -31,9 +30,9 @@ from typing import Any
 import jax
 import numpy as np
 import scipy.stats
-from PIL import Image, UnidentifiedImageError
 
-from jaxadv import specs
+from jaxadv import console, specs, storage
+from jaxadv.data import images as encoded
 from jaxadv.evaluation import charts, files, judge, metrics
 from jaxadv.evaluation.cells import aligned, page_table, percent
 from jaxadv.perceptual import DISTANCES, NETWORKS
@@ -42,6 +41,7 @@ from jaxadv.specs import UsageError
 COLUMNS = ("pair_id", "choice", "original", "adversarial")
 FIELDS = ("id", "size", "original", "adversarial")
 SIZES = ("small", "medium", "large")
+_BYTES = 256 << 20  # of the annotations and of pairs.json
 DEFAULT = ("l2", "linf", "ssim", "lpips_alexnet")
 
 
@@ -74,6 +74,7 @@ def study(
     Raises:
       UsageError: a missing or damaged file, column, field or image.
     """
+    storage.check_folder(output, "--output")
     annotations, images = Path(annotations), Path(images)
     rows = read_answers(annotations, kind)
     pairs = read_pairs(images / "pairs.json")
@@ -128,6 +129,7 @@ def read_answers(path: Path, kind: str = "pair_type") -> list[dict[str, str]]:
     Raises:
       UsageError: there is no such file, no row, a column is missing or empty.
     """
+    storage.check_file(path, most=_BYTES)
     try:
         with open(path, newline="", encoding="utf-8-sig") as file:
             reader = csv.DictReader(file)
@@ -155,9 +157,10 @@ def read_pairs(path: Path) -> dict[str, dict[str, Any]]:
     Raises:
       UsageError: there is no such file, or it is not a list of such entries.
     """
+    storage.check_file(path, "--images", most=_BYTES)
     try:
         entries = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise UsageError(
             f"{path}: no list of pairs ({error}); give its folder with --images"
         ) from None
@@ -167,6 +170,9 @@ def read_pairs(path: Path) -> dict[str, dict[str, Any]]:
         missing = [field for field in FIELDS if field not in entry]
         if missing:
             raise UsageError(f"{path}: entry {number} has no {missing[0]!r}")
+        for field in ("original", "adversarial"):
+            if not isinstance(entry[field], str):
+                raise UsageError(f"{path}: entry {number}: {field!r} is no file name")
     return {str(entry["id"]): entry for entry in entries}
 
 
@@ -207,12 +213,8 @@ def measure(
 
 def _image(path):
     """[h, w, 3] in [0, 1]."""
-    try:
-        with Image.open(path) as image:
-            return np.asarray(image.convert("RGB"), np.float32) / 255
-    except (OSError, UnidentifiedImageError) as error:
-        reason = str(error).splitlines()[0]
-        raise UsageError(f"{path}: no image ({reason}); see --images") from None
+    image = encoded.decode(encoded.read(path), path, "RGB")
+    return np.asarray(image, np.float32) / 255
 
 
 def _sentinel(row):
@@ -344,7 +346,7 @@ def _page(content):
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """The command line; returns the exit status, 2 for a user's mistake."""
-    parser = argparse.ArgumentParser(
+    parser = console.Parser(
         prog="python -m jaxadv.evaluation.study",
         description="Perceptibility of attacks, and how distances correlate with it.",
     )
@@ -365,22 +367,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
         help="what names the attack, in the annotations or in pairs.json",
     )
     flags = parser.parse_args(arguments)
-    try:
+
+    def work():
+        distances = dict(map(parse_distance, flags.distance))
         content = study(
-            flags.annotations,
-            flags.images,
-            flags.output,
-            dict(map(parse_distance, flags.distance)),
-            kind=flags.type,
+            flags.annotations, flags.images, flags.output, distances, kind=flags.type
         )
-    except (UsageError, OSError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    for table in _tables(content):
-        print("\n".join([*aligned(table), ""]))
-    for file in ("study.md", "study.json", "perceptibility.png", "correlation.png"):
-        print(Path(flags.output) / file)
-    return 0
+        for table in _tables(content):
+            print("\n".join([*aligned(table), ""]))
+        for file in ("study.md", "study.json", "perceptibility.png", "correlation.png"):
+            print(Path(flags.output) / file)
+
+    return console.conclude(work)
 
 
 if __name__ == "__main__":

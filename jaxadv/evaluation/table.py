@@ -29,12 +29,11 @@ import json
 import os
 import zipfile
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from jaxadv import files
+from jaxadv import checksums, storage
 from jaxadv.specs import UsageError
 
 _SUM = "checksum"  # a column's name has a slash, or is id or label
@@ -88,11 +87,9 @@ class Table:
 def save(table: Table, path: str | os.PathLike) -> None:
     """Writes the table to `path` (.npz) whole or not at all; equal tables give
     equal bytes."""
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
     arrays = {"metadata": np.array(json.dumps(table.metadata)), **table.columns}
-    total = np.uint32(files.checksum(arrays))
-    with files.replaced(path) as temporary, open(temporary, "wb") as file:
+    total = np.uint32(checksums.checksum(arrays))
+    with storage.replacing(path) as temporary, open(temporary, "wb") as file:
         np.savez_compressed(file, **arrays, **{_SUM: total})  # type: ignore
 
 
@@ -107,7 +104,7 @@ def load(path: str | os.PathLike) -> Table:
         with open(path, "rb") as file, np.load(file, allow_pickle=False) as stored:
             columns = {name: stored[name] for name in stored.files}
         total = columns.pop(_SUM, None)  # older tables have none
-        if total is not None and int(total) != files.checksum(columns):
+        if total is not None and int(total) != checksums.checksum(columns):
             raise ValueError("its checksum is wrong")
         metadata = json.loads(str(columns.pop("metadata")))
     except (OSError, KeyError, ValueError, zipfile.BadZipFile) as error:

@@ -162,7 +162,7 @@ class L0:
       pixels: whether all the channels of one pixel count once.
     """
 
-    eps: float = specs.leaf(minimum=0.0)
+    eps: float = specs.leaf(minimum=0.0, whole=True)
     pixels: bool = specs.static(False)
 
     __post_init__ = specs.check

@@ -3,9 +3,8 @@
 import argparse
 import sys
 from pathlib import Path
-from typing import NoReturn
 
-from jaxadv import specs
+from jaxadv import console
 from jaxadv.weights import files, layouts
 
 EXAMPLES = """\
@@ -19,27 +18,16 @@ $JAXADV_WEIGHTS_DIR, by default ~/jaxadv_weights.
 """
 
 
-class _Parser(argparse.ArgumentParser):
-    def error(self, message: str) -> NoReturn:
-        self.exit(2, f"error: {message} (see {self.prog} --help)\n")
-
-
 def main(arguments: list[str] | None = None) -> int:
     """The command line; returns the exit status."""
     flags = _parser().parse_args(arguments)
-    try:
-        if flags.command == "show":
-            _show(flags.file)
-        else:
-            _convert(flags)
-    except specs.UsageError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    return 0
+    if flags.command == "show":
+        return console.conclude(lambda: _show(flags.file))
+    return console.conclude(lambda: _convert(flags))
 
 
 def _parser():
-    parser = _Parser(
+    parser = console.Parser(
         prog="python -m jaxadv.weights",
         description="Reads .safetensors, .pth and .pt files; runs nothing they hold.",
         epilog=EXAMPLES,

@@ -14,7 +14,7 @@ import safetensors.numpy
 from flax import linen as nn
 from flax import traverse_util
 
-from jaxadv import arrays, files, specs
+from jaxadv import arrays, checksums, specs, storage
 from jaxadv.models import MODELS
 from jaxadv.weights import layouts, torch_files
 
@@ -142,8 +142,10 @@ def save(path: str | os.PathLike, weights: Weights) -> None:
     flat = traverse_util.flatten_dict(weights.variables, sep="/")
     flat = {name: np.ascontiguousarray(value) for name, value in flat.items()}
     metadata[_SUM] = str(_checksum(flat, metadata))
+    if not Path(path).parent.is_dir():
+        raise specs.UsageError(f"{path} cannot be written: its folder does not exist")
     try:
-        with files.replaced(path) as temporary:
+        with storage.replacing(path) as temporary:
             safetensors.numpy.save_file(flat, temporary, metadata)
     except (OSError, safetensors.SafetensorError) as error:
         raise specs.UsageError(f"{path} cannot be written: {error}") from error
@@ -271,7 +273,7 @@ def _safetensors(path) -> dict[str, np.ndarray]:
 
 def _checksum(tensors, about):
     texts = {key: value for key, value in about.items() if key != _SUM}
-    return files.checksum_json([files.checksum(tensors), texts])
+    return checksums.checksum_json([checksums.checksum(tensors), texts])
 
 
 def _state(path):

@@ -6,20 +6,19 @@ else is named becomes a placeholder that does nothing.
 """
 
 import collections
-import dataclasses
+import functools
 import io
 import math
-import pickle
 import struct
 import zipfile
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax.numpy as jnp
 import numpy as np
 
-from jaxadv import specs
+from jaxadv import pickles, specs
 
 DTYPES: dict[str, Any] = {
     "DoubleStorage": np.float64,
@@ -33,6 +32,7 @@ DTYPES: dict[str, Any] = {
     "ByteStorage": np.uint8,
     "BoolStorage": np.bool_,
 }
+_REPEATED = 1_000_000  # so many numbers may a tensor have that its storage has not
 _LEGACY_MAGIC = 0x1950A86A20F9469CFC6C
 _LEGACY_VERSION = 1001
 
@@ -41,8 +41,7 @@ class Damaged(Exception):
     """The file is no PyTorch file, or a part of it is missing or inconsistent."""
 
 
-@dataclasses.dataclass(frozen=True)
-class Storage:
+class Storage(NamedTuple):
     """A run of numbers in the file, named by its key there.
 
     Attributes:
@@ -56,9 +55,10 @@ class Storage:
     start: int = 0
 
 
-@dataclasses.dataclass(frozen=True)
-class Tensor:
+class Tensor(NamedTuple):
     """A tensor as the file describes it; its numbers are still in the file.
+
+    Named tuples, these are what no pickle can change once they are made.
 
     Attributes:
       storage: where its numbers lie.
@@ -97,9 +97,17 @@ def read(path: Path) -> tuple[Any, Callable[[Tensor], np.ndarray]]:
     except Exception as error:
         raise _unreadable(path, error) from error
 
+    @functools.cache  # many tensors may be views of one storage
+    def values(key, dtype):
+        data = numbers(key)
+        whole = len(data) // dtype.itemsize * dtype.itemsize
+        found = np.frombuffer(memoryview(data)[:whole], dtype)
+        return found.astype(np.float32) if dtype == jnp.bfloat16 else found
+
     def fetch(tensor: Tensor) -> np.ndarray:
         try:
-            return _strided(tensor, numbers(tensor.storage))
+            storage = tensor.storage
+            return _strided(tensor, values(storage.key, np.dtype(storage.dtype)))
         except Exception as error:
             raise _unreadable(path, error) from error
 
@@ -128,9 +136,9 @@ def _read_zip(path):
             raise Damaged("its numbers are big-endian")
         payload = _unpickle(io.BytesIO(_entry(archive, found[0])))
 
-    def numbers(storage):
+    def numbers(key):
         with zipfile.ZipFile(path) as archive:
-            return _entry(archive, f"{root}data/{storage.key}")
+            return _entry(archive, f"{root}data/{key}")
 
     return payload, numbers
 
@@ -160,8 +168,8 @@ def _read_legacy(file):
         file.seek(size, io.SEEK_CUR)
     path = file.name
 
-    def numbers(storage):
-        start, size = places[storage.key]
+    def numbers(key):
+        start, size = places[key]
         with open(path, "rb") as file:
             file.seek(start)
             return file.read(size)
@@ -169,10 +177,9 @@ def _read_legacy(file):
     return payload, numbers
 
 
-def _strided(tensor: Tensor, data: bytes) -> np.ndarray:
-    """The view of `data` that a tensor is; read-only, as its numbers may overlap."""
-    dtype = np.dtype(tensor.storage.dtype)
-    values = np.frombuffer(data[: len(data) // dtype.itemsize * dtype.itemsize], dtype)
+def _strided(tensor: Tensor, values: np.ndarray) -> np.ndarray:
+    """The view of a storage that a tensor is; read-only, as its numbers may overlap."""
+    dtype = values.dtype
     first = tensor.storage.start + tensor.offset
     steps = zip(tensor.shape, tensor.strides, strict=True)
     last = first + sum((size - 1) * stride for size, stride in steps)
@@ -185,8 +192,8 @@ def _strided(tensor: Tensor, data: bytes) -> np.ndarray:
             f"a tensor of shape {tensor.shape} needs {last + 1} numbers of storage "
             f"{tensor.storage.key}, which has {len(values)}"
         )
-    if dtype == jnp.bfloat16:
-        values, dtype = values.astype(np.float32), np.dtype(np.float32)
+    if math.prod(tensor.shape) > max(len(values), _REPEATED):
+        raise Damaged(f"a tensor of shape {tensor.shape} repeats {len(values)} numbers")
     return np.lib.stride_tricks.as_strided(
         values[first:],
         tensor.shape,
@@ -198,29 +205,37 @@ def _strided(tensor: Tensor, data: bytes) -> np.ndarray:
 def _unpickle(file, storages: dict[str, Storage] | None = None) -> Any:
     """The next pickled object of `file`; its storages are added to `storages`."""
     known, placeholder = _interpreted(), _placeholder()
+    # An object of no attributes stands for each dtype: a pickle cannot change it.
+    dtypes = {object(): np.dtype(dtype) for dtype in DTYPES.values()}
+    known |= {
+        ("torch", name): token for name, token in zip(DTYPES, dtypes, strict=True)
+    }
 
-    class Restricted(pickle.Unpickler):
+    class Restricted(pickles.Bounded):
         def find_class(self, module, name):
             return known.get((module, name), placeholder)
 
         def persistent_load(self, pid):
-            kind, dtype, key, _, _, *view = pid
-            if kind != "storage" or not isinstance(dtype, np.dtype):
-                raise Damaged(f"it refers to an unknown {kind!r}")
-            storage = Storage(str(key), dtype)
+            kind, token, key, _, _, *view = pid
+            if kind != "storage" or type(token) is not object or token not in dtypes:
+                raise Damaged("it refers to something that is no storage of numbers")
+            if not isinstance(key, (str, int)):
+                raise Damaged("a storage has no name")
+            storage = Storage(str(key), dtypes[token])
             if storages is not None:
                 storages[storage.key] = storage
-            start = int(view[0][1]) if view and view[0] else 0
-            return dataclasses.replace(storage, start=start)
+            return storage._replace(start=int(view[0][1]) if view and view[0] else 0)
 
     # PyTorch's own choice for the strings of Python 2.
     return Restricted(file, encoding="utf-8").load()
 
 
-def _interpreted():
+def _interpreted() -> dict[tuple[str, str], Any]:
     """What a pickle may name, made anew: a pickle could set attributes of it."""
 
     def tensor(storage, offset, shape, strides, *_):
+        if not isinstance(storage, Storage):
+            raise Damaged("a tensor has no storage")
         return Tensor(
             storage, int(offset), tuple(map(int, shape)), tuple(map(int, strides))
         )
@@ -228,11 +243,15 @@ def _interpreted():
     def parameter(data, *_):
         return data
 
+    def ordered(pairs=()):
+        pairs = list(pairs.items() if isinstance(pairs, Mapping) else pairs)
+        pickles.check_keys(key for key, _ in pairs)
+        return collections.OrderedDict(pairs)
+
     return {
-        ("collections", "OrderedDict"): collections.OrderedDict,
+        ("collections", "OrderedDict"): ordered,
         ("torch._utils", "_rebuild_tensor_v2"): tensor,
         ("torch._utils", "_rebuild_parameter"): parameter,
-        **{("torch", name): np.dtype(dtype) for name, dtype in DTYPES.items()},
     }
 
 

@@ -1,6 +1,7 @@
 """The Python version of CIFAR-10 and CIFAR-100: pickled batches."""
 
 import dataclasses
+import gzip
 import io
 import pickle
 import tarfile
@@ -9,23 +10,29 @@ from typing import Any
 
 import numpy as np
 
-from jaxadv import specs
+from jaxadv import specs, storage
 from jaxadv.data.formats.contents import (
-    DAMAGED,
     Contents,
+    Limited,
     check_labels,
     damaged,
     from_arrays,
 )
+from jaxadv.pickles import Bounded
+
+_TOTAL = 512 << 20  # bytes of an unpacked archive; both have 178 MiB
+_MEMBERS = 1000  # of an archive; both have 9 or fewer
 
 
 @dataclasses.dataclass(frozen=True)
 class _Layout:
-    """File names, and by field: (key in a batch, key in `meta`, classes)."""
+    """File names, the bytes of the largest file, allowing for other pickle protocols,
+    and by field: (key in a batch, key in `meta`, classes)."""
 
     folder: str
     archive: str
     meta: str
+    most: int
     splits: dict[str, tuple[str, ...]]
     fields: dict[str, tuple[str, str, int]]
 
@@ -35,6 +42,7 @@ _LAYOUTS = {
         folder="cifar-10-batches-py",
         archive="cifar-10-python.tar.gz",
         meta="batches.meta",
+        most=64 << 20,
         splits={
             "train": tuple(f"data_batch_{i}" for i in range(1, 6)),
             "test": ("test_batch",),
@@ -45,6 +53,7 @@ _LAYOUTS = {
         folder="cifar-100-python",
         archive="cifar-100-python.tar.gz",
         meta="meta",
+        most=256 << 20,
         splits={"train": ("train",), "test": ("test",)},
         fields={
             "label": ("fine_labels", "fine_label_names", 100),
@@ -66,16 +75,19 @@ def read_cifar(path: Path, name: str) -> Contents:
     """
     layout = _LAYOUTS[name]
     place, raw = _read_files(path, layout)
-    pickles = {file: _unpickle(data, f"{place}/{file}") for file, data in raw.items()}
+    batches = {file: _unpickle(data, f"{place}/{file}") for file, data in raw.items()}
     class_names = {}
     for field, (_, key, count) in layout.fields.items():
-        found = pickles[layout.meta].get(key.encode(), ())
-        class_names[field] = tuple(n.decode() for n in found if isinstance(n, bytes))
+        found = batches[layout.meta].get(key.encode())
+        found = found if isinstance(found, list) else ()
+        class_names[field] = tuple(
+            n.decode("utf-8", "replace") for n in found if isinstance(n, bytes)
+        )
         if len(class_names[field]) != count:
             raise damaged(f"{place}/{layout.meta}", f"it does not hold {count} {key}")
     arrays = {}
     for split, files in layout.splits.items():
-        parts = [_columns(pickles[f], layout, f"{place}/{f}") for f in files]
+        parts = [_columns(batches[f], layout, f"{place}/{f}") for f in files]
         arrays[split] = {k: np.concatenate([p[k] for p in parts]) for k in parts[0]}
     return from_arrays(arrays, class_names, with_id=True)
 
@@ -85,41 +97,67 @@ def _read_files(path: Path, layout: _Layout) -> tuple[Path, dict[str, bytes]]:
     wanted = [layout.meta, *(f for files in layout.splits.values() for f in files)]
     for folder in (path, path / layout.folder):
         if any((folder / name).is_file() for name in wanted):
-            for name in wanted:
-                if not (folder / name).is_file():
-                    raise specs.UsageError(f"{folder / name}: the file is missing")
-            return folder, {name: (folder / name).read_bytes() for name in wanted}
+            files = {
+                n: storage.check_file(folder / n, most=layout.most) for n in wanted
+            }
+            return folder, {name: file.read_bytes() for name, file in files.items()}
     archive = path if path.is_file() else path / layout.archive
     if not archive.is_file():
         raise specs.UsageError(f"{path}: no {layout.archive} or {layout.folder} in it")
-    found = {}
     try:
-        with tarfile.open(archive) as tar:
-            for member in tar:
-                name = Path(member.name).name
-                file = tar.extractfile(member) if name in wanted else None
-                if file is not None:
-                    found[name] = file.read()
-    except DAMAGED as error:
-        raise damaged(archive, error) from None
+        found = _unpack(archive, wanted, layout.most)
+    except Exception as error:  # a damaged archive can raise anything at all
+        raise damaged(archive, error or type(error).__name__) from None
     for name in wanted:
         if name not in found:
-            raise damaged(archive, f"there is no {name} in it")
+            raise damaged(archive, f"there is no file {name} in it")
     return archive, found
 
 
-class _ArraysOnly(pickle.Unpickler):
+def _unpack(archive: Path, wanted: list[str], most: int) -> dict[str, bytes]:
+    """The bytes of the regular files of an archive that have a wanted name."""
+    found = {}
+    with open(archive, "rb") as file:
+        packed = file.read(2) == b"\x1f\x8b"
+    with gzip.open(archive) if packed else open(archive, "rb") as file:
+        limited: Any = Limited(file, most, _TOTAL)
+        with tarfile.open(fileobj=limited, mode="r:") as tar:
+            for number, member in enumerate(tar):
+                name = Path(member.name).name
+                # Links may lead nowhere, or out of the archive.
+                if name in wanted and member.isreg():
+                    if member.size > most:
+                        raise OSError(f"{name} has {member.size} bytes")
+                    inside: Any = tar.extractfile(member)
+                    found[name] = inside.read()
+                if number >= _MEMBERS:
+                    raise OSError(f"it holds more than {_MEMBERS} files")
+    return found
+
+
+def _empty(kind, shape, code):
+    """An array as NumPy begins to rebuild one; its state has its true shape."""
+    return np.empty(0, np.uint8)
+
+
+def _dtype(text, *rest):
+    text = text.decode() if isinstance(text, bytes) else text  # of Python 2
+    if not isinstance(text, str) or np.dtype(text).hasobject:
+        raise pickle.UnpicklingError("it holds an array of objects")
+    return np.dtype(text, copy=True)
+
+
+class _ArraysOnly(Bounded):
     """Reads pickles of plain values and NumPy arrays, and runs nothing else.
 
-    A pickle names functions to call. Given out are only those with which NumPy
-    rebuilds an array, and a stand-in for the one with which Python 3 writes byte
-    strings in old protocols.
+    A pickle names functions to call. Given out are only stand-ins for those with
+    which NumPy rebuilds an array and Python 3 writes byte strings in old protocols.
     """
 
     _ALLOWED = {
-        ("multiarray", "_reconstruct"): np.empty(0).__reduce__()[0],
-        ("numpy", "ndarray"): np.ndarray,
-        ("numpy", "dtype"): np.dtype,
+        ("multiarray", "_reconstruct"): _empty,
+        ("numpy", "ndarray"): None,
+        ("numpy", "dtype"): _dtype,
         ("_codecs", "encode"): lambda text, encoding: text.encode("latin1"),
     }
 
@@ -127,7 +165,7 @@ class _ArraysOnly(pickle.Unpickler):
         if module in ("numpy.core.multiarray", "numpy._core.multiarray"):
             module = "multiarray"
         if (module, name) not in self._ALLOWED:
-            raise pickle.UnpicklingError(f"it asks to run {module}.{name}")
+            return super().find_class(module, name)
         return self._ALLOWED[module, name]
 
 
@@ -156,6 +194,8 @@ def _columns(batch: dict[bytes, Any], layout: _Layout, where: str):
         labels = batch.get(key.encode())
         if not isinstance(labels, list) or not all(isinstance(v, int) for v in labels):
             raise damaged(where, f"its {key} is no list of integers")
+        if not all(0 <= label < count for label in labels):
+            raise damaged(where, f"its {key} are not within 0..{count - 1}")
         columns[field] = np.asarray(labels, np.int64)
         check_labels(columns[field], len(data), count, where)
     return columns

@@ -4,7 +4,7 @@ import dataclasses
 import tarfile
 import zlib
 from collections.abc import Callable, Iterator, Mapping
-from typing import Any
+from typing import IO, Any
 
 import numpy as np
 
@@ -12,6 +12,37 @@ from jaxadv import specs
 
 # What damaged gzip, tar and plain files raise when they are read.
 DAMAGED = (OSError, EOFError, zlib.error, tarfile.TarError)
+
+
+class Limited:
+    """What tarfile reads, which is refused beyond a place and above a size.
+
+    A few bytes can unpack to any number, of which tarfile keeps some in memory.
+
+    Attributes:
+      file: what is read.
+      most: bytes of one reading.
+      total: bytes in all.
+    """
+
+    def __init__(self, file: IO[bytes], most: int, total: int):
+        self._file, self._most, self._total = file, most, total
+        self.tell = file.tell
+
+    def read(self, size: int = -1) -> bytes:
+        """The next bytes; raises OSError where they are too many."""
+        start = self.tell()
+        self._check(0 <= size <= self._most and start + size <= self._total)
+        return self._file.read(size)
+
+    def seek(self, place: int) -> int:
+        """Goes to a place; raises OSError where it is too far."""
+        self._check(place <= self._total)
+        return self._file.seek(place)
+
+    def _check(self, fits):
+        if not fits:
+            raise OSError(f"it unpacks to more than {self._total >> 20} MiB")
 
 
 @dataclasses.dataclass(frozen=True)

@@ -16,6 +16,7 @@ from jaxadv.data.formats.contents import (
 )
 
 _PREFIXES = {"train": "train", "test": "t10k"}
+_MOST = 64 << 20  # bytes of a file; the largest, of 60,000 images, has 45 MiB
 _CLASSES = {
     "mnist": tuple("0123456789"),
     "fashion_mnist": (
@@ -70,11 +71,12 @@ def _find(path: Path, stem: str, kind: str) -> Path:
 
 def _array(file: Path, rank: int) -> np.ndarray:
     try:
-        data = file.read_bytes()
-        if file.suffix == ".gz":
-            data = gzip.decompress(data)
+        with gzip.open(file) if file.suffix == ".gz" else open(file, "rb") as opened:
+            data = opened.read(_MOST + 1)
     except DAMAGED as error:
         raise damaged(file, error) from None
+    if len(data) > _MOST:
+        raise damaged(file, f"it holds more than {_MOST >> 20} MiB")
     start = 4 + 4 * rank
     if len(data) < start or data[:4] != bytes((0, 0, 8, rank)):
         raise damaged(file, f"it is no IDX file of unsigned bytes with {rank} axes")

@@ -1,14 +1,12 @@
 """ImageNet as a tree of folders, one a class, cut down to a hundred classes."""
 
-import io
 import re
 from collections.abc import Iterator
 from pathlib import Path
 
-from PIL import Image
-
 from jaxadv import specs
-from jaxadv.data.formats.contents import Contents, damaged
+from jaxadv.data import images
+from jaxadv.data.formats.contents import Contents
 
 _FOLDERS = {"train": "train", "validation": "val"}
 _SUFFIXES = (".jpeg", ".jpg", ".png")
@@ -62,13 +60,8 @@ def _images(folder: Path) -> list[Path]:
 
 def _examples(files: list[Path]) -> Iterator[tuple[str, dict]]:
     for file in files:
-        data, wnid = file.read_bytes(), file.parent.name
-        try:
-            with Image.open(io.BytesIO(data)) as image:
-                # An eighth of the size is enough to see a broken stream.
-                image.draft("RGB", (1, 1))
-                image.load()
-        except (OSError, SyntaxError, ValueError) as error:
-            raise damaged(file, error) from None
+        data, wnid = images.read(file), file.parent.name
+        # An eighth of the size is enough to see a broken stream.
+        images.decode(data, file, draft=(1, 1))
         example = {"image": data, "label": wnid, "file_name": file.name}
         yield f"{wnid}/{file.name}", example

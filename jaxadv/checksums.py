@@ -1,15 +1,13 @@
-"""What is written is whole or absent, and checked when it is read again.
+"""What is written is checked when it is read again.
 
 All checksums are CRC-32: they tell accidents (a flipped bit, a lost part, an edit by
 hand), at the speed of the disk, and no forgery.
 """
 
-import contextlib
 import json
 import os
 import zlib
-from collections.abc import Callable, Iterator
-from pathlib import Path
+from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -45,30 +43,3 @@ def checksum_file(
             total = zlib.crc32(block, total)
             progress(len(block))
     return total
-
-
-@contextlib.contextmanager
-def replaced(path: str | os.PathLike) -> Iterator[Path]:
-    """A name to write to, which takes the place of `path` when the block ends well.
-
-    The content is on the disk before the name is, so that not even a power failure
-    leaves half a file. A kill leaves the temporary name; see `remove_temporary`.
-    """
-    path = Path(path)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        yield temporary
-        with open(temporary, "rb") as file:
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
-
-
-def remove_temporary(folder: Path) -> None:
-    """Removes what killed writers of `replaced` have left in `folder`.
-
-    Only for whoever holds the folder's lock: a writer at work would lose its file.
-    """
-    for path in folder.glob(".*.tmp"):
-        path.unlink(missing_ok=True)
