@@ -26,11 +26,11 @@ def concrete(value: Any) -> np.ndarray | None:
     return np.asarray(value)
 
 
-def check_images(images: Any, where: str = "images") -> None:
-    """Checks that `images` are one float32 array [n, h, w, c] or [n, k, h, w, c].
+def check_float32(images: Any, where: str = "images") -> None:
+    """Checks that `images` are one array of float32.
 
     Raises:
-      UsageError: they are something else.
+      UsageError: they are something else; says how to convert them.
     """
     dtype = getattr(images, "dtype", None)
     if dtype is None:
@@ -43,12 +43,19 @@ def check_images(images: Any, where: str = "images") -> None:
             f"{where}: the dtype is {dtype}; it must be float32 in [0, 1]: give "
             f"{where}.{remedy}"
         )
+
+
+def check_images(images: Any) -> None:
+    """Checks that `images` are one float32 array [n, h, w, c] or [n, k, h, w, c].
+
+    Raises:
+      UsageError: they are something else.
+    """
+    check_float32(images)
     shape = tuple(images.shape)
     if len(shape) not in (4, 5):
-        hint = f"; give {where}[None] for one image" if len(shape) == 3 else ""
-        raise UsageError(
-            f"{where}: the shape is {shape}; it must be [n, h, w, c]{hint}"
-        )
+        hint = "; give images[None] for one image" if len(shape) == 3 else ""
+        raise UsageError(f"images: the shape is {shape}; it must be [n, h, w, c]{hint}")
 
 
 def check_labels(labels: Any, wanted: tuple[int, ...], where: str = "labels") -> None:

@@ -23,7 +23,7 @@ def read(source: Any, ids: np.ndarray) -> dict[str, np.ndarray]:
     images, labels = np.asarray(rows["image"]), np.asarray(rows["label"])
     if images.dtype == np.uint8:
         images = images.astype(np.float32) / np.float32(255)
-    arrays.check_images(images, "data")
+    arrays.check_float32(images, "data")
     arrays.check_labels(labels, images.shape[:1], "data: labels")
     return {
         "id": np.asarray(ids, np.int32),
