@@ -59,7 +59,7 @@ def _as_outside(body):
     return fast
 
 
-def _rewritten(part):
+def _rewritten(part: Any) -> Any:
     """A jaxpr, or a parameter of a primitive that may hold some, rewritten."""
     if isinstance(part, Jaxpr):  # later versions of JAX have no other kind
         return part.replace(eqns=[_equation(e) for e in part.eqns])
