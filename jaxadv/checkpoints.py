@@ -21,6 +21,7 @@ import numpy as np
 import orbax.checkpoint as ocp
 from flax import traverse_util
 from ml_collections import ConfigDict
+from orbax.checkpoint.checkpoint_manager import MultiprocessingOptions
 
 from jaxadv import arrays, checksums, specs, storage
 from jaxadv.classifier import Classifier
@@ -246,7 +247,7 @@ def _manager(folder, keep, create=True):
         cleanup_tmp_directories=create,
         enable_async_checkpointing=create,
         # Barriers of two managers must not be taken for one another.
-        multiprocessing_options=ocp.checkpoint_manager.MultiprocessingOptions(
+        multiprocessing_options=MultiprocessingOptions(
             barrier_sync_key_prefix=folder.name
         ),
     )

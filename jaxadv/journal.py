@@ -79,7 +79,7 @@ class Journal:
         with storage.replacing(self.folder / f"{name}.npz") as temporary:
             with open(temporary, "wb") as file:
                 total = np.uint32(checksums.checksum(arrays))
-                np.savez(file, **arrays, **{_SUM: total})
+                np.savez(file, **arrays, **{_SUM: total})  # type: ignore
         self._pending = []
         self._written = time.monotonic()
 

@@ -107,7 +107,7 @@ class _Board:
 
     def __init__(self, folder, resumed):
         from tensorboardX.event_file_writer import EventsWriter
-        from tensorboardX.proto.event_pb2 import Event, SessionLog
+        from tensorboardX.proto.event_pb2 import Event, SessionLog  # type: ignore
         from tensorboardX.summary import scalar
 
         self._folder, self._event, self._scalar = folder, Event, scalar

@@ -2,9 +2,10 @@
 
 import dataclasses
 import math
-import numbers
 from collections.abc import Callable, Mapping
 from typing import Any
+
+import numpy as np
 
 from jaxadv.specs import LARGEST, UsageError, known
 
@@ -39,12 +40,12 @@ def number(
     limits = {">=": least, ">": above, "<": below}
     bounds = [f"{k} {v}" for k, v in limits.items() if not math.isinf(v)]
 
-    def fits(value):
-        if not isinstance(value, numbers.Real) or isinstance(value, bool):
+    def fits(value: Any) -> bool:
+        if not isinstance(value, int | float | np.number) or isinstance(value, bool):
             return False
         if math.isinf(value):
-            return infinite and value > 0
-        return value >= least and above < value < below
+            return infinite and bool(value > 0)
+        return bool(value >= least and above < value < below)
 
     words = "a number" if infinite else "a finite number"
     return Rule(fits, " ".join((words, " and ".join(bounds))).strip())

@@ -88,7 +88,7 @@ def _row(path, union):
         )
     try:
         row = _entries(content, path, union)
-        _cells([row], list(row["attacks"])), _panel(row, union)  # can it be shown?
+        _ = _cells([row], list(row["attacks"])), _panel(row, union)  # can it be shown?
     except UsageError:
         raise
     except (KeyError, TypeError, ValueError, AttributeError) as error:

@@ -109,7 +109,7 @@ def run(
         columns |= {f"attack/{planned.label}/{k}": v for k, v in found.items()}
         samples[planned.label] = bench.pictures(found, images)
     if suite.curve:
-        with Stopwatch(suite.curve_label) as watch:
+        with Stopwatch(suite.curve_label or "") as watch:
             some = suite.choose(len(source), suite.curve_examples or len(ids))
             columns[f"curve/{suite.curve_label}/eps"] = bench.curve(some)
         timings["curve"] = _timing(watch, bench.resumed)

@@ -120,7 +120,8 @@ def _unpack(archive: Path, wanted: list[str], most: int) -> dict[str, bytes]:
     with open(archive, "rb") as file:
         packed = file.read(2) == b"\x1f\x8b"
     with gzip.open(archive) if packed else open(archive, "rb") as file:
-        limited: Any = Limited(file, most, _TOTAL)
+        source: Any = file
+        limited: Any = Limited(source, most, _TOTAL)
         with tarfile.open(fileobj=limited, mode="r:") as tar:
             for number, member in enumerate(tar):
                 name = Path(member.name).name
