@@ -125,6 +125,27 @@ def full_precision(model: Any) -> Any:
     return model.full_precision() if hasattr(model, "full_precision") else model
 
 
+def obstacle(model: Any, image: Any) -> str:
+    """Why the logits of an image [h, w, c] have no gradient; empty where they have.
+
+    Of an ensemble what its first such network says. Nothing is compiled or run.
+    """
+    if isinstance(model, (tuple, list)):
+        return next((why for one in model if (why := obstacle(one, image))), "")
+    key = jax.random.key_data(jax.random.key(0))
+    like = jax.ShapeDtypeStruct(jnp.shape(image), jnp.float32)
+
+    def total(x):
+        return jnp.sum(model(x, key))
+
+    try:
+        jax.eval_shape(jax.grad(total), like)
+    except (ValueError, TypeError, NotImplementedError) as error:
+        jax.eval_shape(total, like)  # what is wrong without a gradient says so itself
+        return str(error).strip().splitlines()[0]
+    return ""
+
+
 class Seen:
     """A classifier and what it gave on one image, where it is not run again.
 

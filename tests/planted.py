@@ -25,6 +25,14 @@ def variables():
     return {"v": v, "w": jax.random.normal(keys[1], (CLASSES, 16))}
 
 
+def many_units():
+    """Weights of a layer of 128 units and of the logits behind it."""
+    keys = jax.random.split(jax.random.key(1))
+    size = SHAPE[0] * SHAPE[1] * SHAPE[2]
+    many = jax.random.normal(keys[0], (128, size)) / size**0.5
+    return {"many": many, "out": jax.random.normal(keys[1], (CLASSES, 128)) / 128**0.5}
+
+
 def sound(variables, image, key):
     return _soft(variables, image)
 
@@ -56,6 +64,10 @@ def winner(variables, image, key):
 
 def saturated(variables, image, key):
     return 1e4 * _soft(variables, image)
+
+
+def tiny(variables, image, key):
+    return 1e-4 * _soft(variables, image)
 
 
 def probabilities(variables, image, key):
@@ -155,6 +167,26 @@ def attention(variables, image, key):
     return _soft(variables, jax.nn.gelu(mixed)[..., None])
 
 
+def winners(variables, image, key):
+    """The largest of many units pass, the others are 0 (k-winners-take-all)."""
+    units = variables["many"] @ (image.reshape(-1) - 0.5)
+    least = jax.lax.top_k(units, len(units) // 10)[0][-1]
+    return 5 * variables["out"] @ jnp.where(units >= least, units, 0.0)
+
+
+def ranked(variables, image, key):
+    """A choice by rank without jumps: the mean of the brighter half."""
+    brighter = jax.lax.top_k(image.reshape(-1), image.size // 2)[0]
+    return _soft(variables, image + jnp.mean(brighter))
+
+
+def twins(variables, image, key):
+    """Two classes always tie behind the label's: the DLR is constant."""
+    a, b, c, _ = _soft(variables, image)
+    label = jax.nn.logsumexp(jnp.stack([a, b, c]))
+    return jnp.stack([label, a, a, a - 1])
+
+
 def normalized_again(variables, image, key):
     return _soft(variables, (image - 0.4) / 0.3)
 
@@ -215,4 +247,6 @@ def classifier(function, **fields) -> Classifier:
     own = variables()
     if function in (in_training, in_evaluation):
         own = TrainNet().init(jax.random.key(0), jnp.zeros((1, *SHAPE)), False)
+    if function is winners:
+        own = many_units()
     return Classifier.from_function(function, own, **fields)

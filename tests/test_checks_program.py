@@ -35,6 +35,8 @@ SEEN = {
     "in_training": ["normalization by statistics of the batch"],
     "no_gradient": ["a loop as long as the image says"],
     "batch_dependent": ["a rule of its own for batches"],
+    "winners": ["a choice by rank"],
+    "ranked": ["a choice by rank"],
 }
 
 
@@ -116,7 +118,7 @@ def test_mismatch_of_a_linear_network_is_the_share_that_is_stopped(stopped):
         ("quantized", "fail", ["rounding", "every way", "mismatch 1;", "BPDA"]),
         ("stopped", "fail", ["stop_gradient", "every way", "mismatch 1"]),
         ("partly_stopped", "fail", ["stop_gradient", "BPDA"]),
-        ("shattered", "fail", ["nothing hides", "not the network's"]),
+        ("shattered", "fail", ["jumps", "not the network's"]),
         ("other_gradient", "fail", ["a derivative of its own in '_other_gradient'"]),
         ("same_gradient", "ok", ["a derivative of its own"]),
         ("attention", "ok", ["stop_gradient"]),
@@ -126,6 +128,8 @@ def test_mismatch_of_a_linear_network_is_the_share_that_is_stopped(stopped):
         ("purified", "warn", ["a gradient taken inside", "inner optimization"]),
         ("in_training", "fail", ["statistics of the batch", "evaluation mode"]),
         ("no_gradient", "warn", ["mismatch nan"]),
+        ("winners", "fail", ["a choice by rank", "jumps, mismatch", "square"]),
+        ("ranked", "warn", ["a choice by rank", "belongs there"]),
     ],
 )
 def test_verdicts(name, verdict, words):

@@ -80,13 +80,26 @@ def test_a_random_network_that_is_attacked_and_judged_in_the_mean_is_sound(tmp_p
     assert (found["R1"], found["R7"], found["R11"]) == ("warn", "ok", "ok")
 
 
-def test_one_flat_loss_beside_another_makes_no_table_unsound(tmp_path):
-    target = {"name": "likely_target"}
-    attacks = {"ce": pgd(eps=0.03), "t": pgd(eps=0.03, objective=target)}
-    content, _ = evaluate(tmp_path, planted.saturated, attacks=attacks)
-    found = verdicts(content)
-    assert (found["R3"], found["R10"]) == ("warn", "ok")
-    assert content["verdict"].startswith("sound: ")
+def test_no_scale_of_the_logits_hides_what_breaks_the_bare_network(tmp_path):
+    """Where the loss does not depend on it the table is the same; else it is told."""
+    dlr = {"name": "likely_target"}
+    cases = [
+        (planted.tiny, None, "fail"),
+        (planted.tiny, dlr, "warn"),
+        (planted.saturated, None, "warn"),
+    ]
+    bare, _ = evaluate(tmp_path / "bare")
+    for number, (function, objective, verdict) in enumerate(cases):
+        fields = {"attacks": {"pgd": pgd(eps=0.03)}}
+        if objective:
+            fields["attacks"]["dlr"] = pgd(eps=0.03, objective=objective)
+        content, _ = evaluate(tmp_path / str(number), function, **fields)
+        found = verdicts(content)
+        assert (found["R2"], found["R3"], found["R10"]) == (verdict, "ok", "ok")
+        assert content["verdict"].startswith("sound: ") == (verdict == "warn")
+        if verdict == "warn":
+            union = content["unions"]["union"]["accuracy"]
+            assert union <= bare["unions"]["union"]["accuracy"] + 1 / 24
 
 
 def test_without_checks_nothing_is_claimed(tmp_path):

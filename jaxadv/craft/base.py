@@ -8,8 +8,9 @@ import numpy as np
 
 from jaxadv import streams, struct
 from jaxadv.attacks.base import select
-from jaxadv.classifier import full_precision
+from jaxadv.classifier import full_precision, obstacle
 from jaxadv.objectives import bind, goal_at, restarted
+from jaxadv.specs import UsageError
 
 
 @struct.dataclass
@@ -56,10 +57,27 @@ def step_of(attack, model, image, label):
     """One step, state -> state, which changes nothing where the attack is done."""
 
     def step(state):
-        stepped = attack.step(state, model, image, label)
+        try:
+            stepped = attack.step(state, model, image, label)
+        except (ValueError, TypeError, NotImplementedError):
+            _refuse_without_gradient(attack, model, image)
+            raise
         return select(state.done, state, stepped)
 
     return step
+
+
+def _refuse_without_gradient(attack, model, image):
+    """Raises UsageError if the attack needs a gradient that the network has not."""
+    grouped = jnp.ndim(image) > 3
+    why = obstacle(model, image[0] if grouped else image)
+    if why and getattr(attack, "passes", (1, 1))[1] > 0:
+        raise UsageError(
+            f"{type(attack).__name__} needs a gradient and the network has none ({why})"
+            ": write its loops as lax.scan or as fori_loop with fixed counts, give it "
+            "a derivative of its own (jax.custom_vjp), or attack without gradients, as "
+            "square, uniform_noise and grid do"
+        ) from None
 
 
 def verified(attack, state, model, image, label) -> Adversarial:

@@ -19,6 +19,7 @@ from jaxadv.evaluation.checks import (
     noise,
     program,
     results,
+    scale,
     strength,
 )
 from jaxadv.evaluation.checks.base import Finding, Probe, objections, summary
@@ -120,7 +121,7 @@ def _looks(subject, level):
     ball = balls[0][0].attack.threat if balls else Linf(4 / 255)
     return [
         forward.randomized(probe, samples),
-        forward.probabilities(probe),
+        scale.outputs(probe, subject.attacks),
         gradients.zero(probe, used, int(np.sum(survives[order])), subject.attacks),
         program.program(probe),
         forward.verification(probe, subject.samples),

@@ -159,7 +159,8 @@ class Probe:
         """Values [n] of a loss and its gradients [n, h, w, c].
 
         Args:
-          loss: one of `LOSSES`, or "weighted".
+          loss: one of `LOSSES`, the cross-entropy as its `objectives.score`, or
+            "weighted".
           images: [n, h, w, c], one for each label; default: the probe's own.
           weights: [n, classes], for the sum of weighted logits.
         """
@@ -234,7 +235,7 @@ def _backward(model, keys, which, images, labels, weights):
     def one(key, image, label, weight):
         logits, pull = jax.vjp(lambda x: model(x, key), image)
         losses = (
-            objectives.cross_entropy,
+            objectives.soft_margin,
             objectives.margin,
             objectives.dlr,
             lambda z, _: jnp.sum(weight * z),

@@ -1,4 +1,4 @@
-"""Checks of what the network says: randomness, probabilities, classes, verification.
+"""Checks of what the network says: randomness, classes, verification.
 
 Sources: facts that Croce and Hein's AutoAttack (2020) looks at before it runs, and the
 list of Carlini et al., "On evaluating adversarial robustness" (2019).
@@ -61,23 +61,6 @@ def randomized(probe: Probe, samples: int = 1) -> Finding:
         return Finding("R1", name, "fail", evidence, "; ".join(todo))
     remedy = "report the accuracy as that of the mean prediction"
     return Finding("R1", name, "warn", evidence, remedy)
-
-
-def probabilities(probe: Probe) -> Finding:
-    """R2: whether the outputs are probabilities, whose losses are nearly flat."""
-    name = "probabilities instead of logits"
-    outputs = probe.logits(probe.images)
-    inside = (outputs.min() >= 0) & (outputs.max() <= 1)
-    off = float(np.max(np.abs(outputs.sum(1, dtype=np.float64) - 1)))
-    evidence = (
-        f"outputs from {outputs.min():.3g} to {outputs.max():.3g}, "
-        f"sums off 1 by up to {off:.1e}"
-    )
-    if inside and off <= 1e-4 and outputs.shape[1] > 1:
-        return Finding(
-            "R2", name, "fail", evidence, "return what goes into the softmax"
-        )
-    return Finding("R2", name, "ok", evidence)
 
 
 def class_count(classes: int, named: int | None, attacks: Mapping[str, Any]) -> Finding:

@@ -8,15 +8,16 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxadv.evaluation.checks import results, starts
-from jaxadv.evaluation.checks.base import LOSSES, Finding, Probe, margin
+from jaxadv.evaluation.checks.base import LOSSES, Finding, Probe
 from jaxadv.objectives import OBJECTIVES
 
 # Lengths of difference quotients, in [0, 1] units a channel: from a quarter of an
 # 8-bit level to half a common budget.
 LENGTHS = (1e-3, 4e-3, 1.6e-2)
 DIRECTIONS = 4
-# The margin beyond which the label's probability is 1 in float32.
-_ROUNDED = float(np.log(np.finfo(np.float32).eps))
+# Straight paths from image to image, and the points on each at which the gradient is
+# looked at.
+PATHS, POINTS = 2, 8
 _NAMES = {kind: name for name, kind in OBJECTIVES.items()}
 
 
@@ -26,10 +27,9 @@ def zero(
     count: int | None = None,
     attacks: Sequence[Any] = (),
 ) -> Finding:
-    """R3: at how many images each loss has no gradient that means anything.
+    """R3: at how many images each loss has no gradient: it is zero or not finite.
 
-    None is one that is zero or not finite, and that of the cross-entropy where the
-    label's probability rounds to 1 in float32: what is left is rounding.
+    The cross-entropy's is that of its `objectives.score`, which sure labels leave.
 
     Args:
       probe: the network.
@@ -46,8 +46,6 @@ def zero(
     if count == 0:
         return Finding("R3", name, "not run", "nothing withstood the attacks")
     flat = {loss: _flat(probe.gradient(loss)[1])[:count] for loss in LOSSES}
-    sure = margin(probe.logits(probe.images), probe.labels) < _ROUNDED
-    flat["cross_entropy"] |= sure[:count]
     blind = np.all([flat[loss] for loss in used], axis=0)
     counts = ", ".join(f"{loss} {int(np.sum(v))}" for loss, v in flat.items())
     evidence = f"none at, of {len(blind)} images: {counts}"
@@ -112,19 +110,48 @@ def mismatch(probe: Probe) -> float:
     0 is agreement; 1 says that the gradient is unrelated or absent. The share p of
     the squared gradient that is stopped gives p / (2 - p). NaN where nothing moves.
     """
+    images, weights, signs = _directions(probe, DIRECTIONS)
+    _, gradients = probe.gradient("weighted", images, weights)
+    slopes = np.einsum("dnijk,nijk->dn", signs.astype(np.float64), gradients)
+    with np.errstate(invalid="ignore", over="ignore"):
+        fits = [_fit(probe, images, weights, signs, slopes, h) for h in LENGTHS]
+    return _median(np.min(np.where(np.isnan(fits), np.inf, fits), axis=0))
+
+
+def tears(probe: Probe) -> float:
+    """How much the network's changes along paths are not the sum of its gradients.
+
+    0 is agreement, as of all continuous networks; 1 says that the network jumps, as
+    where a unit is chosen by rank, and that no gradient tells where. The ratio is that
+    of `mismatch`, of the differences between the ends of paths of twice the largest of
+    its lengths and the means of the gradients on the way.
+    """
+    images, weights, signs = _directions(probe, PATHS)
+    length = LENGTHS[-1]
+    slopes = np.zeros(signs.shape[:2])
+    for place in (2 * np.arange(POINTS) + 1) / POINTS - 1:
+        for path, sign in enumerate(signs):
+            here = images + np.float32(place * length) * sign
+            gradient = probe.gradient("weighted", here, weights)[1]
+            slopes[path] += np.einsum("nijk,nijk->n", sign, gradient) / POINTS
+    with np.errstate(invalid="ignore", over="ignore"):
+        return _median(_fit(probe, images, weights, signs, slopes, length))
+
+
+def _directions(probe, count):
+    """Images [n, h, w, c], weights of their logits and sign vectors [count, n, …]."""
     random = np.random.RandomState(0)
     weights = random.standard_normal((len(probe), probe.classes)).astype(np.float32)
     # Away from 0 and 1, where a network may clip what differences probe.
     room = LENGTHS[-1]
     images = room + (1 - 2 * room) * probe.images
-    _, gradients = probe.gradient("weighted", images, weights)
-    shape = (DIRECTIONS, *images.shape)
-    signs = random.choice(np.array([-1, 1], np.float32), shape)
-    slopes = np.einsum("dnijk,nijk->dn", signs.astype(np.float64), gradients)
-    with np.errstate(invalid="ignore", over="ignore"):
-        fits = [_fit(probe, images, weights, signs, slopes, h) for h in LENGTHS]
-    best = np.min(np.where(np.isnan(fits), np.inf, fits), axis=0)
-    known = best[np.isfinite(best)]
+    shape = (count, *images.shape)
+    return images, weights, random.choice(np.array([-1, 1], np.float32), shape)
+
+
+def _median(found):
+    """The median of what is a finite number, NaN where nothing is."""
+    known = found[np.isfinite(found)]
     return float(np.median(known)) if len(known) else float("nan")
 
 

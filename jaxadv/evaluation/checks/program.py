@@ -6,7 +6,8 @@ blocks a gradient there: rounding, signs, argmax, comparisons made into numbers,
 `stop_gradient`, foreign derivative rules, callbacks. A block is no crime by itself:
 softmax stops the gradient of its largest logit, which changes nothing. Whether the
 gradient is the network's is therefore measured (`gradients.mismatch`), and what is
-read says why it is not.
+read says why it is not. So is whether the network jumps where no gradient shows it
+(`gradients.tears`), as k-winners-take-all does at every change of the winners.
 
 It cannot see inside callbacks and hand-written kernels, nor what a custom derivative
 will do (the measure judges that), nor that a smooth function is too steep or too flat
@@ -36,6 +37,7 @@ _ROUNDING = ("round", "floor", "ceil", "bitcast_convert_type")
 _LAYERS = ("conv_general_dilated", "dot_general")
 # The share of the squared gradient that is off: with and without a block on the way.
 SUSPECTED, UNSUSPECTED = 0.05, 0.3
+_RANKS = ("sort", "top_k", "approx_top_k")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -43,9 +45,9 @@ class Sight:
     """Something on the way from the image to the logits.
 
     Attributes:
-      kind: "block", which hides gradients; "batch", "normalized" and "hidden"
-        (randomness), which are faults; "inner" (optimization) and "odd", worth a
-        look; "random", what R1 judges.
+      kind: "block", which hides gradients; "batch", "normalized", "hidden"
+        (randomness) and "torn" (jumps), which are faults; "inner" (optimization),
+        "uneven" (smaller jumps) and "odd", worth a look; "random", what R1 judges.
       what: in words, with the function that it stands in and how often.
       through: whether every way from the image to the logits leads through blocks.
     """
@@ -88,8 +90,18 @@ def program(probe: Probe) -> Finding:
     twice = normalization.twice(graph, probe.images)
     if twice:
         found.append(Sight("normalized", twice))
-    off = float("nan") if probe.obstacle else gradients.mismatch(probe)
-    return judged(found, off)
+    if probe.obstacle:
+        return judged(found, float("nan"))
+    return judged([*found, *_jumps(gradients.tears(probe))], gradients.mismatch(probe))
+
+
+def _jumps(torn):
+    """What `gradients.tears` has measured, where that is worth a word."""
+    if not torn > SUSPECTED:
+        return []
+    kind = "torn" if torn > UNSUSPECTED else "uneven"
+    what = f"jumps, mismatch {torn:.2g} between changes along paths and gradients there"
+    return [Sight(kind, what)]
 
 
 def judged(found: list[Sight], off: float) -> Finding:
@@ -115,6 +127,8 @@ _VERDICTS = {
     "batch": "fail",
     "normalized": "fail",
     "hidden": "fail",
+    "torn": "fail",
+    "uneven": "warn",
     "inner": "warn",
     "odd": "warn",
 }
@@ -124,6 +138,8 @@ _REMEDY = {
     "batch": "give a network in evaluation mode",
     "normalized": "normalize once, in the Classifier or in the network",
     "hidden": "draw all randomness from the key that the model is called with",
+    "torn": "gradients do not lead over the jumps: attack without gradients (square)",
+    "uneven": "attack without gradients (square) as well",
     "inner": "attack through all of the inner optimization, with many more steps",
     "odd": "make sure that it belongs there",
 }
@@ -169,10 +185,12 @@ def _random(graph, useful, seen, drawn):
 
 
 def _inner(graph, on_path, seen, useful):
-    """Differentiation inside the network, and loops around its layers."""
+    """Differentiation inside the network, choices by rank, loops around its layers."""
     inside = [op for op in on_path if op.gradient]
     inside.sort(key=lambda op: op.name not in _LAYERS)
     found = _counted("inner", [("a gradient taken inside", op) for op in inside[:1]])
+    ranked = [("a choice by rank", op) for op in on_path if op.name in _RANKS]
+    found += _counted("odd", ranked)
     for op in on_path:
         if op.name == "while" and op.ins[0] in seen:
             found += _counted("odd", [("a loop as long as the image says", op)])

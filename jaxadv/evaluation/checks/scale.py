@@ -1,0 +1,122 @@
+"""R2: outputs whose size takes from the losses what attacks need of them.
+
+The classes that a network says do not depend on the scale of its logits, the
+cross-entropy does. Of small logits it is linear: its gradient pulls the label's logit
+towards the mean of all others, not towards the nearest of them, so that attacks on it
+are weaker by far than on the margin or the DLR. Of huge ones it rounds to 0; then it
+has a gradient only in `objectives.score`, not where its value counts, as in a mean
+over draws. Probabilities in the place of logits are small whatever the network says.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from jaxadv.evaluation.checks import results
+from jaxadv.evaluation.checks.base import Finding, Probe
+from jaxadv.objectives import OBJECTIVES, SURE
+
+# Of the logits of one image, largest minus smallest: below it no wrong class weighs
+# e times as much as another in the cross-entropy's gradient.
+SMALL = 1.0
+_NAMES = {kind: name for name, kind in OBJECTIVES.items()}
+_BOUND = ("cross_entropy", "kl", "targeted_cross_entropy")
+
+
+def outputs(probe: Probe, attacks: Sequence[Any] = ()) -> Finding:
+    """R2: whether the outputs are logits, of a scale at which the attacks see.
+
+    Args:
+      probe: the network; its labels are the ones that the attacks move away from.
+      attacks: each with `label`, `spec` and `attack`; a threat that is searched by
+        nothing but attacks whose loss hangs on the scale is a fail.
+    """
+    name = "logits and their scale"
+    found = probe.logits(probe.images)
+    inside = (found.min() >= 0) & (found.max() <= 1)
+    off = float(np.max(np.abs(found.sum(1, dtype=np.float64) - 1)))
+    evidence = (
+        f"outputs from {found.min():.3g} to {found.max():.3g}, "
+        f"sums off 1 by up to {off:.1e}"
+    )
+    if inside and off <= 1e-4 and found.shape[1] > 1:
+        remedy = "return what goes into the softmax"
+        return Finding("R2", name, "fail", evidence, remedy)
+    spread = float(np.median(_spread(found)))
+    sure = int(np.sum(_odds(found, probe.labels) < SURE))
+    if found.shape[1] > 2 and spread < SMALL:
+        weak = _alone(attacks, _hangs_on_scale)
+        evidence += (
+            f"; each image's logits lie within {spread:.1e}, where the cross-entropy "
+            "is linear and aims at no class"
+        )
+    elif 2 * sure > len(probe):
+        weak = _alone(attacks, _loses_gradient)
+        evidence += (
+            f"; at {sure} of {len(probe)} images the label's probability rounds to 1 "
+            "and the cross-entropy to 0"
+        )
+    else:
+        return Finding("R2", name, "ok", evidence)
+    if weak:
+        evidence += f"; nothing else is climbed by {', '.join(weak)}"
+        remedy = "attack the margin or the dlr, which no scale changes"
+        return Finding("R2", name, "fail", evidence, remedy)
+    remedy = "rely on no attack that climbs the cross-entropy"
+    return Finding("R2", name, "warn", evidence, remedy)
+
+
+def _spread(logits):
+    """[n] largest minus smallest of the finite logits [n, classes]."""
+    known = np.isfinite(logits)
+    top = np.max(logits, axis=1, where=known, initial=-np.inf)
+    return top - np.min(logits, axis=1, where=known, initial=np.inf)
+
+
+def _odds(logits, labels):
+    """[n] the log odds against the labels, of logits [n, classes]."""
+    rows = np.arange(len(labels))
+    wide = logits.astype(np.float64)
+    wide = wide - wide[rows, labels][:, None]
+    wide[rows, labels] = -np.inf
+    return np.logaddexp.reduce(wide, axis=1)
+
+
+def _alone(attacks, weak):
+    """Labels of attacks with gradients on threats that only `weak` ones search."""
+    found = []
+    for group in results.by_threat(attacks):
+        seeing = [p for p in group if not results.without_gradient(p.attack)]
+        if seeing and all(weak(p.attack) for p in seeing):
+            found += [p.label for p in seeing]
+    return found
+
+
+def _hangs_on_scale(attack):
+    """Whether the attack climbs a loss of `_BOUND`."""
+    return _loss(_chain(attack)) in _BOUND
+
+
+def _loses_gradient(attack):
+    """Whether that loss is not climbed by its `score`, which keeps the gradient."""
+    chain = _chain(attack)
+    return _loss(chain) in _BOUND and not hasattr(chain[0], "score")
+
+
+def _chain(attack):
+    """The attack's objective, the one inside it, and so on."""
+    chain, part = [], getattr(attack, "objective", None)
+    while part is not None:
+        chain.append(part)
+        part = getattr(part, "objective", None)
+    return chain
+
+
+def _loss(chain):
+    """The name of the innermost objective, "" where there is none."""
+    if not chain:
+        return ""
+    name = _NAMES.get(type(chain[-1]), "")
+    aimed = name in ("likely_target", "random_target")
+    return f"targeted_{chain[-1].loss}" if aimed else name
