@@ -22,6 +22,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.core import Tracer
 from jax.typing import ArrayLike
 
 from jaxadv import numerics, objectives, specs, streams, struct, transforms
@@ -258,7 +259,7 @@ def _check_sum(weights):
         concrete = all(isinstance(w, numbers.Real) for w in weights)
     else:
         concrete = isinstance(weights, (np.ndarray, jax.Array)) and weights.ndim == 1
-        concrete = concrete and not isinstance(weights, jax.core.Tracer)
+        concrete = concrete and not isinstance(weights, Tracer)
     if not concrete:
         return
     total = float(np.sum(np.asarray(weights, float)))
