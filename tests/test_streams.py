@@ -122,7 +122,7 @@ def test_the_regions_of_a_mask_are_drawn_apart(tape):
 def test_generalized_training_searches_with_keys_of_its_own(tape):
     attacks = tuple(
         Ascent(threat, steps=STEPS, step_size=0.02, keep="last")
-        for threat in (Linf(0.1), L2(0.5))
+        for threat in (Linf(0.1), examples.threat("stadv"))
     )
     defense = Generalized(attacks, diversity=0.1)
     batch = {"image": IMAGES, "label": LABELS, "id": np.arange(len(IMAGES))}

@@ -137,7 +137,7 @@ def judge(attack: Any, state: State, params, logits, image, label):
     """(best, broken) after the network gave `logits` at `params`."""
     goal, best = attack.objective.goal(logits, label), state.best
     rise = jnp.where(jnp.isnan(best.rise), jnp.abs(goal), best.rise)
-    best = best.replace(rise=rise)  # type: ignore
+    best = best.replace(rise=rise)  # type: ignore[attr-defined]
     broken = goal >= best.rounding(logits)
     size = attack.threat.size(params, image)
     return best.update(params, size, broken, searching(attack, state)), broken
