@@ -18,6 +18,7 @@ import jax
 import numpy as np
 import orbax.checkpoint as ocp
 from ml_collections import ConfigDict
+from orbax.checkpoint.options import MultiprocessingOptions
 
 from jaxadv import files, specs
 from jaxadv.classifier import Classifier
@@ -244,7 +245,7 @@ def _manager(folder, keep, create=True):
         cleanup_tmp_directories=create,
         enable_async_checkpointing=create,
         # Barriers of two managers must not be taken for one another.
-        multiprocessing_options=ocp.checkpoint_manager.MultiprocessingOptions(
+        multiprocessing_options=MultiprocessingOptions(
             barrier_sync_key_prefix=folder.name
         ),
     )

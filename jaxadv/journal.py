@@ -76,10 +76,11 @@ class Journal:
             f"leaf{i}": np.concatenate(c) for i, c in enumerate(columns)
         }
         arrays["ids"] = ids
+        arrays[_SUM] = np.uint32(files.checksum(arrays))
         name = f"{jax.process_index():03d}-{time.time_ns()}"
         temporary = self.folder / f"{name}.tmp"
         with open(temporary, "wb") as file:
-            np.savez(file, **arrays, **{_SUM: np.uint32(files.checksum(arrays))})
+            np.savez(file, **arrays)
             file.flush()
             os.fsync(file.fileno())
         temporary.rename(self.folder / f"{name}.npz")
