@@ -21,7 +21,7 @@ import numpy as np
 import orbax.checkpoint as ocp
 from flax import traverse_util
 from ml_collections import ConfigDict
-from orbax.checkpoint.checkpoint_manager import MultiprocessingOptions
+from orbax.checkpoint.options import MultiprocessingOptions
 
 from jaxadv import arrays, checksums, specs, storage
 from jaxadv.classifier import Classifier

@@ -75,11 +75,11 @@ class Journal:
             f"leaf{i}": np.concatenate(c) for i, c in enumerate(columns)
         }
         arrays["ids"] = ids
+        arrays[_SUM] = np.uint32(checksums.checksum(arrays))
         name = f"{jax.process_index():03d}-{time.time_ns()}"
         with storage.replacing(self.folder / f"{name}.npz") as temporary:
             with open(temporary, "wb") as file:
-                total = np.uint32(checksums.checksum(arrays))
-                np.savez(file, **arrays, **{_SUM: total})  # type: ignore
+                np.savez(file, **arrays)
         self._pending = []
         self._written = time.monotonic()
 

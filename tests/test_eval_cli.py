@@ -12,7 +12,7 @@ import jax
 import numpy as np
 import pytest
 
-from jaxadv import cli, settings
+from jaxadv import cli, locks, settings
 from jaxadv.checkpoints import Checkpoints
 from jaxadv.data import sources
 from jaxadv.evaluation import command, config, table
@@ -134,6 +134,15 @@ def test_mistakes_are_one_line_and_write_nothing(
     for word in words:
         assert word in captured.err
     assert not (tmp_path / "out").exists()
+
+
+def test_a_workdir_in_use_is_told(folder, tmp_path, capsys):
+    out = tmp_path / "out"
+    with locks.hold(out):
+        assert call(folder, f"--workdir={out}") == 2
+        error = capsys.readouterr().err
+    assert error.startswith(f"error: --workdir: {out} is in use by process ")
+    assert error.count("\n") == 1 and not out.exists()
 
 
 def test_a_folder_without_a_checkpoint_is_told(folder, tmp_path, capsys):

@@ -11,6 +11,7 @@ from flax import linen as nn
 
 from jaxadv import (
     checkpoints,
+    locks,
     metrics,
     parallel,
     settings,
@@ -537,6 +538,14 @@ def test_nan_stops_with_the_step_and_the_ids(small_config, tmp_path, monkeypatch
 
 
 # Metrics --------------------------------------------------------------------------
+
+
+def test_a_folder_has_one_run_at_a_time(small_config, tmp_path):
+    with locks.hold(tmp_path / "run"):
+        with pytest.raises(UsageError, match="--workdir: .* is in use by process "):
+            training.run(small_config, tmp_path / "run")
+        assert [p.name for p in (tmp_path / "run").iterdir()] == [locks.FILE]
+    assert not (tmp_path / "run").exists()
 
 
 def test_resumed_metrics_have_no_duplicates(tmp_path):
