@@ -77,7 +77,6 @@ def test_an_activation_that_is_no_number_makes_a_distance_that_is_none():
 
 @pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
 @pytest.mark.parametrize("projection", ["newton", "bisection"])
-@pytest.mark.usefixtures("loops")
 def test_a_projection_lets_no_number_through_that_is_none(projection, bad):
     ball = LpipsBall(0.3, network=MODEL, projection=projection, bisection_steps=3)
     change = np.full(SHAPE, 0.2, np.float32)

@@ -16,7 +16,6 @@ from jaxadv.domains import Weighted
 from jaxadv.objectives import Margin, cross_entropy
 from tests import examples, nets
 
-pytestmark = pytest.mark.usefixtures("loops")
 run = jax.jit(craft)
 LINEAR = nets.linear(seed=3)
 IMAGES, _ = nets.batch(6)

@@ -22,7 +22,6 @@ from jaxadv.objectives import DLR, KL, LikelyTarget, RandomTarget, TargetedMargi
 from jaxadv.threats import L0, L1, L2, Linf
 from tests import nets
 
-pytestmark = pytest.mark.usefixtures("loops")
 run = jax.jit(craft)
 LINEAR = nets.linear(classes=3, seed=3)
 

@@ -17,7 +17,6 @@ MODEL = planted.classifier(planted.no_gradient)
 LABELS = nets.predicted(MODEL, IMAGES)
 KEY = jax.random.key(0)
 ASCENT = Ascent(Linf(0.1), steps=2, rel_step_size=0.5)
-pytestmark = pytest.mark.usefixtures("loops")
 
 
 @pytest.mark.parametrize("attack", [ASCENT, Apgd(Linf(0.1), steps=2), Fgsm(Linf(0.1))])

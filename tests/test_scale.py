@@ -16,7 +16,6 @@ from tests import nets
 IMAGES, _ = nets.batch(16)
 Z = jnp.array([1.0, 3.0, 0.0, 2.0, -1.0])
 CRAFTER = Crafter()
-pytestmark = pytest.mark.usefixtures("loops")
 
 
 def _scaled(variables, image, key):
