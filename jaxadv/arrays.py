@@ -27,7 +27,7 @@ def concrete(value: Any) -> np.ndarray | None:
 
 
 def check_float32(images: Any, where: str = "images") -> None:
-    """Checks that `images` are one array of float32.
+    """Checks that `images` are one array of float32, or of float64 if jax takes them.
 
     Raises:
       UsageError: they are something else; says how to convert them.
@@ -37,7 +37,8 @@ def check_float32(images: Any, where: str = "images") -> None:
         raise UsageError(
             f"{where} is a {type(images).__name__}; it must be one array of float32"
         )
-    if dtype != np.float32:
+    exact = np.float64 if jax.config.jax_enable_x64 else np.float32  # type: ignore
+    if dtype not in (np.float32, exact):
         remedy = _REMEDIES.get(dtype.kind, "astype(np.float32), in [0, 1]")
         raise UsageError(
             f"{where}: the dtype is {dtype}; it must be float32 in [0, 1]: give "

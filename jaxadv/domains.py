@@ -17,7 +17,7 @@ image, label, key, and its entry of every pytree in `own` (leading axis K).
 
 import numbers
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, ClassVar
 
 import jax
 import jax.numpy as jnp
@@ -81,6 +81,8 @@ class Models:
 @struct.dataclass
 class Images:
     """The images of a group: the image is [K, h, w, c] and the label [K]."""
+
+    groups: ClassVar[bool] = True
 
     def count(self, model, image):
         return image.shape[0]

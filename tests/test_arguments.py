@@ -59,7 +59,10 @@ STATIC = {
     "one image": ({"images": X[0], "labels": Y[0]}, r"images: .* give images\[None\]"),
     "no channels": ({"images": X[..., 0]}, "images: the shape is"),
     "groups": ({"images": X[None]}, "images: .* Linf takes .*: a Shared threat"),
-    "no groups": ({"attack": GROUPS}, r"images: .* Shared takes groups"),
+    "no groups": (
+        {"attack": GROUPS},
+        r"images: .* over Images .*images\[None\]",
+    ),
     "labels of a group": (
         {"attack": GROUPS, "images": X.reshape(3, 2, 8, 8, 1)},
         r"labels: the shape is \(6,\); it must be \(3, 2\)",

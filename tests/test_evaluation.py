@@ -202,7 +202,7 @@ def test_what_an_attack_claims_is_not_believed(tmp_path, monkeypatch, lie):
         return Adversarial(image, *claims)
 
     monkeypatch.setattr(bench, "craft_batches", liar)
-    eps = 0.05 if lie == "too far" else 2.0
+    eps = 0.05 if lie == "too far" else 1.0
     outcome = run(tmp_path, {**CONFIG, "attacks": {"pgd": pgd(eps=eps)}})
     survive, told = metrics.robust(outcome.table, ["pgd"]).sum(), outcome.unconfirmed
     assert (survive, told["pgd"]) == ((0, 0) if lie == "none" else (27, 27))

@@ -191,17 +191,19 @@ def _as_array(value):
 
 
 def _check_groups(attack, images):
-    name, shape = type(attack.threat).__name__, tuple(images.shape)
-    of_groups = getattr(attack.threat, "groups", False)
-    if of_groups and len(shape) != 5:
-        raise UsageError(
-            f"images: the shape is {shape}; {name} takes groups [n, k, h, w, c]: give "
-            "images[None] for one group"
-        )
-    if len(shape) == 5 and not of_groups:
+    """Whether images are single ones or groups is known of threats and domains."""
+    shape, over = tuple(images.shape), getattr(attack.objective, "over", None)
+    if len(shape) == 5 and not getattr(attack.threat, "groups", False):
+        name = type(attack.threat).__name__
         raise UsageError(
             f"images: the shape is {shape}; {name} takes [n, h, w, c]: a Shared threat "
             "takes groups"
+        )
+    if len(shape) == 4 and getattr(over, "groups", False):
+        name = type(over).__name__
+        raise UsageError(
+            f"images: the shape is {shape}; the objective is over {name} of a group, "
+            "[n, k, h, w, c]: give images[None] for one group"
         )
 
 

@@ -27,7 +27,7 @@ class Shared:
 
     threat: Any = specs.part(lambda: _BALLS)
 
-    groups: ClassVar[bool] = True  # the drivers give it groups in place of images
+    groups: ClassVar[bool] = True  # an image may be a group of them
 
     @property
     def eps(self):
