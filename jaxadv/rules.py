@@ -2,9 +2,10 @@
 
 import dataclasses
 import math
-import numbers
 from collections.abc import Callable, Mapping
 from typing import Any
+
+import numpy as np
 
 from jaxadv.specs import LARGEST, UsageError, known
 
@@ -40,7 +41,7 @@ def number(
     bounds = [f"{k} {v}" for k, v in limits.items() if not math.isinf(v)]
 
     def fits(value):
-        if not isinstance(value, numbers.Real) or isinstance(value, bool):
+        if not isinstance(value, (int, float, np.number)) or isinstance(value, bool):
             return False
         if math.isinf(value):
             return infinite and value > 0

@@ -267,7 +267,7 @@ def _item(value, kinds, where):
     return value
 
 
-def _as(value, kinds):
+def _as(value: Any, kinds: str) -> tuple[bool, Any]:
     """Whether `value` is of one of the `kinds`, and itself as that one."""
     wants_bool, wants_str = "bool" in kinds, "str" in kinds
     is_number = isinstance(value, numbers.Real) and not isinstance(value, bool)
@@ -276,7 +276,7 @@ def _as(value, kinds):
     if "float" in kinds and is_number:
         return True, float(value)
     if "int" in kinds and is_number and float(value).is_integer():
-        return True, int(value)
+        return True, int(float(value))
     simple = any(kind in kinds for kind in ("float", "int", "bool", "str"))
     fits = (
         (value is None and "None" in kinds)
