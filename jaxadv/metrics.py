@@ -107,16 +107,17 @@ class _Board:
 
     def __init__(self, folder, resumed):
         from tensorboardX.event_file_writer import EventsWriter
-        from tensorboardX.proto.event_pb2 import Event, SessionLog  # type: ignore
+        from tensorboardX.proto import event_pb2
         from tensorboardX.summary import scalar
 
-        self._folder, self._event, self._scalar = folder, Event, scalar
+        proto: Any = event_pb2  # whose names are made when it is imported
+        self._folder, self._event, self._scalar = folder, proto.Event, scalar
         self._flushed = time.monotonic()
         with storage.naming(folder):
             folder.mkdir(parents=True, exist_ok=True)
             self._file = EventsWriter(str(folder / "events"))
             # What an earlier start has written of later steps is not shown.
-            start = SessionLog(status=SessionLog.START)
+            start = proto.SessionLog(status=proto.SessionLog.START)
             self._add(step=resumed + 1, file_version="brain.Event:2")
             self._add(step=resumed + 1, session_log=start)
 

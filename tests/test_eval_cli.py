@@ -152,6 +152,20 @@ def test_a_folder_without_a_checkpoint_is_told(folder, tmp_path, capsys):
     assert not (tmp_path / "o").exists()
 
 
+def test_images_of_another_shape_are_refused(folder, tmp_path, monkeypatch, capsys):
+    """A network may run on them all the same, and its mean would be broadcast."""
+    images = np.zeros((24, *nets.SHAPE[:2], 4 - nets.SHAPE[2]), np.uint8)
+
+    def load(name, split, data_dir=None):
+        return sources.from_arrays(images, np.zeros(24, int), class_names="abcd")
+
+    monkeypatch.setattr(sources, "load", load)
+    assert call(folder, f"--workdir={tmp_path / 'o'}") == 2
+    error = capsys.readouterr().err
+    assert "config.data.name is 'mnist5k', whose images are" in error
+    assert error.count("\n") == 1 and not (tmp_path / "o").exists()
+
+
 @pytest.mark.parametrize("name", ["linf", "quick"])
 def test_the_suites_of_the_project_are_complete(name, folder, monkeypatch):
     asked = []

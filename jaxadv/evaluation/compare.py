@@ -88,7 +88,9 @@ def _row(path, union):
         )
     try:
         row = _entries(content, path, union)
-        _ = _cells([row], list(row["attacks"])), _panel(row, union)  # can it be shown?
+        # Whether it can be shown: nothing is written of the others then.
+        _cells([row], list(row["attacks"]))
+        _panel(row, union)
     except UsageError:
         raise
     except (KeyError, TypeError, ValueError, AttributeError) as error:
