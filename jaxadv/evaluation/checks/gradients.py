@@ -159,10 +159,9 @@ def _fit(probe, images, weights, signs, slopes, length):
     """[n] deviation of difference quotients from `slopes` [directions, n]."""
     ends = []
     for sign in (1, -1):
-        moved = (images + np.float32(sign * length) * signs).reshape(
-            -1, *images.shape[1:]
-        )
-        logits = probe.logits(moved).reshape(*slopes.shape, -1)
+        moved = images + np.float32(sign * length) * signs
+        # Each image at its own place in the block, where its key is the same.
+        logits = np.stack([probe.logits(some) for some in moved])
         ends.append(np.sum(logits.astype(np.float64) * weights, axis=-1))
     quotient = (ends[0] - ends[1]) / (2 * length)
     # Differences of float32 numbers that are nothing but their rounding.
