@@ -45,7 +45,9 @@ BOUNDARY = {
 }
 ROUNDS = {"rounds": 4, "round_steps": 30}
 OTHERS = {
-    "carlini_wagner": CarliniWagner(L2(8.0), first_constant=0.1, **ROUNDS),
+    "carlini_wagner": CarliniWagner(
+        L2(8.0), first_constant=1.0, step_size=0.03, **ROUNDS
+    ),
     "ddn": Ddn(L2(8.0), steps=60),
     "elastic_net": ElasticNet(L1(64.0), first_constant=0.1, **ROUNDS),
     "fmn": Fmn(Linf(0.3), steps=60),
