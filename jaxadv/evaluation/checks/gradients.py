@@ -18,6 +18,7 @@ DIRECTIONS = 4
 # Straight paths from image to image, and the points on each at which the gradient is
 # looked at.
 PATHS, POINTS = 2, 8
+ROUNDING = 1e-6  # of a loss, relative to it
 _NAMES = {kind: name for name, kind in OBJECTIVES.items()}
 
 
@@ -207,14 +208,18 @@ def never_rose(
 
 
 def _rise(probe, threat, loss, steps):
-    """[n] how far the largest value of `steps` steps is above the image's own."""
+    """[n] how far the largest value of `steps` steps is above the image's own.
+
+    0 where the two are so close that rounding may be all that is between them.
+    """
     params, image, values = np.zeros_like(probe.images), probe.images, []
     for _ in range(steps + 1):
         value, gradient = probe.gradient(loss, image)
         values.append(value)
         params, image = _climb(threat, params, gradient, probe.images)
         image = np.asarray(image)
-    return np.max(values[1:], axis=0) - values[0]
+    rise = np.max(values[1:], axis=0) - values[0]
+    return np.where(np.abs(rise) > ROUNDING * np.abs(values[0]), rise, 0.0)
 
 
 def _flat(gradients):
