@@ -45,7 +45,7 @@ def number(
             return False
         if math.isinf(value):
             return infinite and value > 0
-        return value >= least and above < value < below
+        return bool(value >= least and above < value < below)
 
     words = "a number" if infinite else "a finite number"
     return Rule(fits, " ".join((words, " and ".join(bounds))).strip())
