@@ -44,7 +44,7 @@ def number(
         if not isinstance(value, (int, float, np.number)) or isinstance(value, bool):
             return False
         if math.isinf(value):
-            return infinite and value > 0
+            return infinite and bool(value > 0)
         return bool(value >= least and above < value < below)
 
     words = "a number" if infinite else "a finite number"
