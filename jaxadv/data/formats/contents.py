@@ -4,7 +4,7 @@ import dataclasses
 import tarfile
 import zlib
 from collections.abc import Callable, Iterator, Mapping
-from typing import IO, Any
+from typing import Any
 
 import numpy as np
 
@@ -20,12 +20,12 @@ class Limited:
     A few bytes can unpack to any number, of which tarfile keeps some in memory.
 
     Attributes:
-      file: what is read.
+      file: what is read, opened in binary mode.
       most: bytes of one reading.
       total: bytes in all.
     """
 
-    def __init__(self, file: IO[bytes], most: int, total: int):
+    def __init__(self, file: Any, most: int, total: int):
         self._file, self._most, self._total = file, most, total
         self.tell = file.tell
 
