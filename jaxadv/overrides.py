@@ -43,7 +43,7 @@ def expand(
       kinds: where specs stand in the config.
 
     Raises:
-      UsageError: a name is unknown.
+      UsageError: a name is unknown, or empty where an object is needed.
     """
     arguments = [*arguments, *_followers(config, arguments)]
     names = [flag for flag in _flags(arguments) if flag.path.endswith(".name")]
@@ -80,6 +80,9 @@ def _name(config, keys, name, kinds) -> bool:
     if name and old.get("name") != name:
         chosen = _chosen(old, specs.lookup(name, kind.registry, where), kind)
         parent[last] = settings.filled({"name": name, **chosen}, kind, where)
+    elif not name and kind.needed:
+        known = ", ".join(kind.registry)
+        raise specs.UsageError(f"{where}.name is empty; give one of: {known}")
     elif not name and labeled:
         parent.pop(last, None)
     elif not name:

@@ -58,16 +58,18 @@ class Kind:
     Attributes:
       registry: name -> what can stand there.
       own: defaults that hold there, in place of the objects' own.
+      needed: whether something must stand there.
     """
 
     registry: specs.Registry
     own: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    needed: bool = False
 
 
 # Path of a spec -> its kind; `*` is any label.
 KINDS = {
-    "model": Kind(MODELS),
-    "defense": Kind(DEFENSES),
+    "model": Kind(MODELS, needed=True),
+    "defense": Kind(DEFENSES, needed=True),
     "attack": Kind(ATTACKS, {"keep": "last"}),
     "attacks.*": Kind(ATTACKS, {"keep": "last"}),
     "validation.attack": Kind(ATTACKS, {"keep": "best"}),
@@ -152,8 +154,9 @@ def complete(config: Config, kinds: Mapping[str, Kind] = KINDS) -> Config:
     with config.unlocked():
         for pattern, kind in kinds.items():
             for path, parent, key in list(_places(config, pattern.split("."))):
-                if parent[key]:
-                    parent[key] = filled(parent[key], kind, f"config{path}")
+                if given := parent[key]:
+                    del parent[key]  # a name becomes a group of another type
+                    parent[key] = filled(given, kind, f"config{path}")
     return config.lock()
 
 
@@ -314,8 +317,10 @@ def filled(spec: Any, kind: Kind, where: str) -> dict[str, Any]:
     """A spec, or a name alone, with every field that it leaves open.
 
     Raises:
-      UsageError: it has no name, or an unknown one.
+      UsageError: it is something else, or has no name, or an unknown one.
     """
+    if not (isinstance(spec, ConfigDict) or rules.SPEC.fits(spec)):
+        raise specs.UsageError(f"{where} is {spec!r}; it must be {rules.SPEC.words}")
     spec = {"name": spec} if isinstance(spec, str) else dict(spec)
     if "name" not in spec:
         raise specs.UsageError(f"{where}: the field 'name' is missing")

@@ -346,7 +346,7 @@ def _typed(value, field, where):
         large = isinstance(value, int) and abs(value) > LARGEST
         most = f", at most {LARGEST}" if large else ""
         raise UsageError(f"{where} is {value!r}; it must be of type {label}{most}")
-    return value
+    return tuple(value) if isinstance(value, list) else value
 
 
 def _item(value, kinds, where):

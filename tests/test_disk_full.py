@@ -111,7 +111,7 @@ def test_the_journal(tmp_path, capsys, monkeypatch):
         ends_in_one_line(capsys, journal.flush, "j/000-", ".npz")
         assert list((tmp_path / "j").iterdir()) == []
     journal.flush()  # nothing of it is lost
-    assert len(Journal(tmp_path / "j").load(np.arange(2))) == 2
+    assert len(Journal(tmp_path / "j").load(np.arange(2), {"a": np.zeros(2)})) == 2
 
 
 @pytest.mark.parametrize("there", [False, True])

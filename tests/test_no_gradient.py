@@ -40,8 +40,9 @@ def test_other_mistakes_are_told_as_they_are():
     def function(variables, image, key):
         raise TypeError("a mistake of the user's")
 
-    with pytest.raises(TypeError, match="of the user's"):
+    with pytest.raises(UsageError, match="of the user's") as told:
         craft(ASCENT, planted.classifier(function), KEY, IMAGES, LABELS)
+    assert isinstance(told.value.__cause__, TypeError)  # where it happened is kept
 
 
 @pytest.mark.parametrize(

@@ -88,10 +88,9 @@ class _Run:
         self.images = jnp.asarray(IMAGES)
         self.labels = jnp.asarray(LABELS)
         self.model = _each(_model())
-        self.attack = _each(attack)
-        eps = jnp.asarray(EPS, self.images.dtype)
-        threat = self.attack.threat.replace(eps=eps)
-        self.attack = self.attack.replace(threat=threat)
+        self.attack = jax.vmap(
+            lambda eps: attack.replace(threat=attack.threat.replace(eps=eps))
+        )(jnp.asarray(EPS, self.images.dtype))
         keys = jax.random.key_data(jax.random.split(jax.random.key(0), COUNT))
         state = jax.vmap(type(attack).init)(
             self.attack, keys, self.model, self.images, self.labels

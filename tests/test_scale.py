@@ -13,6 +13,8 @@ from jaxadv.objectives import DLR, CrossEntropy, LikelyTarget, TargetedCrossEntr
 from jaxadv.threats import L2, Linf
 from tests import nets
 
+pytestmark = pytest.mark.filterwarnings("ignore:objective.target is the label")
+
 IMAGES, _ = nets.batch(16)
 Z = jnp.array([1.0, 3.0, 0.0, 2.0, -1.0])
 CRAFTER = Crafter()

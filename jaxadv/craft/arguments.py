@@ -127,7 +127,7 @@ def fit(model: Any, shape: tuple[int, ...]) -> int:
         reason = str(error).strip().splitlines()[0]
         raise UsageError(
             f"images of shape {tuple(shape)} do not fit the model ({reason})"
-        ) from None
+        ) from error
     arrays.check_logits(logits)
     return logits.shape[0]
 

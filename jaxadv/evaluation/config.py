@@ -106,7 +106,7 @@ KINDS = {
     "attacks.*": settings.Kind(ATTACKS),
     "curve.attack": settings.Kind(ATTACKS),
     "distances.*": settings.Kind(DISTANCES),
-    "black_box": settings.Kind(ATTACKS),
+    "black_box": settings.Kind(ATTACKS, needed=True),
 }
 _RULES = {
     "name": rules.NAME,
@@ -246,10 +246,6 @@ def resolve(config: Any, training: Mapping[str, Any] | None = None) -> Suite:
     training = plain(training or {})
     known(given, {**DEFAULTS, "attacks": None}, "config")
     full = {**DEFAULTS, **given}
-    check_name(full["name"], "config.name")
-    for field in ("unions", "cascades", "sweeps"):
-        for name in full[field] or ():
-            check_name(name, f"config.{field}")
     if not full.get("attacks"):
         raise UsageError("config.attacks is empty; give at least one: label -> spec")
     if full["data"] is None or isinstance(full["data"], Mapping):
@@ -311,10 +307,10 @@ def resolve(config: Any, training: Mapping[str, Any] | None = None) -> Suite:
 
 
 def _check_names(full):
+    check_name(full["name"], "config.name")
     for group in ("unions", "cascades", "sweeps"):
         for name in full[group] or ():
-            if not rules.NAME.fits(name):
-                raise UsageError(f"config.{group} has an empty name; give it one")
+            check_name(name, f"config.{group}")
 
 
 def _distance_specs(given):

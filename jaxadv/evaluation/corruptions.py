@@ -57,6 +57,7 @@ _RULES = {
     "corruptions": rules.GROUP,
     "corruptions.folder": rules.optional(rules.NAME),
     "corruptions.reference": rules.optional(rules.NAME),
+    "corruptions.architecture": rules.optional(rules.NAME),
     "data": rules.GROUP,
     "data.name": rules.optional(rules.NAME),
     "data.data_dir": rules.optional(rules.NAME),

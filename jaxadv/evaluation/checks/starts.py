@@ -11,6 +11,7 @@ from jaxadv.attacks.base import input_gradient
 from jaxadv.craft import base
 from jaxadv.evaluation.checks import results
 from jaxadv.evaluation.checks.base import Probe
+from jaxadv.objectives import score
 
 
 def blind(probe: Probe, attacks: Iterable[Any]) -> dict[str, np.ndarray]:
@@ -31,6 +32,8 @@ def blind(probe: Probe, attacks: Iterable[Any]) -> dict[str, np.ndarray]:
         if not results.without_gradient(planned.attack)
         and not getattr(planned.attack, "minimizes", False)
     }
+    if not searches:
+        return {}
     rows = np.arange(len(probe)), probe.images, probe.labels
     return {
         label: np.asarray(_zero(attack, probe.model, *rows))
@@ -57,7 +60,7 @@ def _zero(attack, model, ids, images, labels):
 
         def value(params):
             here = own.threat.apply(params, image)
-            return own.objective(model, here, label, key)
+            return score(own.objective, model, here, label, key)
 
         leaves = jax.tree.leaves(input_gradient(value, start))
         return ~jnp.any(jnp.stack([jnp.any(leaf != 0) for leaf in leaves]))
