@@ -89,8 +89,8 @@ class _Run:
         self.labels = jnp.asarray(LABELS)
         self.model = _each(_model())
         self.attack = jax.vmap(
-            lambda eps: attack.replace(threat=attack.threat.replace(eps=eps))
-        )(jnp.asarray(EPS, self.images.dtype))
+            lambda one, eps: one.replace(threat=one.threat.replace(eps=eps))
+        )(_each(attack), jnp.asarray(EPS, self.images.dtype))
         keys = jax.random.key_data(jax.random.split(jax.random.key(0), COUNT))
         state = jax.vmap(type(attack).init)(
             self.attack, keys, self.model, self.images, self.labels
