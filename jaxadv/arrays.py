@@ -14,6 +14,7 @@ from jax.core import Tracer
 
 from jaxadv.specs import UsageError
 
+_ROUNDING = 1e-3  # by no more are values outside [0, 1] if arithmetic put them there
 _REMEDIES = {"u": "astype(np.float32) / 255", "f": "astype(np.float32)"}
 
 
@@ -116,6 +117,11 @@ def check_pixels(images: np.ndarray, ids: np.ndarray, where: str = "images") -> 
             f"finite ({examples(ids, broken)}); leave these out, or mend them"
         )
     low, high = np.min(images), np.max(images)
+    if low > -_ROUNDING and high < 1 + _ROUNDING:
+        raise UsageError(
+            f"{where}: {count} leave [0, 1] by rounding ({which}), from {low:.9g} to "
+            f"{high:.9g}; give {where}.clip(0, 1)"
+        )
     raise UsageError(
         f"{where}: {count} have values outside [0, 1] ({which}), from {low:g} to "
         f"{high:g}; scale them{_scale(low, high)}"
@@ -218,10 +224,10 @@ class BadLogits(UsageError):
 
 
 def check_logits(logits: Any) -> None:
-    """Checks that a network's output for one image is [classes], by its shape alone.
+    """Checks that a network's output for one image is [classes], by shape and dtype.
 
     Raises:
-      BadLogits: it is a scalar, one logit, batched, or no array.
+      BadLogits: it is a scalar, one logit, batched, no array, or no real numbers.
     """
     shape = getattr(logits, "shape", None)
     if shape is None:
@@ -235,4 +241,9 @@ def check_logits(logits: Any) -> None:
         hint = hints.get(len(shape), "give the logits of one image, as logits[0]")
         raise BadLogits(
             f"logits of shape {tuple(shape)}; must be [classes] with at least 2; {hint}"
+        )
+    if not jnp.issubdtype(logits.dtype, jnp.floating):
+        raise BadLogits(
+            f"logits are {logits.dtype}; they must be floating-point: of whole numbers "
+            "no gradient is left"
         )

@@ -6,6 +6,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from flax import linen as nn
 from flax.errors import ScopeParamShapeError
 
@@ -47,7 +48,9 @@ class Classifier:
           std: [c] or scalar; see the class.
           rngs: names of the random streams that a stochastic module draws from.
         """
-        return cls(variables, _row(mean), _row(std), _Linen(module, tuple(rngs)))
+        return cls(
+            variables, _row(mean, "mean"), _row(std, "std"), _Linen(module, tuple(rngs))
+        )
 
     @classmethod
     def from_function(
@@ -68,7 +71,12 @@ class Classifier:
         `from_function(lambda m, x, key: m(x), model)`. Keep one function object:
         another one is another program and compiles again.
         """
-        return cls(variables, _row(mean), _row(std), _Function(function, features))
+        return cls(
+            variables,
+            _row(mean, "mean"),
+            _row(std, "std"),
+            _Function(function, features),
+        )
 
     def __call__(self, image: jax.Array, key: jax.Array | None = None) -> jax.Array:
         """Logits [classes], float32, of one image [h, w, c] in [0, 1].
@@ -184,7 +192,15 @@ def seen(model: Any, image: jax.Array) -> Any:
     return Seen(model, image)
 
 
-def _row(value):
+def _row(value, name):
+    """[c] or [] of float32; UsageError if a known std is not above 0, or not finite."""
+    known = arrays.concrete(value)
+    if known is not None:
+        known = np.asarray(known, np.float32)
+        good = np.isfinite(known) & ((known > 0) | (name == "mean"))
+        if not np.all(good):
+            most = "finite" if name == "mean" else "finite and > 0"
+            raise UsageError(f"{name} is {value}; it must be {most}, in [0, 1] units")
     return jnp.asarray(value, jnp.float32)
 
 

@@ -5,6 +5,7 @@ before the other flags are read. Values that the config has chosen stay where th
 object has such a field; what stood at its default takes the new default.
 """
 
+import keyword
 import re
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
@@ -65,7 +66,20 @@ def _flags(arguments) -> list[Flag]:
             found.append(Flag(match[1], match[2], (i,)))
         elif match and i + 1 < len(arguments):
             found.append(Flag(match[1], arguments[i + 1], (i, i + 1)))
+    for flag in found:
+        _check_path(flag.path)
     return found
+
+
+def _check_path(path):
+    """Raises UsageError for a path that no flag can have: it is read as Python."""
+    for key in path.split("."):
+        name = re.sub(r"(\[\d+\])+$", "", key)
+        if not name.isidentifier() or keyword.iskeyword(name):
+            raise specs.UsageError(
+                f"--config.{path}: {key!r} can be no part of a flag; in flags a label "
+                "has letters, digits and _ (others can stand in a config file)"
+            )
 
 
 def _name(config, keys, name, kinds) -> bool:

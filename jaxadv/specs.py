@@ -39,13 +39,14 @@ def leaf(
     maximum=None,
     infinite=None,
     whole=None,
+    binary=None,
 ):
     """A swept number: a pytree leaf, so it is traced and never recompiles.
 
     It is finite, unless `infinite` says that inf is a value of it as well. `whole`
-    refuses fractions: the number counts something.
+    refuses fractions: the number counts something. `binary` takes 0 and 1 alone.
     """
-    bounds = {"minimum": minimum, "maximum": maximum}
+    bounds = {"minimum": minimum, "maximum": maximum, "binary": binary}
     return _field(default, True, **bounds, infinite=infinite, whole=whole)
 
 
@@ -102,10 +103,20 @@ def check(obj: Any) -> None:
         if "choices" in rule and value not in rule["choices"]:
             allowed = ", ".join(map(repr, rule["choices"]))
             raise UsageError(f"{where} is {value!r}; allowed: {allowed}")
+        if "registry" in rule:
+            _check_part(value, where)
         kinds = _kinds(field)
         if kinds and not (value is None and "None" in kinds):
             _check_type(value, kinds, where, rule.get("pytree_node", True))
         check_bounds(value, field, where)
+
+
+def _check_part(value, where):
+    if isinstance(value, type):
+        name = value.__name__
+        raise UsageError(f"{where} is the class {name}; give one made of it: {name}(…)")
+    if isinstance(value, (str, numbers.Number)):
+        raise UsageError(f"{where} is {value!r}; it must be an object, not a value")
 
 
 _NUMBERS = {"float", "int"}
@@ -171,7 +182,7 @@ def check_bounds(value: Any, field: dataclasses.Field, where: str) -> None:
     )
     if not (several or isinstance(value, (numbers.Real, np.ndarray, jax.Array))):
         return
-    bounded = low is not None or high is not None
+    bounded = low is not None or high is not None or "binary" in rule
     if isinstance(value, Tracer) or not (bounded or is_number(field)):
         return
     value = np.asarray(value)
@@ -183,6 +194,8 @@ def check_bounds(value: Any, field: dataclasses.Field, where: str) -> None:
         refused.append((value > high, f"<= {high}"))
     if "infinite" not in rule:
         refused.append((np.isinf(value), "finite"))
+    if "binary" in rule:
+        refused.append(((value != 0) & (value != 1), "0 or 1"))
     if "whole" in rule:
         refused.append((value != np.round(value), "a whole number"))
     for bad, wanted in refused:

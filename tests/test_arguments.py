@@ -10,6 +10,7 @@ import pytest
 
 from jaxadv import cli, domains, settings, specs
 from jaxadv.attacks import Ascent
+from jaxadv.classifier import Classifier
 from jaxadv.craft import Crafter, craft, craft_batches, craft_traced
 from jaxadv.domains import Weighted
 from jaxadv.evaluation import config, inputs
@@ -49,8 +50,25 @@ def targeted(objective, **more):
     return {"attack": PGD.replace(objective=objective), **more}
 
 
+def masked(mask):
+    return {"attack": PGD.replace(threat=Masked(LinfBall(0.1), LinfBall(0.0), mask))}
+
+
+def with_dtype(kind):
+    def function(variables, image, key):
+        return nets._linear(variables, image, key).astype(kind)
+
+    return {"model": Classifier.from_function(function, M.variables)}
+
+
 # What their shapes, dtypes and paths tell, under jit as well.
 STATIC = {
+    "a mask without channels": (
+        masked(np.ones((8, 8))),
+        r"Masked.mask has shape \(8, 8\), .*give \[h, w, 1\]",
+    ),
+    "a mask of another size": (masked(np.ones((7, 7, 1))), "Masked.mask has shape"),
+    "per_image is a list": ({"per_image": [1]}, "per_image is a list; .* path -> val"),
     "uint8": (
         {"images": np.uint8(X * 255)},
         r"images: .* uint8; .*np.float32\) / 255",
@@ -146,6 +164,48 @@ def test_refused(driver, case):
     with pytest.raises(UsageError, match=words) as error:
         driver(**(GIVEN | changed))
     assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("kind", [jnp.int32, jnp.bool_, jnp.complex64])
+def test_logits_are_real_numbers(kind):
+    with pytest.raises(UsageError, match="logits are .*; they must be floating-point"):
+        craft(**(GIVEN | with_dtype(kind)))
+
+
+def test_what_is_no_attack_and_no_model_is_named():
+    for attack, words in ((M, "a Classifier"), (LinfBall(0.1), "a Linf"), (Ascent, "")):
+        with pytest.raises(UsageError, match=f"attack is .*{words}.*; it must be an"):
+            craft(attack, M, KEY, X, Y)
+    for model in (None, ()):
+        with pytest.raises(UsageError, match="give a Classifier, or a tuple of some"):
+            craft(PGD, model, KEY, X, Y)
+    with pytest.raises(UsageError, match="Ascent.threat is the class Linf; give one"):
+        Ascent(LinfBall, step_size=0.1)
+    with pytest.raises(UsageError, match="Ascent.threat is 0.1; it must be an object"):
+        Ascent(0.1, step_size=0.1)
+
+
+@pytest.mark.parametrize("value", [0, 2.5, True])
+@pytest.mark.parametrize("name", ["batch_size", "chunk_steps"])
+def test_counts_of_the_host_loop(name, value):
+    with pytest.raises(UsageError, match=f"{name} is {value}; .* whole number >= 1"):
+        craft_batches(**GIVEN, **{name: value})
+
+
+def test_masks_are_zero_or_one():
+    with pytest.raises(
+        UsageError, match=r"Masked.mask is 0.5 at \(0, 0, 0\); .* 0 or 1"
+    ):
+        masked(np.full((8, 8, 1), 0.5))
+    values = np.full((6, 8, 8, 1), 0.5, np.float32)
+    with pytest.raises(UsageError, match="threat.mask is 0.5 at .*; it must be 0 or 1"):
+        craft(**(GIVEN | masked(None)), per_image={"threat.mask": values})
+
+
+def test_values_beyond_one_by_rounding_are_to_be_clipped():
+    images = np.where(X == 1, np.float32(1 + 2e-7), X)
+    with pytest.raises(UsageError, match=r"by rounding .*1.0000002.*images.clip\(0, 1"):
+        craft(**(GIVEN | {"images": images}))
 
 
 @pytest.mark.parametrize("case", STATIC)

@@ -197,3 +197,11 @@ def test_two_logits_are_enough(maker):
     image = nets.batch(1)[0][0]
     assert model(image).shape == (2,) and model(image)[0] == 0
     assert inputs.check_fit(model, {"image": image[None]}) == 2
+
+
+@pytest.mark.parametrize(
+    "field, value", [("std", 0.0), ("std", -1.0), ("mean", np.nan)]
+)
+def test_normalization_is_by_finite_numbers(field, value):
+    with pytest.raises(UsageError, match=f"{field} is {value}; it must be finite"):
+        Classifier.from_function(nets._linear, {}, **{field: value})

@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 
 from jaxadv import objectives
-from jaxadv.attacks import Apgd, Ascent, Fgsm, Square
+from jaxadv.attacks import Apgd, Ascent, Ddn, Fgsm, Pgd0, Square
 from jaxadv.classifier import Classifier
 from jaxadv.craft import Crafter, craft_batches
 from jaxadv.objectives import DLR, CrossEntropy, LikelyTarget, TargetedCrossEntropy
-from jaxadv.threats import L2, Linf
+from jaxadv.threats import L0, L2, Linf
 from tests import nets
 
 pytestmark = pytest.mark.filterwarnings("ignore:objective.target is the label")
@@ -105,3 +105,17 @@ def test_apgd_on_dlr_is_the_same_at_any_scale():
     want = reached(attack, 1.0)
     for power in (-45, -14, 14):
         assert reached(attack, 2.0**power) == pytest.approx(want, abs=1e-3)
+
+
+@pytest.mark.parametrize("attack", [Ddn(L2(20.0)), Pgd0(L0(20.0), steps=40)])
+def test_saturation_hides_no_smallest_perturbation(attack):
+    """Of the cross-entropy, as at a scale where labels are not sure."""
+
+    def sizes(scale):
+        found = craft_batches(
+            attack, scaled(scale), jax.random.key(0), IMAGES, LABELS, batch_size=16
+        )
+        assert np.all(found.success)
+        return float(np.mean(found.size))
+
+    assert sizes(2.0**14) <= 1.05 * sizes(2.0**3)

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 
 from jaxadv import numerics, specs, streams, struct
 from jaxadv.attacks import base, minimal
-from jaxadv.objectives import OBJECTIVES, CrossEntropy
+from jaxadv.objectives import OBJECTIVES, CrossEntropy, score
 from jaxadv.threats import THREATS
 
 
@@ -60,7 +60,7 @@ class Ddn:
 
         def value(params):
             here = self.threat.apply(params, image)
-            return self.objective(model, here, label, noise)
+            return score(self.objective, model, here, label, noise)
 
         grad = base.input_gradient(value, state.params)
         logits = model(self.threat.apply(state.params, image), noise)

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 
 from jaxadv import numerics, specs, struct
 from jaxadv.attacks import base, minimal
-from jaxadv.objectives import OBJECTIVES, CrossEntropy
+from jaxadv.objectives import OBJECTIVES, CrossEntropy, score
 from jaxadv.threats import THREATS
 
 
@@ -68,7 +68,7 @@ class Pgd0:
 
         def value(params):
             here = self.threat.apply(params, image)
-            return self.objective(model, here, label, key)
+            return score(self.objective, model, here, label, key)
 
         grad = base.input_gradient(value, state.params)
         logits = model(self.threat.apply(state.params, image), key)

@@ -54,6 +54,7 @@ def check(
     Raises:
       UsageError: one of them is not what the driver takes.
     """
+    _check_attack(attack)
     _check_key(key)
     arrays.check_images(images)
     labels, count = _as_array(labels), images.shape[0]
@@ -62,7 +63,7 @@ def check(
     ids = np.arange(count) if ids is None else _as_array(ids)
     _check_ids(ids, count)
     own = dict(numbers(attack))
-    fields = _fields(per_image or {}, own, count)
+    fields = _fields({} if per_image is None else per_image, own, count)
     values = {"images": images, "labels": labels, "ids": ids}
     values |= {path: getattr(part, field.name) for path, (part, field) in own.items()}
     values |= fields
@@ -83,6 +84,13 @@ def check(
     if debug and hidden:
         jax.debug.callback(look, hidden)
     return Given(images, labels, ids, fields)
+
+
+def check_count(name: str, value: Any) -> None:
+    """Raises UsageError unless `value` is a whole number of at least 1."""
+    whole = isinstance(value, (int, np.integer)) and not isinstance(value, bool)
+    if not whole or value < 1:
+        raise UsageError(f"{name} is {value!r}; it must be a whole number >= 1")
 
 
 def numbers(part: Any, path: str = "") -> Iterator[tuple[str, tuple[Any, Any]]]:
@@ -177,6 +185,18 @@ def _budgets(threat, path):
             yield from _budgets(part, f"{path}.{field.name}")
 
 
+def _check_attack(attack):
+    parts = ("init", "step", "finish", "threat", "objective")
+    if isinstance(attack, type) or not all(hasattr(attack, part) for part in parts):
+        name = attack.__name__ if isinstance(attack, type) else type(attack).__name__
+        kind = "the class" if isinstance(attack, type) else "a"
+        raise UsageError(
+            f"attack is {kind} {name}; it must be an attack, as "
+            "Ascent(Linf(8 / 255), …): the arguments are attack, model, key, images, "
+            "labels"
+        )
+
+
 def _check_key(key):
     dtype, shape = getattr(key, "dtype", None), getattr(key, "shape", None)
     typed = dtype is not None and jnp.issubdtype(dtype, jax.dtypes.prng_key)
@@ -218,6 +238,8 @@ def _check_ids(ids, count):
 def _check_ensemble(objective, model):
     if isinstance(model, list):
         raise UsageError("model is a list; an ensemble is a tuple of classifiers")
+    if model is None or (isinstance(model, tuple) and not model):
+        raise UsageError(f"model is {model}; give a Classifier, or a tuple of some")
     if isinstance(model, tuple) and not hasattr(objective, "goal_at"):
         name = type(objective).__name__
         raise UsageError(
@@ -228,6 +250,9 @@ def _check_ensemble(objective, model):
 
 def _fields(per_image, own, count):
     """`per_image` as arrays [n, …] of fields that the attack has."""
+    if not isinstance(per_image, Mapping):
+        name = type(per_image).__name__
+        raise UsageError(f"per_image is a {name}; it must be field path -> values")
     fields = {}
     for path, value in specs.known(per_image, own, "per_image").items():
         value, where = _as_array(value), f"per_image[{path!r}]"

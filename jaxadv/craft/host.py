@@ -56,6 +56,9 @@ def craft_batches(
     Raises:
       UsageError: an argument is not what it must be.
     """
+    arguments.check_count("batch_size", batch_size)
+    if chunk_steps is not None:
+        arguments.check_count("chunk_steps", chunk_steps)
     given = arguments.check(attack, model, key, images, labels, ids, per_image)
     ids = np.asarray(given.ids)
     crafter = crafter or Crafter()

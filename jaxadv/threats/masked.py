@@ -29,10 +29,13 @@ class Masked:
 
     foreground: Any = specs.part(lambda: _BALLS)
     background: Any = specs.part(lambda: _BALLS)
-    mask: Any = None
+    mask: Any = specs.leaf(None, binary=True)
+
+    __post_init__ = specs.check
 
     def bind(self, model, image, label, key=None):
         mask = center_mask(image.shape) if self.mask is None else self.mask
+        _check_shape(jnp.shape(mask), image.shape)
         return self.replace(mask=jnp.asarray(mask, image.dtype))  # type: ignore
 
     @property
@@ -88,6 +91,18 @@ def _relative(size, eps):
     """`size / eps`, with 0 / 0 as 0: nothing of an empty budget is used."""
     safe = jnp.where(eps > 0, eps, 1.0)
     return jnp.where(size > 0, jnp.where(eps > 0, size / safe, jnp.inf), 0.0)
+
+
+def _check_shape(shape, image):
+    try:
+        fits = jnp.broadcast_shapes(shape, image) == tuple(image)
+    except ValueError:
+        fits = False
+    if not fits:
+        raise specs.UsageError(
+            f"Masked.mask has shape {tuple(shape)}, which does not broadcast to images "
+            f"{tuple(image)}; give [h, w, 1]"
+        )
 
 
 def center_mask(shape):
