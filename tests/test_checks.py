@@ -170,6 +170,7 @@ def test_r2_asks_for_each_threat():
     attacks = [planned("a"), planned("b", threat=("l2", 0.5), objective=MARGIN)]
     found = scale.outputs(probe("tiny"), attacks)
     assert found.verdict == "fail" and found.evidence.endswith("climbed by a")
+    assert scale.outputs(probe("tiny"), attacks, count=0).verdict == "warn"
     noise = [planned("n", "uniform_noise")]
     assert scale.outputs(probe("tiny"), [*noise, attacks[1]]).verdict == "warn"
 

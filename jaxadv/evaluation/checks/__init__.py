@@ -119,10 +119,11 @@ def _looks(subject, level):
     used, samples = gradients.climbed(subject.attacks)
     balls = results.balls(subject.attacks)
     ball = balls[0][0].attack.threat if balls else Linf(4 / 255)
+    count = int(np.sum(survives[order]))
     return [
         forward.randomized(probe, samples),
-        scale.outputs(probe, subject.attacks),
-        gradients.zero(probe, used, int(np.sum(survives[order])), subject.attacks),
+        scale.outputs(probe, subject.attacks, count),
+        gradients.zero(probe, used, count, subject.attacks),
         program.program(probe),
         forward.verification(probe, subject.samples),
         gradients.never_rose(probe, ball, used),

@@ -24,13 +24,16 @@ _NAMES = {kind: name for name, kind in OBJECTIVES.items()}
 _BOUND = ("cross_entropy", "kl", "targeted_cross_entropy")
 
 
-def outputs(probe: Probe, attacks: Sequence[Any] = ()) -> Finding:
+def outputs(
+    probe: Probe, attacks: Sequence[Any] = (), count: int | None = None
+) -> Finding:
     """R2: whether the outputs are logits, of a scale at which the attacks see.
 
     Args:
       probe: the network; its labels are the ones that the attacks move away from.
       attacks: each with `label`, `spec` and `attack`; a threat that is searched by
         nothing but attacks whose loss hangs on the scale is a fail.
+      count: how many of the images survive; where none does, no attack was too weak.
     """
     name = "logits and their scale"
     found = probe.logits(probe.images)
@@ -59,7 +62,7 @@ def outputs(probe: Probe, attacks: Sequence[Any] = ()) -> Finding:
         )
     else:
         return Finding("R2", name, "ok", evidence)
-    if weak:
+    if weak and count != 0:
         evidence += f"; nothing else is climbed by {', '.join(weak)}"
         remedy = "attack the margin or the dlr, which no scale changes"
         return Finding("R2", name, "fail", evidence, remedy)
