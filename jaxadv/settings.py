@@ -14,6 +14,7 @@ from jaxadv.craft import warn_units
 from jaxadv.data import catalog
 from jaxadv.data.augment import AUGMENTATIONS
 from jaxadv.defenses import DEFENSES
+from jaxadv.defenses.clean import Clean
 from jaxadv.models import MODELS
 from jaxadv.specs import flat, plain
 from jaxadv.threats import lpips
@@ -187,6 +188,13 @@ def plan(config: Config) -> Plan:
     fields.pop("name", None)
     if any(field.name == "attacks" for field in dataclasses.fields(make)):
         fields["attacks"] = tuple(attacks)
+    defense = specs.construct(make, fields, "config.defense")
+    if not isinstance(defense, Clean) and config.clean_epochs >= config.epochs:
+        raise specs.UsageError(
+            f"config.clean_epochs is {config.clean_epochs} of config.epochs="
+            f"{config.epochs}: no epoch is left for the defense; give fewer clean "
+            "epochs, or the defense clean"
+        )
     network(config, classes=2)
     validation = _validation(config, attacks)
     comparable = not lpips.self_bounded(validation)
@@ -197,7 +205,7 @@ def plan(config: Config) -> Plan:
             "config.validation.attack in a fixed ball, or its threat a network"
         )
     return Plan(
-        defense=specs.construct(make, fields, "config.defense"),
+        defense=defense,
         validation=validation,
         comparable=comparable,
         single_step=bool(attacks) and all(attack.steps == 1 for attack in attacks),

@@ -33,6 +33,7 @@ X, Y = nets.batch(6)
 M, KEY = nets.linear(seed=3), jax.random.key(0)
 PGD = Ascent(LinfBall(0.1), step_size=0.02, steps=5)
 GROUPS = Ascent(Shared(LinfBall(0.1)), Weighted(domains.Images()), 2, step_size=0.02)
+SICK = jax.tree.map(lambda x: x * np.nan, nets.linear())
 GIVEN = {"attack": PGD, "model": M, "key": KEY, "images": X, "labels": Y}
 
 
@@ -116,6 +117,14 @@ VALUES = {
     "label -1": ({"labels": Y * 0 - 1}, "labels: 6 of 6 .*4 classes .*from 0 to 3"),
     "label 4": ({"labels": np.where(Y > 2, 4, Y)}, "labels: .* 4 classes"),
     "two ids": ({"ids": np.array([0, 1, 2, 3, 4, 4])}, "ids: 4 is given 2 times"),
+    "NaN weights": (
+        {"model": M.replace(variables={**M.variables, "b": jnp.float32([0, np.nan])})},
+        "model: 1 of the 2 numbers of b are NaN.*other weights",
+    ),
+    "NaN weights of a distance": (
+        {"attack": PGD.replace(threat=LpipsBall(0.5, network=SICK))},
+        "attack.threat.network: 4 of the 4 numbers of b are NaN",
+    ),
     "negative ids": ({"ids": np.arange(6) - 1}, "ids: .* from -1 to 4"),
     "negative radii": (eps([0.1, 0.1, -0.1, 0, 0, 0]), "eps is -0.1 at 2; .* >= 0"),
     "infinite radii": (eps([np.inf] * 6), "threat.eps is inf at 0; .* finite"),

@@ -122,6 +122,20 @@ def test_boxes_are_the_quartiles_of_each_weight(drawn):
     assert shown == [*NAMES, "average case"]
 
 
+@pytest.mark.parametrize("name", [r"$\frac$", "_hidden"])
+def test_names_are_spelled_and_not_typeset(drawn, name):
+    domain_charts.weights(
+        HISTORY, [name] * 3, "w.png", title=name, ticks=[name] * 5, axis=name
+    )
+    domain_charts.curves([0.1], {name: [0.1]}, "r.png", axis=name, title=name)
+    image, number = np.zeros((3, 3, 8, 8, 1), np.float32), np.ones((3, 3))
+    domain_charts.image_robustness(image, {name: number}, "i.png", title=name)
+    shown = [t.get_text() for t in drawn[0].legends[0].get_texts()]
+    assert [t.strip().replace(r"\$", "$") for t in shown[:3]] == [name] * 3
+    (only,) = drawn[1].axes[0].get_legend().get_texts()
+    assert only.get_text().strip().replace(r"\$", "$") == name
+
+
 def test_violins_show_the_median_also_of_equal_weights(drawn):
     history = HISTORY.copy()
     history[:, 0] = 1 / 3

@@ -86,6 +86,7 @@ FLAGS = [
     ("--config.batch_size=0", "config.batch_size is 0"),
     ("--config.batch_size=1e3", "1e3"),
     ("--config.clean_epochs=-1", "config.clean_epochs is -1"),
+    ("--config.clean_epochs=500", "no epoch is left for the defense"),
     ("--config.log_steps=0", "config.log_steps is 0"),
     ("--config.checkpoint_seconds=-1", "config.checkpoint_seconds is -1"),
     ("--config.checkpoint_seconds=nan", "config.checkpoint_seconds is nan"),

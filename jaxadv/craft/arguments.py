@@ -68,6 +68,8 @@ def check(
     values |= {path: getattr(part, field.name) for path, (part, field) in own.items()}
     values |= fields
     _check_ensemble(attack.objective, model)
+    _check_weights("model", model)
+    _check_weights("attack", attack)
     known = {path: arrays.concrete(v) for path, v in values.items() if _numeric(v)}
     hidden = {path: values[path] for path, value in known.items() if value is None}
     known = {path: value for path, value in known.items() if value is not None}
@@ -246,6 +248,30 @@ def _check_ensemble(objective, model):
             f"model is a tuple of {len(model)} and the objective {name} asks one "
             f"network: give Weighted(objective={name}(…)) for an ensemble"
         )
+
+
+def _check_weights(where, tree):
+    """Refuses NaN in known weights of the classifiers in a tree.
+
+    Infinite ones pass: of -inf the masks of attention and of classes are made.
+    """
+
+    def network(part):
+        return isinstance(part, Classifier)
+
+    for place, part in jax.tree_util.tree_leaves_with_path(tree, is_leaf=network):
+        weights = part.variables if network(part) else ()
+        for path, leaf in jax.tree_util.tree_leaves_with_path(weights):
+            if not jnp.issubdtype(getattr(leaf, "dtype", bool), jnp.floating):
+                continue
+            known = arrays.concrete(leaf)
+            if known is not None and (count := np.sum(np.isnan(known))):
+                name = jax.tree_util.keystr(path, simple=True, separator="/")
+                raise UsageError(
+                    f"{where}{jax.tree_util.keystr(place)}: {count} of the "
+                    f"{known.size} numbers of {name or 'its weights'} are NaN; "
+                    "take other weights"
+                )
 
 
 def _fields(per_image, own, count):

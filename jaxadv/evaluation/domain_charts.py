@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from jaxadv.evaluation.charts import COLORS, MARKERS
+from jaxadv.evaluation.escape import drawn
 from jaxadv.evaluation.plots import GRAY, draw_image, pyplot, write
 
 
@@ -46,13 +47,13 @@ def weights(
         at = np.arange(places) + (k - (count - 1) / 2) * width
         color = COLORS[k % len(COLORS)]
         _DRAW[kind](axes, history[:, :, k], at, 0.85 * width, color)
-        axes.plot([], [], "s", color=color, label=name)
+        axes.plot([], [], "s", color=color, label=drawn(name))
     axes.axhline(1 / count, color=GRAY, ls=":", lw=1, label="average case")
-    axes.set_xticks(range(places), [str(t) for t in ticks])
-    axes.set_xlabel(axis)
+    axes.set_xticks(range(places), [drawn(t) for t in ticks])
+    axes.set_xlabel(drawn(axis))
     axes.set_ylabel(f"weight, {len(history)} examples")
     axes.set_ylim(-0.02, 1.02)
-    axes.set_title(title, fontsize=11)
+    axes.set_title(drawn(title), fontsize=11)
     axes.grid(axis="y", alpha=0.3)
     figure.legend(fontsize=9, loc="outside right upper")
     write(figure, path)
@@ -114,11 +115,11 @@ def curves(
     for k, (name, values) in enumerate(rates.items()):
         color, marker = COLORS[k % len(COLORS)], MARKERS[k % len(MARKERS)]
         shown = (100 if percent else 1) * np.asarray(values)
-        axes.plot(x[: len(shown)], shown, marker=marker, color=color, label=name)
-    axes.set_xlabel(axis)
+        axes.plot(x[: len(shown)], shown, marker=marker, color=color, label=drawn(name))
+    axes.set_xlabel(drawn(axis))
     axes.set_ylabel(f"{measure} (%)" if percent else measure)
     axes.set_ylim(*((-2, 102) if percent else (0, None)))
-    axes.set_title(title, fontsize=11)
+    axes.set_title(drawn(title), fontsize=11)
     axes.grid(alpha=0.3)
     axes.legend(fontsize=9, framealpha=0.9)
     write(figure, path)
@@ -164,6 +165,6 @@ def image_robustness(
             below.text(0.5, y, f"{value:.3f}", ha="center", va="center",
                        fontsize=9, fontweight=weight)  # fmt: skip
             if k == 0:
-                below.text(0, y, name, ha="right", va="center", fontsize=9)
-    figure.suptitle(title, fontsize=11)
+                below.text(0, y, drawn(name), ha="right", va="center", fontsize=9)
+    figure.suptitle(drawn(title), fontsize=11)
     write(figure, path)
