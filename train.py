@@ -5,13 +5,14 @@ The same command goes on where a killed run stopped.
 
 import sys
 
-from jaxadv import cli, settings, training
+from jaxadv import cli
+from jaxadv.training import loop, settings
 
 if __name__ == "__main__":
     sys.exit(
         cli.main(
             sys.argv,
-            training.run,
+            loop.run,
             settings.plan,
             help_text=__doc__ or "",
             fields=settings.HELP,

@@ -33,14 +33,16 @@ from benchmarks.generalized_tables import (
 )
 from benchmarks.timing import interval, table
 from configs import mnist5k_gat, mnist_gat
-from jaxadv import checkpoints, parallel, training
+from jaxadv import checkpoints, parallel
 from jaxadv.attacks import Ascent
 from jaxadv.craft import Crafter, craft_batches
 from jaxadv.data import sources
 from jaxadv.defenses import universal
 from jaxadv.defenses.base import correct, cross_entropies
-from jaxadv.evaluation import domains, metrics
+from jaxadv.evaluation import metrics
+from jaxadv.evaluation.metrics import domains
 from jaxadv.threats import L2, Linf, lp
+from jaxadv.training import loop
 
 LINF, STEPS = 0.2, 20
 DATA = ("mnist5k", "mnist", "fashion_mnist")
@@ -84,7 +86,7 @@ def trained(args, model, row, eps, seed):
         folder.mkdir(parents=True)
         (folder / VALIDATION).write_text(repr(common))
     same = alike(folder, eps)
-    training.run(config, folder, validation=common if same else None)
+    loop.run(config, folder, validation=common if same else None)
     seconds, note = time.monotonic() - start, folder / "seconds.json"
     if not note.exists():
         note.write_text(json.dumps(seconds))

@@ -11,13 +11,14 @@ import numpy as np
 
 from benchmarks.generalized import LINF
 from benchmarks.timing import alternate, ratio, table
-from jaxadv import parallel, train_state
+from jaxadv import parallel
 from jaxadv.attacks import Ascent
 from jaxadv.defenses import Generalized
 from jaxadv.defenses.base import Network, cross_entropies
 from jaxadv.models import MODELS
-from jaxadv.optim import Optimizer
 from jaxadv.threats import L2, Linf
+from jaxadv.training import state as train_state
+from jaxadv.training.optim import Optimizer
 
 
 def cost(args):

@@ -28,9 +28,9 @@ from benchmarks.generalized import (
     test_images,
     trained,
 )
-from jaxadv import metrics as logs
-from jaxadv import settings
-from jaxadv.evaluation import domain_charts
+from jaxadv.evaluation.report import domain_charts
+from jaxadv.training import log as logs
+from jaxadv.training import settings
 
 SETTLED = 10  # searches, each from the weights that the one before ended with
 

@@ -24,7 +24,8 @@ import time
 from pathlib import Path
 
 from benchmarks.timing import table
-from jaxadv import metrics, peers
+from jaxadv import peers
+from jaxadv.training import log as metrics
 
 TRAIN = [
     "train.py",

@@ -37,9 +37,9 @@ from benchmarks.minmax_tables import (
 from benchmarks.timing import alternate, interval, ratio, table
 from jaxadv.attacks import Fgsm, MinMax
 from jaxadv.craft import craft, craft_batches
-from jaxadv.domains import Images, Transforms, Weighted
-from jaxadv.evaluation import domains
+from jaxadv.evaluation.metrics import domains
 from jaxadv.objectives import Margin
+from jaxadv.objectives.domains import Images, Transforms, Weighted
 from jaxadv.specs import UsageError
 from jaxadv.threats import Linf, Shared
 

@@ -11,8 +11,9 @@ from benchmarks.minmax_tables import DATA
 from jaxadv import checkpoints
 from jaxadv.craft import Crafter, craft_batches, craft_traced
 from jaxadv.data import sources
-from jaxadv.domains import groups
-from jaxadv.evaluation import domains, inputs
+from jaxadv.evaluation.judging import inputs
+from jaxadv.evaluation.metrics import domains
+from jaxadv.objectives.domains import groups
 from jaxadv.specs import UsageError
 
 # Fashion-MNIST's networks are trained as MNIST's.

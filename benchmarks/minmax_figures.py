@@ -25,9 +25,10 @@ from benchmarks.minmax_bench import CHUNK, Bench, histories
 from benchmarks.timing import table
 from jaxadv.attacks import Ascent, CarliniWagner
 from jaxadv.craft import craft_batches
-from jaxadv.domains import Images, groups
-from jaxadv.evaluation import domain_charts, domains
+from jaxadv.evaluation.metrics import domains
+from jaxadv.evaluation.report import domain_charts
 from jaxadv.objectives import Margin
+from jaxadv.objectives.domains import Images, groups
 from jaxadv.threats import L2, Linf, Shared
 
 ITERATIONS = (1, 2, 5, 10, 20, 30, 50)

@@ -23,7 +23,7 @@ from benchmarks.minmax import (
 from benchmarks.minmax_bench import Bench
 from benchmarks.minmax_tables import HEADLINES, SIZES, VIEWS
 from benchmarks.timing import table
-from jaxadv.evaluation import domains
+from jaxadv.evaluation.metrics import domains
 
 K = 5  # images under one perturbation
 

@@ -10,7 +10,7 @@ Rates are in percent, budgets those of images in [0, 1].
 import dataclasses
 from typing import Any
 
-from jaxadv import transforms
+from jaxadv.objectives import transforms
 from jaxadv.threats import L0, L1, L2, Linf
 
 SMALL = ("mlp", "all_cnn", "lenet", "lenet_v2")

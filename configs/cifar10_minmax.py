@@ -11,7 +11,7 @@ others) divided by ten at epochs 100 and 175, without augmentation: source as in
 """
 
 from configs import mnist_minmax
-from jaxadv import settings
+from jaxadv.training import settings
 
 FAST = ("cifar_vgg16", "resnet50", "madry_wrn")  # start at the larger rate
 MODELS = (*mnist_minmax.MODELS, *FAST, "googlenet")

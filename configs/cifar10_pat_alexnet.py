@@ -8,7 +8,7 @@ authors' `alexnet_cifar.pt`, to be put where the error message says, or the path
 """
 
 from configs import cifar10_pat_self
-from jaxadv import settings
+from jaxadv.training import settings
 
 
 def get_config():

@@ -17,7 +17,7 @@ and 7: `--config.attack.step_decay=1.0`, `--config.attack.lam_growth=1.0` (with
 `--config.attack.project=true`.
 """
 
-from jaxadv import settings
+from jaxadv.training import settings
 
 
 def jitter(amount):

@@ -8,7 +8,7 @@ in adversarially robust deep learning", 2020, and fewer epochs. Made for one GPU
 run here. --config.model.compute_dtype=bfloat16 is faster on recent ones.
 """
 
-from jaxadv import settings
+from jaxadv.training import settings
 
 
 def get_config():

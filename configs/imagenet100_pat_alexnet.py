@@ -8,7 +8,7 @@ put where the error message says, or at `--config.attack.threat.network.path`. N
 
 from configs import imagenet100_pat_self
 from configs.cifar10_pat_self import fast_lpa
-from jaxadv import settings
+from jaxadv.training import settings
 
 
 def get_config():

@@ -9,7 +9,7 @@ they are read. Made for several GPUs or a pod; not run here.
 """
 
 from configs.cifar10_pat_self import fast_lpa, jitter
-from jaxadv import settings
+from jaxadv.training import settings
 
 
 def get_config():

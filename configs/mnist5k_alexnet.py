@@ -5,7 +5,7 @@ Measured with seed 0: 94.5 % of the 400 held-out digits correct.
 python train.py --config=configs/mnist5k_alexnet.py --workdir=runs/mnist5k_alexnet
 """
 
-from jaxadv import settings
+from jaxadv.training import settings
 
 
 def get_config():

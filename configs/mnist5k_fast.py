@@ -8,7 +8,7 @@ with seed 0: 65 s of CPU time; of the 1,000 test digits 97.7 % correct and 81.6 
 with 3 restarts at eps = 0.15.
 """
 
-from jaxadv import settings
+from jaxadv.training import settings
 
 
 def get_config():

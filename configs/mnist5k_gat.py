@@ -8,7 +8,7 @@ compares all of them without `_raw`.
 """
 
 from configs import mnist_gat
-from jaxadv import settings
+from jaxadv.training import settings
 
 
 def get_config(text="mlp,min_max"):

@@ -6,7 +6,7 @@ Networks, training and source as in `configs/mnist_minmax.py`; 30 epochs in plac
 """
 
 from configs import mnist_minmax
-from jaxadv import settings
+from jaxadv.training import settings
 
 
 def get_config(text="mlp"):

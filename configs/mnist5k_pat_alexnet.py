@@ -7,7 +7,7 @@ As mnist5k_pat_self.py, with the distance measured in a small AlexNet that was t
 """
 
 from configs import mnist5k_pat_self
-from jaxadv import settings
+from jaxadv.training import settings
 
 
 def get_config():

@@ -8,7 +8,7 @@ the 400 digits held out of training: 96.0 % correct and 76.8 % under projected F
 """
 
 from configs import mnist5k_pgd_at
-from jaxadv import settings
+from jaxadv.training import settings
 
 
 def get_config():

@@ -6,7 +6,7 @@ Measured with seed 0: 129 s of CPU time; of the
 1,000 test digits 98.0 % correct and 89.7 % under PGD-40 with 3 restarts at eps = 0.15.
 """
 
-from jaxadv import settings
+from jaxadv.training import settings
 
 
 def get_config():

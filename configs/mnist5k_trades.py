@@ -7,7 +7,7 @@ with beta = 6. Measured with seed 0: 187 s of CPU time; of the 1,000 test digits
 and 89.8 % under PGD-40 with 3 restarts at eps = 0.15.
 """
 
-from jaxadv import settings
+from jaxadv.training import settings
 
 
 def get_config():

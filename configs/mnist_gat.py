@@ -15,8 +15,8 @@ of `mlp,min_max_raw` do; without `_raw` they are normalized, which finds larger 
 """
 
 from configs import mnist_minmax
-from jaxadv import settings
 from jaxadv.specs import UsageError
+from jaxadv.training import settings
 
 MODELS = ("mlp", "lenet")
 TRAININGS = (

@@ -10,8 +10,8 @@ checkpoint is the network. `python -m benchmarks.minmax runs/minmax --data=mnist
 attacks all of them.
 """
 
-from jaxadv import settings
 from jaxadv.specs import UsageError
+from jaxadv.training import settings
 
 MODELS = ("mlp", "all_cnn", "lenet", "lenet_v2")
 

@@ -6,7 +6,7 @@
 """
 
 from configs import shapes_clean
-from jaxadv import settings
+from jaxadv.training import settings
 
 
 def get_config():

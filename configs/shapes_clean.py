@@ -6,7 +6,7 @@ The other `shapes` configs take this one, train six epochs on clean images and t
 ones; see the README for what each of them reached.
 """
 
-from jaxadv import settings
+from jaxadv.training import settings
 
 
 def base():

@@ -7,7 +7,7 @@ As shapes_pat_self.py, with the distance measured in a small AlexNet that was tr
 """
 
 from configs import shapes_pat_self
-from jaxadv import settings
+from jaxadv.training import settings
 
 
 def get_config():

@@ -9,7 +9,7 @@ attack steps, and clean epochs first. All images are attacked, not only the corr
 """
 
 from configs import shapes_clean
-from jaxadv import settings
+from jaxadv.training import settings
 
 
 def fast_lpa(eps, steps, **fields):

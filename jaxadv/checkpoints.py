@@ -23,8 +23,9 @@ from flax import traverse_util
 from ml_collections import ConfigDict
 from orbax.checkpoint.options import MultiprocessingOptions
 
-from jaxadv import arrays, checksums, specs, storage
+from jaxadv import arrays, specs
 from jaxadv.classifier import Classifier
+from jaxadv.files import checksums, storage
 from jaxadv.models import MODELS
 from jaxadv.specs import UsageError
 

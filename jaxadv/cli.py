@@ -21,8 +21,10 @@ import jax
 from absl import flags
 from ml_collections import ConfigDict, config_flags
 
-from jaxadv import console, overrides, parallel, rules, settings, storage
+from jaxadv import console, overrides, parallel, rules
+from jaxadv.files import storage
 from jaxadv.specs import UsageError, UsageWarning
+from jaxadv.training import settings
 
 OVERRIDES = """\
 Every field of the config can be overridden: --config.epochs=3

@@ -12,8 +12,9 @@ from typing import Any, NamedTuple
 
 from ml_collections import ConfigDict
 
-from jaxadv import settings, specs
-from jaxadv.settings import Kind
+from jaxadv import specs
+from jaxadv.training import settings
+from jaxadv.training.settings import Kind
 
 
 class Flag(NamedTuple):

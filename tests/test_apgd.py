@@ -7,7 +7,7 @@ import pytest
 
 from jaxadv import struct
 from jaxadv.attacks import Apgd, ApgdL1, Ascent
-from jaxadv.attacks.apgd import checkpoints
+from jaxadv.attacks.gradient.apgd import checkpoints
 from jaxadv.craft import craft, craft_batches
 from jaxadv.objectives import (
     DLR,

@@ -8,12 +8,12 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxadv import cli, domains, settings, specs
+from jaxadv import cli, specs
 from jaxadv.attacks import Ascent
 from jaxadv.classifier import Classifier
 from jaxadv.craft import Crafter, craft, craft_batches, craft_traced
-from jaxadv.domains import Weighted
-from jaxadv.evaluation import config, inputs
+from jaxadv.evaluation.judging import inputs
+from jaxadv.evaluation.suite import config
 from jaxadv.objectives import (
     Expectation,
     LikelyTarget,
@@ -22,11 +22,14 @@ from jaxadv.objectives import (
     TargetedCrossEntropy,
     TargetedDLR,
     TargetedMargin,
+    domains,
     margin,
 )
+from jaxadv.objectives.domains import Weighted
 from jaxadv.specs import UsageError
 from jaxadv.threats import L2, Composed, LpipsBall, Masked, Shared
 from jaxadv.threats import Linf as LinfBall
+from jaxadv.training import settings
 from tests import nets
 
 X, Y = nets.batch(6)

@@ -7,7 +7,7 @@ import pytest
 
 from jaxadv import struct
 from jaxadv.attacks import ATTACKS, Ascent, Fgsm, UniformNoise
-from jaxadv.attacks.ascent import SCHEDULES
+from jaxadv.attacks.gradient.ascent import SCHEDULES
 from jaxadv.craft import craft
 from jaxadv.objectives import CrossEntropy, Expectation, Margin, TargetedMargin, margin
 from jaxadv.specs import UsageError

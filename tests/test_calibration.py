@@ -6,7 +6,7 @@ import pytest
 
 from jaxadv import specs
 from jaxadv.attacks import Ascent
-from jaxadv.evaluation.calibration import CALIBRATIONS, STEPS
+from jaxadv.evaluation.metrics.calibration import CALIBRATIONS, STEPS
 from jaxadv.threats import THREATS
 
 ROWS = [(data, name) for data, rows in CALIBRATIONS.items() for name in rows]

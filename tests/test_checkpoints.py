@@ -7,11 +7,13 @@ import jax
 import numpy as np
 import pytest
 
-from jaxadv import checkpoints, parallel, settings, train_state, training
+from jaxadv import checkpoints, parallel
 from jaxadv.defenses import Clean
 from jaxadv.defenses.base import Network
-from jaxadv.optim import Optimizer
 from jaxadv.specs import UsageError
+from jaxadv.training import loop, settings
+from jaxadv.training import state as train_state
+from jaxadv.training.optim import Optimizer
 
 SHAPE = (4, 4, 1)
 
@@ -49,7 +51,7 @@ def run():
 def trees(state, value):
     """The trees of `state`, all numbers of which are shifted by `value`."""
     shifted = jax.tree.map(lambda x: (x + value).astype(x.dtype), state)
-    return training._trees(shifted)
+    return loop._trees(shifted)
 
 
 def equal(a, b):
@@ -72,7 +74,7 @@ def saved(folder, run, steps, best=()):
 def restored(folder, run):
     store = checkpoints.Checkpoints(folder)
     try:
-        return store.restore(training._trees(run[1]))
+        return store.restore(loop._trees(run[1]))
     finally:
         store.close()
 
@@ -190,7 +192,7 @@ def test_damage_stays_until_the_restored_run_has_saved(tmp_path, run):
     assert everything(tmp_path) == before
     store = checkpoints.Checkpoints(tmp_path)
     with pytest.warns(UserWarning, match="passed over"):
-        store.restore(training._trees(state))
+        store.restore(loop._trees(state))
     store.save(3, trees(state, 3), meta)
     store.close()
     names = {p.name for p in (tmp_path / checkpoints.LAST).iterdir()}
@@ -259,7 +261,7 @@ def test_averaged_weights_are_preferred(tmp_path, run):
     _, state, meta = run
     ema = jax.tree.map(lambda p: p * 0 + 2, state.params)
     store = checkpoints.Checkpoints(tmp_path)
-    store.save_best(1, training._trees(state.replace(ema=ema))["model"], meta)
+    store.save_best(1, loop._trees(state.replace(ema=ema))["model"], meta)
     store.close()
     variables = checkpoints.load_classifier(tmp_path)[0].variables
     equal(variables["params"], ema)
@@ -320,7 +322,7 @@ def test_restoring_needs_no_devices_in_the_file(tmp_path, run):
     sums = []
     for name, one in (("numpy", state), ("devices", parallel.replicate(state))):
         store = checkpoints.Checkpoints(tmp_path / name)
-        store.save(1, training._trees(one), meta)
+        store.save(1, loop._trees(one), meta)
         store.close()
         sums.append(restored(tmp_path / name, run)[1]["checksums"])
     assert sums[0] == sums[1]

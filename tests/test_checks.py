@@ -8,7 +8,6 @@ import numpy as np
 import pytest
 
 from jaxadv.classifier import Classifier
-from jaxadv.evaluation import config as configs
 from jaxadv.evaluation import metrics
 from jaxadv.evaluation.checks import (
     Finding,
@@ -23,7 +22,8 @@ from jaxadv.evaluation.checks import (
     strength,
     summary,
 )
-from jaxadv.evaluation.judge import Judge
+from jaxadv.evaluation.judging.judge import Judge
+from jaxadv.evaluation.suite import config as configs
 from jaxadv.evaluation.table import Table
 from jaxadv.models import MODELS
 from jaxadv.objectives import expected_logits

@@ -7,8 +7,9 @@ import pytest
 from jaxadv import evaluation
 from jaxadv.craft import Crafter
 from jaxadv.data import sources
-from jaxadv.evaluation import config as configs
-from jaxadv.evaluation import report, suite
+from jaxadv.evaluation import report
+from jaxadv.evaluation.run import runner
+from jaxadv.evaluation.suite import config as configs
 from jaxadv.specs import UsageError
 from tests import nets, planted
 from tests.test_evaluation import Quiet, pgd
@@ -117,7 +118,7 @@ def run(folder, progress=Quiet, **fields):
     model = planted.classifier(planted.sound)
     source = sources.from_arrays(IMAGES, nets.predicted(model, IMAGES), name="x")
     plan = configs.resolve({**CONFIG, **fields})
-    return suite.run(model, plan, source, folder, crafter=CRAFTER, progress=progress)
+    return runner.run(model, plan, source, folder, crafter=CRAFTER, progress=progress)
 
 
 def test_full_checks_run_attacks_again_and_resume(tmp_path):

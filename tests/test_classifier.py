@@ -11,7 +11,7 @@ from jaxadv import struct
 from jaxadv.attacks import Ascent
 from jaxadv.classifier import Classifier, full_precision, seen
 from jaxadv.craft import craft, craft_batches
-from jaxadv.evaluation import inputs
+from jaxadv.evaluation.judging import inputs
 from jaxadv.specs import UsageError
 from jaxadv.threats import Linf
 from tests import nets

@@ -7,7 +7,7 @@ import scipy.ndimage
 
 from jaxadv import specs
 from jaxadv.attacks import ATTACKS, Corrupt
-from jaxadv.attacks.corrupt import GaussianBlur, GaussianNoise
+from jaxadv.attacks.sampling.corrupt import GaussianBlur, GaussianNoise
 from jaxadv.craft import craft
 from jaxadv.threats import Linf, LpipsBall
 from tests import nets

@@ -11,7 +11,8 @@ from PIL import Image
 from jaxadv import weights
 from jaxadv.classifier import Classifier
 from jaxadv.evaluation import command, corruptions, metrics
-from jaxadv.evaluation.corrupted import open_folder
+from jaxadv.evaluation.corruptions import run, sets
+from jaxadv.evaluation.corruptions.sets import open_folder
 from jaxadv.models import MODELS
 from jaxadv.specs import UsageError
 from tests import nets
@@ -62,7 +63,7 @@ def measure(folder, **fields):
 
 
 def test_errors_are_counted_severity_by_severity(folder, monkeypatch):
-    monkeypatch.setattr(corruptions, "_BLOCK", 15)
+    monkeypatch.setattr(run, "_BLOCK", 15)
     found = measure(folder, batch_size=16)
     assert found["clean"] == 8 / COUNT and found["n"] == COUNT
     assert list(found["errors"]) == ["fog", "contrast"]
@@ -115,7 +116,7 @@ def test_what_a_killed_run_has_measured_is_kept(folder, tmp_path, monkeypatch):
     assert len(lines) == 2
     kept.write_text(lines[0] + "\n" + lines[1][:20])
     assert measure(folder, kept=kept) == whole
-    monkeypatch.setattr(corruptions.Arrays, "read", None)  # nothing left to read
+    monkeypatch.setattr(sets.Arrays, "read", None)  # nothing left to read
     kept.write_text("\n".join(lines) + "\n")
     assert measure(folder, kept=kept) == whole
     with pytest.raises(TypeError):

@@ -5,11 +5,11 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxadv import domains, parallel
+from jaxadv import parallel
 from jaxadv.attacks import Ascent
 from jaxadv.craft import Adversarial, Crafter, craft, craft_batches, worst
-from jaxadv.journal import Journal
-from jaxadv.objectives import KL, CrossEntropy, RandomTarget, margin
+from jaxadv.craft.journal import Journal
+from jaxadv.objectives import KL, CrossEntropy, RandomTarget, domains, margin
 from jaxadv.threats import L2, Linf
 from tests import nets
 

@@ -9,9 +9,9 @@ import pytest
 from flax import linen as nn
 
 from jaxadv import parallel
-from jaxadv.attacks.ascent import Ascent
-from jaxadv.attacks.fgsm import Fgsm
-from jaxadv.attacks.lagrange import FastLpa
+from jaxadv.attacks.gradient.ascent import Ascent
+from jaxadv.attacks.gradient.fgsm import Fgsm
+from jaxadv.attacks.perceptual.lagrange import FastLpa
 from jaxadv.craft import craft
 from jaxadv.defenses import DEFENSES, Adversarial, Clean, Trades
 from jaxadv.defenses.base import Network, local_key

@@ -5,13 +5,14 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxadv import parallel, train_state
-from jaxadv.attacks.ascent import Ascent
-from jaxadv.attacks.fgsm import Fgsm
+from jaxadv import parallel
+from jaxadv.attacks.gradient.ascent import Ascent
+from jaxadv.attacks.gradient.fgsm import Fgsm
 from jaxadv.defenses import Adversarial, Generalized
 from jaxadv.defenses import generalized as module
 from jaxadv.specs import UsageError
 from jaxadv.threats.lp import L2, Linf
+from jaxadv.training import state as train_state
 from tests.oracles import ampgd
 from tests.test_defenses import BATCH, CLASSES, SHAPE, Normed, entropies, setup
 from tests.test_training import close, make_batch, make_state, on_devices

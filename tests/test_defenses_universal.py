@@ -5,11 +5,12 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxadv import parallel, train_state
-from jaxadv.attacks.fgsm import Fgsm
+from jaxadv import parallel
+from jaxadv.attacks.gradient.fgsm import Fgsm
 from jaxadv.defenses import Universal
 from jaxadv.specs import UsageError
 from jaxadv.threats.lp import L2, Linf
+from jaxadv.training import state as train_state
 from tests.test_defenses import SHAPE, entropies, setup
 from tests.test_defenses_generalized import evaluate, gradient, pgd
 from tests.test_training import close, make_batch, make_state, on_devices

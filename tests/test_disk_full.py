@@ -12,11 +12,15 @@ import numpy as np
 import pytest
 import safetensors.numpy
 
-from jaxadv import checkpoints, console, metrics, storage, weights
-from jaxadv.evaluation import files, plots, table
-from jaxadv.journal import Journal
+from jaxadv import checkpoints, console, weights
+from jaxadv.craft.journal import Journal
+from jaxadv.evaluation import table
+from jaxadv.evaluation.report import plots
+from jaxadv.evaluation.writing import files
+from jaxadv.files import storage
 from jaxadv.models import MODELS
 from jaxadv.specs import UsageError
+from jaxadv.training import log
 
 FULL = OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
@@ -74,7 +78,7 @@ def test_the_config_of_a_run(tmp_path, capsys, monkeypatch):
 
 
 def test_metrics_and_tensorboard(tmp_path, capsys):
-    writer = metrics.Writer(tmp_path)
+    writer = log.Writer(tmp_path)
     writer.write(1, "train", {"loss": 1.0})
     board = writer._board._file._py_recordio_writer._writer
     fill(board)
@@ -93,13 +97,13 @@ def test_metrics_and_tensorboard(tmp_path, capsys):
 
 
 def test_metrics_of_a_resumed_run(tmp_path, capsys, monkeypatch):
-    writer = metrics.Writer(tmp_path)
+    writer = log.Writer(tmp_path)
     writer.write(1, "train", {"loss": 1.0})
     writer.close()
-    before = (tmp_path / metrics.FILE).read_text()
+    before = (tmp_path / log.FILE).read_text()
     monkeypatch.setattr(Path, "write_text", half)
-    ends_in_one_line(capsys, lambda: metrics.Writer(tmp_path, 1), "metrics.jsonl")
-    assert (tmp_path / metrics.FILE).read_text() == before
+    ends_in_one_line(capsys, lambda: log.Writer(tmp_path, 1), "metrics.jsonl")
+    assert (tmp_path / log.FILE).read_text() == before
     assert not list(tmp_path.glob(".*"))
 
 
@@ -228,26 +232,26 @@ def test_a_write_that_is_interrupted_leaves_nothing(tmp_path):
     ids=range(8),
 )
 def test_a_foreign_line_among_the_metrics(tmp_path, line):
-    writer = metrics.Writer(tmp_path)
+    writer = log.Writer(tmp_path)
     writer.write(1, "train", {"loss": 1.0})
     writer.close()
-    path = tmp_path / metrics.FILE
+    path = tmp_path / log.FILE
     with path.open("a") as file:
         file.write(line + "\n")
         file.write('{"step": 2, "kind": "train"}\n')
     before = path.read_bytes()
     with pytest.raises(UsageError, match="metrics.jsonl: line 2 is none that training"):
-        metrics.Writer(tmp_path, 1)
+        log.Writer(tmp_path, 1)
     assert path.read_bytes() == before
 
 
 def test_an_unfinished_line_is_dropped_and_later_steps_too(tmp_path):
-    writer = metrics.Writer(tmp_path)
+    writer = log.Writer(tmp_path)
     for step in (1, 2, 3):
         writer.write(step, "train", {"loss": float("nan")})
     writer.close()
-    with (tmp_path / metrics.FILE).open("a") as file:
+    with (tmp_path / log.FILE).open("a") as file:
         file.write('{"step": 4, "ki')
-    assert [row["step"] for row in metrics.read(tmp_path)] == [1, 2, 3]
-    metrics.Writer(tmp_path, 2).close()
-    assert [row["step"] for row in metrics.read(tmp_path)] == [1, 2]
+    assert [row["step"] for row in log.read(tmp_path)] == [1, 2, 3]
+    log.Writer(tmp_path, 2).close()
+    assert [row["step"] for row in log.read(tmp_path)] == [1, 2]

@@ -7,7 +7,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from jaxadv import domains, objectives, specs, transforms
+from jaxadv import objectives, specs
+from jaxadv.objectives import domains, transforms
 from tests import nets
 from tests.oracles import projections as oracle
 

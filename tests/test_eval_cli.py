@@ -12,11 +12,14 @@ import jax
 import numpy as np
 import pytest
 
-from jaxadv import cli, locks, settings
+from jaxadv import cli
 from jaxadv.checkpoints import Checkpoints
 from jaxadv.data import sources
-from jaxadv.evaluation import command, config, table
+from jaxadv.evaluation import command, table
+from jaxadv.evaluation.suite import config
+from jaxadv.files import locks
 from jaxadv.specs import UsageError
+from jaxadv.training import settings
 from tests import nets
 
 ROOT = Path(__file__).parents[1]

@@ -15,8 +15,10 @@ from jaxadv import evaluation
 from jaxadv.classifier import Classifier
 from jaxadv.craft import Adversarial, Crafter, whole_chunk
 from jaxadv.data import sources
-from jaxadv.evaluation import bench, inputs, judge, meters, metrics, suite, table
-from jaxadv.evaluation import config as configs
+from jaxadv.evaluation import metrics, table
+from jaxadv.evaluation.judging import inputs, judge
+from jaxadv.evaluation.run import bench, meters, runner
+from jaxadv.evaluation.suite import config as configs
 from jaxadv.objectives import margin
 from jaxadv.specs import UsageError
 from jaxadv.threats import L0, L1, L2, Linf
@@ -69,7 +71,7 @@ def run(workdir, given=None, *, model=MODEL, data=None, progress=Quiet, crafter=
     plan = configs.resolve(given or CONFIG)
     crafter = crafter or CRAFTER
     data = data or source()
-    return suite.run(model, plan, data, workdir, crafter=crafter, progress=progress)
+    return runner.run(model, plan, data, workdir, crafter=crafter, progress=progress)
 
 
 @pytest.fixture(scope="module")
@@ -491,7 +493,7 @@ def test_a_stage_says_once_that_it_compiles(capsys, lowered):
 
 
 def test_an_evaluation_names_what_it_compiles(tmp_path, capsys, monkeypatch):
-    monkeypatch.setattr("jaxadv.metrics._LONG", 0.0)
+    monkeypatch.setattr("jaxadv.training.log._LONG", 0.0)
     run(tmp_path, crafter=Crafter())
     lines = capsys.readouterr().err.splitlines()
     assert lines.count("pgd: compiling") == lines.count("noise: compiling") == 1

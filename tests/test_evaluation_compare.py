@@ -5,7 +5,8 @@ import json
 
 import pytest
 
-from jaxadv.evaluation import charts, compare
+from jaxadv.evaluation.report import charts
+from jaxadv.evaluation.tools import compare
 
 
 def share(correct, n=100):

@@ -11,8 +11,11 @@ import pytest
 
 from jaxadv import evaluation, specs, struct
 from jaxadv.craft import Adversarial
-from jaxadv.evaluation import bench, judge, metrics, sheets, suite, table
-from jaxadv.evaluation import config as configs
+from jaxadv.evaluation import metrics, table
+from jaxadv.evaluation.judging import judge
+from jaxadv.evaluation.report import sheets
+from jaxadv.evaluation.run import bench, runner
+from jaxadv.evaluation.suite import config as configs
 from jaxadv.perceptual import NETWORKS, Lpips
 from jaxadv.specs import UsageError
 from jaxadv.threats import THREATS
@@ -103,7 +106,7 @@ def test_on_another_number_of_devices_distances_differ_by_rounding_alone(monkeyp
 
 
 def test_report_has_mean_and_median_of_the_broken_images(tmp_path, monkeypatch):
-    monkeypatch.setattr(suite, "Crafter", lambda: base.CRAFTER)  # already compiled
+    monkeypatch.setattr(runner, "Crafter", lambda: base.CRAFTER)  # already compiled
     lines = []
     content = evaluation.evaluate(
         MODEL,

@@ -6,11 +6,12 @@ import pytest
 from PIL import Image
 
 from jaxadv.attacks import Fgsm
-from jaxadv.domains import Images, Models, Transforms, Weighted
-from jaxadv.evaluation import domain_charts, domains, plots
+from jaxadv.evaluation.metrics import domains
+from jaxadv.evaluation.report import domain_charts, plots
 from jaxadv.objectives import Margin
+from jaxadv.objectives.domains import Images, Models, Transforms, Weighted
+from jaxadv.objectives.transforms import FlipUpDown, Identity
 from jaxadv.threats import Linf
-from jaxadv.transforms import FlipUpDown, Identity
 from tests import nets
 
 BROKEN = np.array([[1, 1, 1], [1, 0, 1], [0, 0, 1], [1, 1, 1]], bool)

@@ -14,9 +14,10 @@ import zlib
 import numpy as np
 import pytest
 
-from jaxadv import pickles
 from jaxadv.data import formats
-from jaxadv.evaluation import corrupted, study
+from jaxadv.evaluation.corruptions import sets
+from jaxadv.evaluation.tools import study
+from jaxadv.files import pickles
 from jaxadv.specs import UsageError
 from jaxadv.weights import torch_files
 from jaxadv.weights.files import read
@@ -301,7 +302,7 @@ def test_images_of_a_study_and_of_corruptions(tmp_path, what):
     (tmp_path / "a.png").write_bytes(data)
     pair = {"original": "a.png", "adversarial": "a.png"}
     refused(words, study.measure, {"1": pair}, tmp_path, {})
-    refused(words, corrupted._pixels, tmp_path / "a.png")
+    refused(words, sets._pixels, tmp_path / "a.png")
 
 
 def test_a_fifo_in_place_of_what_a_study_reads(tmp_path):
@@ -334,7 +335,7 @@ def npy(head):
 def test_arrays_of_corruptions(tmp_path, data):
     np.save(tmp_path / "fog.npy", np.zeros((5, 2, 2, 1), np.uint8))
     (tmp_path / "labels.npy").write_bytes(data)
-    refused("labels.npy", corrupted.open_folder, tmp_path, ("a", "b"))
+    refused("labels.npy", sets.open_folder, tmp_path, ("a", "b"))
 
 
 def test_pickles_of_others_still_say_what_they_hold():

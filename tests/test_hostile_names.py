@@ -7,18 +7,11 @@ import re
 
 import pytest
 
-from jaxadv.evaluation import (
-    charts,
-    command,
-    compare,
-    corruptions,
-    escape,
-    files,
-    page,
-    plots,
-    report,
-)
-from jaxadv.evaluation import config as configs
+from jaxadv.evaluation import command, corruptions, report
+from jaxadv.evaluation.report import charts, page, plots
+from jaxadv.evaluation.suite import config as configs
+from jaxadv.evaluation.tools import compare
+from jaxadv.evaluation.writing import escape, files
 from jaxadv.specs import UsageError
 from tests import test_evaluation as base
 from tests import test_evaluation_compare as compared

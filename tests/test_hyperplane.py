@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxadv.hyperplane import NORMS, step_onto
+from jaxadv.numerics.hyperplane import NORMS, step_onto
 from jaxadv.specs import UsageError
 from tests.oracles.hyperplane import shortest_step
 

@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from jaxadv import storage
-from jaxadv.journal import Journal
+from jaxadv.craft.journal import Journal
+from jaxadv.files import storage
 
 IDS = np.arange(6)
 ROWS = {"image": np.linspace(0, 1, 24, dtype=np.float32).reshape(6, 2, 2),

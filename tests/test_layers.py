@@ -6,30 +6,38 @@ from pathlib import Path
 ROOT = Path(__file__).parents[1]
 # Lowest first. A file may import what stands before it.
 ORDER = (
-    "struct specs rules checksums storage console locks arrays loops streams pickles "
-    "numerics projections hyperplane data models weights classifier checkpoints "
-    "perceptual objectives threats transforms domains attacks peers parallel journal "
-    "craft defenses metrics optim train_state validation settings overrides training "
-    "cli evaluation"
+    "struct specs rules files console arrays numerics data models weights classifier "
+    "checkpoints perceptual threats objectives attacks peers parallel craft defenses "
+    "training overrides cli evaluation"
 ).split()
 # Within a folder, what its other files may import; each imports only from before it.
 SHARED = {
-    "craft": ["base", "arguments"],
-    "attacks": ["base", "ascent", "apgd", "noise", "minimal", "boundary", "constants"],
+    "attacks": ["base", "gradient", "minimal"],
+    "attacks/gradient": ["ascent", "apgd"],
+    "attacks/sampling": ["noise"],
+    "attacks/minimal": ["common", "boundary", "constants"],
+    "craft": ["journal", "base", "arguments"],
     "data": (
         "images formats catalog rendering crops disk records prepare sources"
     ).split(),
     "data/formats": ["contents"],
     "defenses": ["base"],
     "evaluation": (
-        "escape files cells table metrics planned fields config inputs judge meters "
-        "pictures checks page bench suite sheets report plots charts corrupted "
-        "corruptions"
+        "writing table metrics suite judging checks run report corruptions tools"
     ).split(),
     "evaluation/checks": "base graph results normalization starts gradients".split(),
+    "evaluation/corruptions": ["sets"],
+    "evaluation/report": "page sheets plots charts".split(),
+    "evaluation/judging": ["inputs", "judge"],
+    "evaluation/run": ["meters", "bench"],
+    "evaluation/suite": ["planned", "fields"],
+    "evaluation/writing": ["escape"],
     "models": ["layers", "resnet", "alexnet"],
+    "numerics": ["loops", "safe", "search", "balls", "projections"],
+    "objectives": ["losses", "base", "untargeted", "transforms"],
     "perceptual": ["networks", "lpips", "jacobian", "projection"],
     "threats": ["base", "lp"],
+    "training": ["log", "optim", "state", "validation", "settings"],
     "weights": ["torch_files", "layouts", "files"],
 }
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from jaxadv import locks
+from jaxadv.files import locks
 from jaxadv.specs import UsageError
 
 HOLDER = """

@@ -12,8 +12,8 @@ import pytest
 from jaxadv.attacks import ATTACKS, Corrupt
 from jaxadv.classifier import Classifier
 from jaxadv.craft import craft
-from jaxadv.domains import Weighted
 from jaxadv.objectives import Margin, cross_entropy
+from jaxadv.objectives.domains import Weighted
 from tests import examples, nets
 
 run = jax.jit(craft)

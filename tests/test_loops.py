@@ -9,10 +9,10 @@ import pytest
 from jax import lax
 from jax.extend.core import jaxpr_as_fun
 
-from jaxadv import loops
 from jaxadv.attacks import Ascent, CarliniWagner, Ppgd, Square
 from jaxadv.craft import base as craft_base
 from jaxadv.craft import craft
+from jaxadv.numerics import loops
 from jaxadv.threats import L2, Linf, LpipsBall
 from tests import nets
 

@@ -7,9 +7,11 @@ from pathlib import Path
 import jax
 import pytest
 
-from jaxadv import cli, settings, training
+from jaxadv import cli
 from jaxadv.data import prepare, sources
-from jaxadv.evaluation import command, compare, study
+from jaxadv.evaluation import command
+from jaxadv.evaluation.tools import compare, study
+from jaxadv.training import loop, settings
 from jaxadv.weights import __main__ as weights
 from tests import nets
 
@@ -27,7 +29,7 @@ def place(monkeypatch, tmp_path):
     jax.devices()  # so that the number of devices is settled
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("JAXADV_DATA_DIR", raising=False)
-    monkeypatch.setattr(training, "create_state", begin)
+    monkeypatch.setattr(loop, "create_state", begin)
     (tmp_path / "run").mkdir()
     (tmp_path / "a_file").write_text("text")
     (tmp_path / "binary").write_bytes(bytes(range(256)))
@@ -61,7 +63,7 @@ def train(place, *flags, config=ROOT / "configs" / "mnist5k_pgd_at.py"):
     arguments = ["train.py", f"--config={config}", f"--workdir={place / 'new'}"]
     return cli.main(
         [*arguments, *flags],
-        training.run,
+        loop.run,
         settings.plan,
         help_text="",
         fields=settings.HELP,

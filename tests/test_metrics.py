@@ -9,9 +9,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from configs.suites import narrow_cifar
-from jaxadv.evaluation import config as configs
 from jaxadv.evaluation import metrics
 from jaxadv.evaluation import table as tables
+from jaxadv.evaluation.suite import config as configs
 from jaxadv.evaluation.table import Table
 from jaxadv.specs import UsageError
 

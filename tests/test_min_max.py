@@ -5,13 +5,14 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxadv import loops, struct
+from jaxadv import struct
 from jaxadv.attacks import Apgd, Ascent, DeepFool, MinMax
 from jaxadv.classifier import Classifier
 from jaxadv.craft import craft, craft_batches, craft_traced
-from jaxadv.domains import Images, Models, Weighted
 from jaxadv.models.small import MLP
+from jaxadv.numerics import loops
 from jaxadv.objectives import CrossEntropy, Expectation, Margin
+from jaxadv.objectives.domains import Images, Models, Weighted
 from jaxadv.specs import UsageError
 from jaxadv.threats import L0, L1, L2, Linf, Shared
 from tests import nets

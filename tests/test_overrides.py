@@ -7,13 +7,14 @@ import jax
 import pytest
 from ml_collections import ConfigDict
 
-from jaxadv import cli, settings, specs
+from jaxadv import cli, specs
 from jaxadv.attacks import ATTACKS
-from jaxadv.attacks.lagrange import Lpa
-from jaxadv.evaluation import config as suites
-from jaxadv.evaluation import planned
+from jaxadv.attacks.perceptual.lagrange import Lpa
+from jaxadv.evaluation.suite import config as suites
+from jaxadv.evaluation.suite import planned
 from jaxadv.perceptual import DISTANCES
 from jaxadv.threats import THREATS
+from jaxadv.training import settings
 from tests import examples
 
 ROOT = Path(__file__).parents[1]

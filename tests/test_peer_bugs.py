@@ -14,7 +14,7 @@ from jaxadv import struct
 from jaxadv.attacks import Ascent, Fgsm
 from jaxadv.craft import craft
 from jaxadv.evaluation.checks.forward import eight_bit
-from jaxadv.evaluation.judge import Judge
+from jaxadv.evaluation.judging.judge import Judge
 from jaxadv.numerics import safe_norm
 from jaxadv.objectives import TargetedMargin, cross_entropy, dlr, targeted_dlr
 from jaxadv.perceptual import projection

@@ -10,8 +10,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxadv.attacks import base, lagrange
-from jaxadv.attacks.lagrange import FastLpa, Lpa
+from jaxadv.attacks import base
+from jaxadv.attacks.perceptual import lagrange
+from jaxadv.attacks.perceptual.lagrange import FastLpa, Lpa
 from jaxadv.classifier import Classifier
 from jaxadv.craft import craft
 from jaxadv.objectives import Margin

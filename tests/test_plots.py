@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from jaxadv.evaluation import plots
-from jaxadv.evaluation.pictures import Pictures
+from jaxadv.evaluation.judging.pictures import Pictures
+from jaxadv.evaluation.report import plots
 
 POINTS = [
     {"eps": e, "accuracy": a, "low": a - 0.05, "high": a + 0.05, "n": 100}

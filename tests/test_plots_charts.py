@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from jaxadv.evaluation import charts, plots
+from jaxadv.evaluation.report import charts, plots
 
 
 @pytest.fixture

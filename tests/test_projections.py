@@ -8,7 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from jaxadv import numerics, projections
+from jaxadv import numerics
+from jaxadv.numerics import projections
 from jaxadv.specs import UsageError
 from tests.oracles import linear
 from tests.oracles import projections as oracle

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from jaxadv import settings, training
 from jaxadv.data import augment, batches, prepare, sources
+from jaxadv.training import loop, settings
 
 ROOT = Path(__file__).parents[1]
 CONFIGS = sorted(path.stem for path in (ROOT / "configs").glob("[a-z]*.py"))
@@ -83,7 +83,7 @@ def pictures(tmp_path_factory):
 def trained_on(config):
     """What a training sees in its first epoch, but for colors: [n, h, w, c]."""
     plan = settings.plan(config)
-    data = training.load_data(config, plan.augmentations)
+    data = loop.load_data(config, plan.augmentations)
     moves = [a for a in data.augmentations if not isinstance(a, COLORS)]
     ids = np.arange(len(data.train), dtype=np.int32)
     images = batches.to_float(data.train.get(ids, draw=(config.seed, 0))["image"])

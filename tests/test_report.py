@@ -12,9 +12,11 @@ import numpy as np
 import pytest
 
 from jaxadv import evaluation
-from jaxadv.evaluation import config as configs
-from jaxadv.evaluation import files, metrics, report, sheets, table
-from jaxadv.evaluation.cells import percent
+from jaxadv.evaluation import metrics, report, table
+from jaxadv.evaluation.report import sheets
+from jaxadv.evaluation.suite import config as configs
+from jaxadv.evaluation.writing import files
+from jaxadv.evaluation.writing.cells import percent
 from jaxadv.specs import UsageError
 from tests.test_evaluation import CONFIG, MODEL, Quiet, pgd, run, source
 from tests.test_evaluation import straight as straight

@@ -6,8 +6,10 @@ import numpy as np
 import pytest
 
 from jaxadv import cli, evaluation
-from jaxadv.evaluation import charts, compare, metrics, page, plots, report, sheets
-from jaxadv.evaluation import config as configs
+from jaxadv.evaluation import metrics, report
+from jaxadv.evaluation.report import charts, page, plots, sheets
+from jaxadv.evaluation.suite import config as configs
+from jaxadv.evaluation.tools import compare
 from jaxadv.specs import UsageError
 from tests import test_evaluation as base
 from tests import test_evaluation_compare as compared

@@ -5,13 +5,14 @@ import json
 import numpy as np
 import pytest
 
-from jaxadv import checkpoints, settings, training
+from jaxadv import checkpoints
 from jaxadv.attacks import Ascent, FastLpa
 from jaxadv.data import sources
 from jaxadv.specs import UsageError
 from jaxadv.threats import Linf, LpipsBall, Shared
 from jaxadv.threats.lpips import self_bounded
-from jaxadv.validation import Validator
+from jaxadv.training import loop, settings
+from jaxadv.training.validation import Validator
 from tests import nets
 
 SELF = {"name": "fast_lpa", "threat": {"name": "lpips", "eps": 0.3}, "steps": 2}
@@ -42,7 +43,7 @@ def train(monkeypatch, tmp_path):
         }  # fmt: skip
         config.validation.attack = fields.pop("validation", {})
         config.update(fields)
-        notes = training.run(settings.complete(config), tmp_path)
+        notes = loop.run(settings.complete(config), tmp_path)
         info = checkpoints.load_classifier(tmp_path)[2]
         return notes, info["epoch"], info["score"]
 
@@ -60,7 +61,7 @@ def test_patience_waits_for_the_defense_and_then_counts(train):
     assert epoch == notes.best_epoch == 4
     assert notes.finished == "6 epochs"
     # Where all epochs are clean there is one phase.
-    assert training.Notes(best=0.5, best_epoch=1).take(2, {"clean": 0.4}, True) is False
+    assert loop.Notes(best=0.5, best_epoch=1).take(2, {"clean": 0.4}, True) is False
 
 
 def test_the_last_epoch_is_taken_where_the_ball_changes_with_the_network(train, capsys):
@@ -76,7 +77,7 @@ def test_a_fixed_ball_still_selects(train):
 
 def test_notes_of_an_older_run_let_go_of_its_clean_best():
     text = json.dumps({"best": 0.9, "best_epoch": 2, "best_robust": 0.9})
-    notes = training.Notes(**json.loads(text))
+    notes = loop.Notes(**json.loads(text))
     notes.enter(5, warm_up=3)
     assert notes.take(5, {"robust": 0.1}, comparable=True) and notes.best_robust == 0.1
 

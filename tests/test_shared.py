@@ -7,8 +7,8 @@ import pytest
 
 from jaxadv.attacks import Apgd, Ascent, Fgsm, MinMax
 from jaxadv.craft import Crafter, craft, craft_batches
-from jaxadv.domains import Images, Weighted
 from jaxadv.objectives import CrossEntropy, Margin
+from jaxadv.objectives.domains import Images, Weighted
 from jaxadv.threats import L0, L1, L2, Linf, Shared
 from tests import nets
 from tests.oracles import projections as oracle

@@ -5,7 +5,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxadv.attacks import Square, UniformNoise, square
+from jaxadv.attacks import Square, UniformNoise
+from jaxadv.attacks.sampling import square
 from jaxadv.craft import craft
 from jaxadv.specs import UsageError
 from jaxadv.threats import L1, L2, Linf

@@ -7,10 +7,10 @@ import pytest
 from jaxadv.attacks import Ascent, CarliniWagner, Ddn, ElasticNet, Fgsm, Fmn, MinMax
 from jaxadv.craft import craft
 from jaxadv.defenses.trades import Trades
-from jaxadv.domains import Weighted
-from jaxadv.evaluation import config as configs
 from jaxadv.evaluation.checks import Probe, gradients
+from jaxadv.evaluation.suite import config as configs
 from jaxadv.objectives import KL, CrossEntropy, Expectation
+from jaxadv.objectives.domains import Weighted
 from jaxadv.specs import UsageError
 from jaxadv.threats import L1, L2, Linf
 from tests import nets

@@ -7,14 +7,14 @@ import jax
 import numpy as np
 import pytest
 
-from jaxadv import streams
 from jaxadv.attacks import ATTACKS, Ascent, Square
 from jaxadv.classifier import Classifier
 from jaxadv.craft import base, craft
 from jaxadv.defenses.generalized import Generalized
-from jaxadv.domains import Weighted
-from jaxadv.evaluation import domains
+from jaxadv.evaluation.metrics import domains
+from jaxadv.numerics import streams
 from jaxadv.objectives import Margin, RandomTarget
+from jaxadv.objectives.domains import Weighted
 from jaxadv.threats import L2, Linf, Masked
 from tests import examples, nets
 

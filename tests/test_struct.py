@@ -17,7 +17,7 @@ from jaxadv import struct
 from jaxadv.attacks import Ascent
 from jaxadv.specs import UsageError
 from jaxadv.threats import Linf
-from jaxadv.train_state import TrainState
+from jaxadv.training.state import TrainState
 
 
 @struct.dataclass

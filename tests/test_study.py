@@ -9,7 +9,7 @@ import pytest
 import scipy.stats
 from PIL import Image
 
-from jaxadv.evaluation import study
+from jaxadv.evaluation.tools import study
 from jaxadv.perceptual import NETWORKS, Lpips
 from jaxadv.specs import UsageError
 from tests import nets

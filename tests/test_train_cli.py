@@ -14,10 +14,11 @@ import jax
 import pytest
 
 from configs import cifar10_minmax, mnist5k_minmax, mnist_gat, mnist_minmax
-from jaxadv import cli, metrics, settings
+from jaxadv import cli
 from jaxadv.checkpoints import Checkpoints
 from jaxadv.perceptual import NETWORKS
 from jaxadv.specs import UsageError
+from jaxadv.training import log, settings
 from tests import nets
 
 ROOT = Path(__file__).parents[1]
@@ -426,4 +427,4 @@ def test_two_processes_train_like_one(train, whole, tmp_path):
 
 def told(folder):
     """The metrics of a run, but for its pace."""
-    return [{**row, "images_per_second": 0} for row in metrics.read(folder)]
+    return [{**row, "images_per_second": 0} for row in log.read(folder)]

@@ -9,27 +9,20 @@ import numpy as np
 import pytest
 from flax import linen as nn
 
-from jaxadv import (
-    checkpoints,
-    locks,
-    metrics,
-    parallel,
-    settings,
-    struct,
-    train_state,
-    training,
-    validation,
-)
-from jaxadv.attacks.ascent import Ascent
-from jaxadv.attacks.fgsm import Fgsm
+from jaxadv import checkpoints, parallel, struct
+from jaxadv.attacks.gradient.ascent import Ascent
+from jaxadv.attacks.gradient.fgsm import Fgsm
 from jaxadv.data import sources
 from jaxadv.defenses import Adversarial, Clean
 from jaxadv.defenses.base import Network
+from jaxadv.files import locks
 from jaxadv.models import MODELS
-from jaxadv.optim import Optimizer, Schedule
 from jaxadv.specs import UsageError
 from jaxadv.threats.lp import Linf
-from jaxadv.validation import Validator
+from jaxadv.training import log, loop, settings, validation
+from jaxadv.training import state as train_state
+from jaxadv.training.optim import Optimizer, Schedule
+from jaxadv.training.validation import Validator
 
 SHAPE, CLASSES = (4, 4, 1), 3
 
@@ -353,7 +346,7 @@ def test_validation_takes_no_broken_margin_for_robust(monkeypatch):
 
 
 def test_collapse_is_told_from_a_bad_epoch():
-    notes = training.Notes(best_robust=0.45, last_clean=0.80)
+    notes = loop.Notes(best_robust=0.45, last_clean=0.80)
     for robust, clean, expected in [
         (0.10, 0.85, True),
         (0.34, 0.75, True),
@@ -361,8 +354,8 @@ def test_collapse_is_told_from_a_bad_epoch():
         (0.10, 0.60, False),  # the clean accuracy fell too
     ]:
         scores = {"robust": robust, "clean": clean}
-        assert training.collapsed(notes, scores) is expected
-    assert not training.collapsed(training.Notes(), {"robust": 0.0, "clean": 0.9})
+        assert loop.collapsed(notes, scores) is expected
+    assert not loop.collapsed(loop.Notes(), {"robust": 0.0, "clean": 0.9})
 
 
 # The loop -------------------------------------------------------------------------
@@ -392,12 +385,12 @@ def test_run_learns_and_tells(small_config, tmp_path, capsys):
     small_config.optimizer.learning_rate = 0.2
     small_config.ema_decay = 0.5
     small_config.model.compute_dtype = "bfloat16"
-    notes = training.run(small_config, tmp_path / "run")
+    notes = loop.run(small_config, tmp_path / "run")
     assert notes.finished == "6 epochs" and notes.best > 0.6
     output = capsys.readouterr().out
     assert "training from step 0 of 18: 49 images, 3 steps an epoch" in output
     assert "epoch 6/6  loss" in output and "images/s  eta 0:00" in output
-    rows = metrics.read(tmp_path / "run")
+    rows = log.read(tmp_path / "run")
     epochs = [row for row in rows if row["kind"] == "epoch"]
     assert [row["epoch"] for row in epochs] == [1, 2, 3, 4, 5, 6]
     assert "train_clean_accuracy" in epochs[0]  # the clean epoch
@@ -405,13 +398,13 @@ def test_run_learns_and_tells(small_config, tmp_path, capsys):
     steps = [row["step"] for row in rows if row["kind"] == "train"]
     assert steps == list(range(2, 19, 2))
     assert list((tmp_path / "run" / "tensorboard").iterdir())
-    again = training.run(small_config, tmp_path / "run")
+    again = loop.run(small_config, tmp_path / "run")
     assert again == notes
     assert "is finished: 6 epochs" in capsys.readouterr().out
     other = small_config.copy_and_resolve_references()
     other.seed = 1
     with pytest.raises(UsageError, match=r"config\.seed is 1 but the run in"):
-        training.run(other, tmp_path / "run")
+        loop.run(other, tmp_path / "run")
     # The best checkpoint is the one with the best robust validation accuracy.
     classifier, config, info = checkpoints.load_classifier(tmp_path / "run")
     scores = [row["validation_robust"] for row in epochs]
@@ -430,7 +423,7 @@ def test_run_learns_and_tells(small_config, tmp_path, capsys):
 def test_run_in_parts_is_the_run_in_one(small_config, tmp_path, monkeypatch):
     """An exception at any step, and the same call again, end in the same bits."""
     small_config.checkpoint_steps = 1
-    whole = training.run(small_config, tmp_path / "whole")
+    whole = loop.run(small_config, tmp_path / "whole")
     save, stops = checkpoints.Checkpoints.save, [2, 3]
 
     def interrupted(self, step, trees, meta):
@@ -442,11 +435,11 @@ def test_run_in_parts_is_the_run_in_one(small_config, tmp_path, monkeypatch):
     monkeypatch.setattr(checkpoints.Checkpoints, "save", interrupted)
     for _ in range(2):
         with pytest.raises(KeyboardInterrupt):
-            training.run(small_config, tmp_path / "parts")
-    assert training.run(small_config, tmp_path / "parts") == whole
+            loop.run(small_config, tmp_path / "parts")
+    assert loop.run(small_config, tmp_path / "parts") == whole
     rows = []
     for name in ("whole", "parts"):
-        found = metrics.read(tmp_path / name)
+        found = log.read(tmp_path / name)
         rows.append([{**r, "images_per_second": 0} for r in found])
     assert rows[0] == rows[1]
     for which in ("best", "last"):
@@ -481,12 +474,12 @@ def test_memory_of_examples_survives_an_interruption(
             raise KeyboardInterrupt
 
     monkeypatch.setattr(checkpoints.Checkpoints, "save", interrupted)
-    training.run(config, tmp_path / "whole")
+    loop.run(config, tmp_path / "whole")
     whole, stops[:] = memory.copy(), [4]
     memory.clear()
     with pytest.raises(KeyboardInterrupt):
-        training.run(config, tmp_path / "parts")
-    training.run(config, tmp_path / "parts")
+        loop.run(config, tmp_path / "parts")
+    loop.run(config, tmp_path / "parts")
     assert memory.keys() == whole.keys()
     for step, rows in whole.items():
         np.testing.assert_array_equal(memory[step], rows)
@@ -505,9 +498,9 @@ def test_collapse_is_reported_and_stops_early(
 
     monkeypatch.setattr(Validator, "__call__", fake)
     small_config.patience = 1
-    notes = training.run(small_config, tmp_path)
+    notes = loop.run(small_config, tmp_path)
     assert notes.finished == "no better validation score for 1 epochs"
-    rows = [r for r in metrics.read(tmp_path) if r["kind"] == "epoch"]
+    rows = [r for r in log.read(tmp_path) if r["kind"] == "epoch"]
     assert [r["epoch"] for r in rows] == [1, 2]
     assert checkpoints.load_classifier(tmp_path)[2]["epoch"] == 1
     output = capsys.readouterr().out
@@ -530,7 +523,7 @@ def test_nan_stops_with_the_step_and_the_ids(small_config, tmp_path, monkeypatch
     bad = types.SimpleNamespace(**{**vars(source), "read": read})
     monkeypatch.setattr(sources, "load", lambda *_: sources.Source(**vars(bad)))
     with pytest.raises(UsageError, match=r"step 4: loss is nan \(example ids \d") as e:
-        training.run(small_config, tmp_path)
+        loop.run(small_config, tmp_path)
     order = np.random.default_rng((small_config.seed, 1)).permutation(len(train))
     assert ", ".join(map(str, order[:16])) in str(e.value)
     variables = checkpoints.load_classifier(tmp_path, "last")[0].variables
@@ -543,27 +536,27 @@ def test_nan_stops_with_the_step_and_the_ids(small_config, tmp_path, monkeypatch
 def test_a_folder_has_one_run_at_a_time(small_config, tmp_path):
     with locks.hold(tmp_path / "run"):
         with pytest.raises(UsageError, match="--workdir: .* is in use by process "):
-            training.run(small_config, tmp_path / "run")
+            loop.run(small_config, tmp_path / "run")
         assert [p.name for p in (tmp_path / "run").iterdir()] == [locks.FILE]
     assert not (tmp_path / "run").exists()
 
 
 def test_resumed_metrics_have_no_duplicates(tmp_path):
-    writer = metrics.Writer(tmp_path)
+    writer = log.Writer(tmp_path)
     for step in (1, 2, 3):
         writer.write(step, "train", {"loss": 1.0 / step})
     writer.close()
-    with open(tmp_path / metrics.FILE, "a") as file:
+    with open(tmp_path / log.FILE, "a") as file:
         file.write('{"step": 4, "ki')  # killed while writing
-    writer = metrics.Writer(tmp_path, resumed=2)
+    writer = log.Writer(tmp_path, resumed=2)
     writer.write(3, "train", {"loss": 0.25})
     writer.close()
-    rows = [json.loads(r) for r in (tmp_path / metrics.FILE).read_text().splitlines()]
+    rows = [json.loads(r) for r in (tmp_path / log.FILE).read_text().splitlines()]
     assert [(r["step"], r["loss"]) for r in rows] == [(1, 1.0), (2, 0.5), (3, 0.25)]
 
 
 def test_progress_says_when_it_compiles(capsys, lowered):
-    progress = metrics.Progress(total=100, done=10, images=32)
+    progress = log.Progress(total=100, done=10, images=32)
     lowered(2.0)
     lowered(2.0)
     progress.advance()
@@ -577,8 +570,8 @@ def test_progress_says_when_it_compiles(capsys, lowered):
 
 def test_progress_leaves_compilation_out_of_the_pace(monkeypatch):
     now = [0.0]
-    monkeypatch.setattr(metrics.time, "monotonic", lambda: now[0])
-    progress = metrics.Progress(total=100, done=10, images=32, enabled=False)
+    monkeypatch.setattr(log.time, "monotonic", lambda: now[0])
+    progress = log.Progress(total=100, done=10, images=32, enabled=False)
     for seconds in (60.0, 2.0, 2.0):  # the first one compiles
         now[0] += seconds
         progress.advance()
@@ -588,7 +581,7 @@ def test_progress_leaves_compilation_out_of_the_pace(monkeypatch):
     progress.pause(4)
     assert progress.images_per_second == pytest.approx(16)
     assert progress.seconds_left == pytest.approx(87 * 4)
-    assert metrics.clock(3725) == "1:02:05" and metrics.clock(59.6) == "1:00"
+    assert log.clock(3725) == "1:02:05" and log.clock(59.6) == "1:00"
 
 
 # Settings -------------------------------------------------------------------------

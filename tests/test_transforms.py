@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 import scipy.ndimage
 
-from jaxadv import specs, transforms
+from jaxadv import specs
+from jaxadv.objectives import transforms
 from tests import nets
 
 KEY = jax.random.PRNGKey(0)

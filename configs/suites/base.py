@@ -5,7 +5,7 @@ import copy
 from ml_collections import ConfigDict
 from ml_collections.config_dict import placeholder
 
-from jaxadv.evaluation.config import DEFAULTS
+from jaxadv.evaluation.suite.config import DEFAULTS
 from jaxadv.specs import UsageError
 
 # The text after the colon of suites that run without the weights of an AlexNet too.

@@ -5,7 +5,7 @@
     python eval.py --config=configs/suites/corruptions.py:imagenet100 ... (ImageNet-C)
 
 The folders are read as published (Hendrycks and Dietterich, 2019), of ImageNet-C the
-classes of ImageNet-100; see `jaxadv.evaluation.corrupted`.
+classes of ImageNet-100; see `jaxadv.evaluation.corruptions.sets`.
 """
 
 from ml_collections import ConfigDict

@@ -11,7 +11,7 @@ there is a row and no UAR. ImageNet-100 has no test images; its split is `valida
 """
 
 from configs.suites.base import pgd, suite, sweep
-from jaxadv.evaluation.calibration import CALIBRATIONS, STEPS
+from jaxadv.evaluation.metrics.calibration import CALIBRATIONS, STEPS
 from jaxadv.specs import UsageError
 
 

@@ -18,24 +18,24 @@ from collections.abc import Mapping
 from typing import Any
 
 from jaxadv import specs
-from jaxadv.attacks.apgd import Apgd
-from jaxadv.attacks.apgd_l1 import ApgdL1
-from jaxadv.attacks.ascent import Ascent
-from jaxadv.attacks.carlini_wagner import CarliniWagner
-from jaxadv.attacks.corrupt import Corrupt
-from jaxadv.attacks.ddn import Ddn
-from jaxadv.attacks.deepfool import DeepFool
-from jaxadv.attacks.elastic_net import ElasticNet
-from jaxadv.attacks.fab import Fab
-from jaxadv.attacks.fgsm import Fgsm
-from jaxadv.attacks.fmn import Fmn
-from jaxadv.attacks.grid import Grid
-from jaxadv.attacks.lagrange import FastLpa, Lpa
-from jaxadv.attacks.min_max import MinMax
-from jaxadv.attacks.noise import UniformNoise
-from jaxadv.attacks.pgd0 import Pgd0
-from jaxadv.attacks.ppgd import Ppgd
-from jaxadv.attacks.square import Square
+from jaxadv.attacks.gradient.apgd import Apgd
+from jaxadv.attacks.gradient.apgd_l1 import ApgdL1
+from jaxadv.attacks.gradient.ascent import Ascent
+from jaxadv.attacks.gradient.fgsm import Fgsm
+from jaxadv.attacks.gradient.min_max import MinMax
+from jaxadv.attacks.minimal.carlini_wagner import CarliniWagner
+from jaxadv.attacks.minimal.ddn import Ddn
+from jaxadv.attacks.minimal.deepfool import DeepFool
+from jaxadv.attacks.minimal.elastic_net import ElasticNet
+from jaxadv.attacks.minimal.fab import Fab
+from jaxadv.attacks.minimal.fmn import Fmn
+from jaxadv.attacks.perceptual.lagrange import FastLpa, Lpa
+from jaxadv.attacks.perceptual.ppgd import Ppgd
+from jaxadv.attacks.sampling.corrupt import Corrupt
+from jaxadv.attacks.sampling.grid import Grid
+from jaxadv.attacks.sampling.noise import UniformNoise
+from jaxadv.attacks.sampling.square import Square
+from jaxadv.attacks.sparse.pgd0 import Pgd0
 
 ATTACKS = {
     "apgd": Apgd,

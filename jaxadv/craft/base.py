@@ -6,9 +6,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxadv import streams, struct
+from jaxadv import struct
 from jaxadv.attacks.base import select
 from jaxadv.classifier import full_precision, obstacle
+from jaxadv.numerics import streams
 from jaxadv.objectives import bind, goal_at, restarted
 from jaxadv.specs import UsageError
 

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 from jaxadv.attacks.base import select
 from jaxadv.craft import arguments, base
 from jaxadv.craft.base import Adversarial, worst
-from jaxadv.loops import repeat
+from jaxadv.numerics.loops import repeat
 from jaxadv.specs import UsageError
 
 

@@ -11,8 +11,8 @@ from jaxadv import parallel, struct
 from jaxadv.attacks.base import select
 from jaxadv.craft import arguments, base
 from jaxadv.craft.base import Adversarial, worst
-from jaxadv.journal import Journal
-from jaxadv.loops import repeat
+from jaxadv.craft.journal import Journal
+from jaxadv.numerics.loops import repeat
 
 
 def craft_batches(

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from PIL import Image
 
-from jaxadv import storage
+from jaxadv.files import storage
 from jaxadv.specs import UsageError
 
 # Not all that Pillow knows: some formats run programs.

@@ -17,8 +17,9 @@ import sys
 import tempfile
 from pathlib import Path
 
-from jaxadv import console, specs, storage
+from jaxadv import console, specs
 from jaxadv.data import catalog
+from jaxadv.files import storage
 
 
 def prepare(

@@ -23,8 +23,9 @@ from typing import Any
 import numpy as np
 from tqdm import tqdm
 
-from jaxadv import checksums, specs
+from jaxadv import specs
 from jaxadv.data import crops
+from jaxadv.files import checksums
 
 _CHUNK = 256
 _ABOUT = "class_names.json"  # and the checksums; in older folders the names alone

@@ -6,8 +6,9 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from jaxadv import specs, storage
+from jaxadv import specs
 from jaxadv.data import catalog, crops, records
+from jaxadv.files import storage
 
 Draw = tuple[int, ...]
 

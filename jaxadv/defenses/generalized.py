@@ -5,10 +5,11 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from jaxadv import domains, loops, numerics, parallel, specs, streams, struct
-from jaxadv.attacks.ascent import Ascent
+from jaxadv import numerics, parallel, specs, struct
+from jaxadv.attacks.gradient.ascent import Ascent
 from jaxadv.defenses import base
-from jaxadv.objectives import bind, cross_entropy
+from jaxadv.numerics import loops, streams
+from jaxadv.objectives import bind, cross_entropy, domains
 
 GRAM = 1e-6  # added to the diagonal of the Gram matrix, which may be singular
 

@@ -5,9 +5,10 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from jaxadv import loops, numerics, parallel, projections, specs, struct
-from jaxadv.attacks.ascent import Ascent
+from jaxadv import numerics, parallel, specs, struct
+from jaxadv.attacks.gradient.ascent import Ascent
 from jaxadv.defenses import base
+from jaxadv.numerics import loops, projections
 from jaxadv.objectives import cross_entropy
 from jaxadv.threats import lp
 

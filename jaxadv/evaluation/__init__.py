@@ -5,21 +5,16 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from jaxadv import locks, parallel
-from jaxadv.evaluation import (
-    charts,
-    config,
-    escape,
-    inputs,
-    meters,
-    metrics,
-    plots,
-    report,
-    suite,
-    table,
-)
-from jaxadv.evaluation.planned import threat_name
-from jaxadv.storage import remove_temporary
+from jaxadv import parallel
+from jaxadv.evaluation import metrics, report, table
+from jaxadv.evaluation.judging import inputs
+from jaxadv.evaluation.report import charts, plots
+from jaxadv.evaluation.run import meters, runner
+from jaxadv.evaluation.suite import config
+from jaxadv.evaluation.suite.planned import threat_name
+from jaxadv.evaluation.writing import escape
+from jaxadv.files import locks
+from jaxadv.files.storage import remove_temporary
 
 _MOST = 8  # attacks whose sets of broken images are drawn, unless a suite names them
 
@@ -39,7 +34,7 @@ def evaluate(
     Args:
       model: a Classifier.
       source: the images; see `suite.run`.
-      suite_config: a ConfigDict or mapping; see `jaxadv.evaluation.config`.
+      suite_config: a ConfigDict or mapping; see `jaxadv.evaluation.suite.config`.
       workdir: gets `table.npz`, `report.json`, `.md`, `.html` and `.csv`, the other
         CSV files of `sheets.files`, `curve_*.png`, `distances.png`, `overlap.png`,
         `pictures_*.png` and the journal.
@@ -61,7 +56,7 @@ def evaluate(
     workdir = Path(workdir)
     with contextlib.ExitStack() as stack:
         parallel.primary_first(lambda: stack.enter_context(locks.hold(workdir)))
-        outcome = suite.run(model, plan, source, workdir, progress=progress)
+        outcome = runner.run(model, plan, source, workdir, progress=progress)
         summary = metrics.summarize(outcome.table)
         content = report.build(summary, outcome, plan, info, inputs.version())
         if parallel.is_primary():

@@ -6,10 +6,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from jaxadv import checkpoints, cli, evaluation, settings, weights
+from jaxadv import checkpoints, cli, evaluation, weights
 from jaxadv.data import sources
 from jaxadv.evaluation import corruptions
 from jaxadv.specs import UsageError
+from jaxadv.training import settings
 
 HELP = """\
 Evaluates a checkpoint: eval.py --config=configs/suites/linf.py --checkpoint=runs/a

@@ -33,7 +33,7 @@ from typing import Any
 
 import numpy as np
 
-from jaxadv import checksums, storage
+from jaxadv.files import checksums, storage
 from jaxadv.specs import UsageError
 
 _SUM = "checksum"  # a column's name has a slash, or is id or label

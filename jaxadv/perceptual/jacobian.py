@@ -6,7 +6,8 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
-from jaxadv import loops, numerics, specs
+from jaxadv import numerics, specs
+from jaxadv.numerics import loops
 
 DERIVATIVES = ("exact", "secant")
 

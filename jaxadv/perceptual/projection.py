@@ -5,7 +5,8 @@ from collections.abc import Callable
 import jax
 import jax.numpy as jnp
 
-from jaxadv import loops, numerics
+from jaxadv import numerics
+from jaxadv.numerics import loops
 
 Distance = Callable[[jax.Array], jax.Array]
 

@@ -6,7 +6,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxadv import numerics, projections, specs, struct
+from jaxadv import numerics, specs, struct
+from jaxadv.numerics import projections
 
 
 def _table(text):

@@ -10,7 +10,8 @@ from typing import ClassVar
 import jax
 import jax.numpy as jnp
 
-from jaxadv import numerics, projections, specs, struct
+from jaxadv import numerics, specs, struct
+from jaxadv.numerics import projections
 
 
 def apply(delta: jax.Array, image: jax.Array) -> jax.Array:

@@ -4,7 +4,8 @@ from typing import Any
 
 import jax.numpy as jnp
 
-from jaxadv import specs, streams, struct
+from jaxadv import specs, struct
+from jaxadv.numerics import streams
 from jaxadv.threats import lp
 
 _BALLS = {"l0": lp.L0, "l1": lp.L1, "l2": lp.L2, "linf": lp.Linf}

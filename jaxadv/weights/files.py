@@ -14,7 +14,8 @@ import safetensors.numpy
 from flax import linen as nn
 from flax import traverse_util
 
-from jaxadv import arrays, checksums, specs, storage
+from jaxadv import arrays, specs
+from jaxadv.files import checksums, storage
 from jaxadv.models import MODELS
 from jaxadv.weights import layouts, torch_files
 

@@ -18,7 +18,8 @@ from typing import Any, NamedTuple
 import jax.numpy as jnp
 import numpy as np
 
-from jaxadv import pickles, specs
+from jaxadv import specs
+from jaxadv.files import pickles
 
 DTYPES: dict[str, Any] = {
     "DoubleStorage": np.float64,

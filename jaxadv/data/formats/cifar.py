@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from jaxadv import specs, storage
+from jaxadv import specs
 from jaxadv.data.formats.contents import (
     Contents,
     Limited,
@@ -18,7 +18,8 @@ from jaxadv.data.formats.contents import (
     damaged,
     from_arrays,
 )
-from jaxadv.pickles import Bounded
+from jaxadv.files import storage
+from jaxadv.files.pickles import Bounded
 
 _TOTAL = 512 << 20  # bytes of an unpacked archive; both have 178 MiB
 _MEMBERS = 1000  # of an archive; both have 9 or fewer

@@ -1,0 +1,1 @@
+"""Searches that follow gradients inside a threat."""

@@ -1,0 +1,1 @@
+"""Searches for the smallest perturbation that changes the class."""

@@ -1,0 +1,1 @@
+"""Searches that change few pixels."""

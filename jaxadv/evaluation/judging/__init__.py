@@ -1,0 +1,1 @@
+"""Images before and after an attack: checked, judged again, kept for pictures."""

@@ -1,0 +1,21 @@
+"""What an evaluation tells: printed, as files, as a page, as pictures."""
+
+from jaxadv.evaluation.report.report import (
+    build,
+    environment,
+    markdown,
+    notes,
+    text,
+    verdict,
+    write,
+)
+
+__all__ = [
+    "build",
+    "environment",
+    "markdown",
+    "notes",
+    "text",
+    "verdict",
+    "write",
+]

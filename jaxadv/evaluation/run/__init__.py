@@ -1,0 +1,1 @@
+"""Running a suite: attacks, the judge, the per-example table."""

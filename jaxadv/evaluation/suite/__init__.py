@@ -1,0 +1,1 @@
+"""A suite: which attacks are run on which images."""

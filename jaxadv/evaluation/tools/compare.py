@@ -1,0 +1,233 @@
+"""Sets runs side by side.
+
+Reads reports, or every report of a run's folder, and writes `compare.md`,
+`compare.csv` and `compare.png`, clean accuracy against union accuracy.
+
+    python -m jaxadv.evaluation.tools.compare --output runs/all runs/pat runs/at_linf
+    python -m jaxadv.evaluation.tools.compare --output out runs/*/eval/linf/report.json
+"""
+
+import json
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from jaxadv import console
+from jaxadv.evaluation.report import charts, sheets
+from jaxadv.evaluation.writing import escape, files
+from jaxadv.evaluation.writing.cells import aligned, page_table, percent
+from jaxadv.files import storage
+from jaxadv.specs import UsageError
+
+_KINDS = ("seen", "unseen")
+_KEYS = ("dataset", "split", "suite", "examples", "clean", "attacks", "unions", "seen")
+
+
+def compare(
+    paths: Sequence[str | Path], output: str | Path, union: str = "union"
+) -> list[dict[str, Any]]:
+    """Writes table and picture of the runs; returns the rows of the table.
+
+    Runs share a panel of the picture where data set, split and the attacks of the
+    union, with their budgets, are the same: others cannot be compared.
+
+    Args:
+      paths: report.json files, or folders of runs with `eval/*/report.json`.
+      output: the folder to write into.
+      union: which union of the reports is drawn.
+
+    Returns:
+      One dictionary a report: `name`, `suite`, `dataset`, `split`, `n`, `clean`,
+      `attacks` (label -> accuracy, a dictionary with its interval), `union`,
+      `seen_mean` and `unseen_mean`, as fractions, and what those are means of,
+      `seen_attacks` and `unseen_attacks`.
+
+    Raises:
+      UsageError: no reports, a damaged one, or one without the union.
+    """
+    storage.check_folder(output, "--output")
+    found = [path for given in paths for path in _reports(Path(given))]
+    rows = [_row(path, union) for path in dict.fromkeys(found)]
+    if not rows:
+        raise UsageError("compare: no reports given; name runs or report.json files")
+    _tell_apart(rows)
+    labels = list(dict.fromkeys(label for row in rows for label in row["attacks"]))
+    output = Path(output)
+    panels: dict[str, list] = {}
+    for row in rows:
+        panels.setdefault(_panel(row, union), []).append(row)
+    charts.tradeoff(panels, output / "compare.png")
+    files.write_csv(output / "compare.csv", _csv(rows, labels))
+    files.write(output / "compare.md", _page(rows, labels, panels))
+    return rows
+
+
+def _reports(path):
+    if path.is_file():
+        return [path]
+    if not path.is_dir():
+        raise UsageError(f"compare: there is no run or report {str(path)!r}")
+    here = path / "report.json"
+    found = [here] if here.is_file() else sorted(path.glob("eval/*/report.json"))
+    if not found:
+        raise UsageError(
+            f"compare: {path} has no report.json and no eval/*/report.json; run "
+            f"eval.py --checkpoint={path} first"
+        )
+    return found
+
+
+def _row(path, union):
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+        missing = [key for key in _KEYS if key not in content]
+    except (OSError, ValueError, TypeError, RecursionError) as error:
+        raise UsageError(f"compare: {path}: no report ({error})") from None
+    if missing:
+        raise UsageError(
+            f"compare: {path}: no report of eval.py, the key {missing[0]!r} is missing"
+        )
+    try:
+        row = _entries(content, path, union)
+        # Whether it can be shown: nothing is written of the others then.
+        _cells([row], list(row["attacks"]))
+        _panel(row, union)
+    except UsageError:
+        raise
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise UsageError(
+            f"compare: {path}: no report of eval.py ({type(error).__name__}: {error})"
+        ) from None
+    return row
+
+
+def _entries(content, path, union):
+    if union not in content["unions"]:
+        known = ", ".join(content["unions"]) or "none"
+        raise UsageError(
+            f"compare: {path} has no union {union!r}; unions: {known}; give --union"
+        )
+    seen = content["seen"]
+    whole = sheets.mean_labels({**content, "means": None})
+    return {
+        "name": str(content.get("name") or path.parent.name),
+        "path": path,
+        "suite": content["suite"],
+        "dataset": content["dataset"],
+        "split": content["split"],
+        "n": content["examples"],
+        "clean": content["clean"],
+        "attacks": content["attacks"],
+        "union": content["unions"][union],
+        "seen_mean": content.get("seen_mean"),
+        "unseen_mean": content.get("unseen_mean"),
+        "seen_attacks": [k for k in whole if k in seen],
+        "unseen_attacks": [k for k in sheets.mean_labels(content) if k not in seen],
+    }
+
+
+def _tell_apart(rows):
+    """Adds the suite, then the path, to names that are not unique."""
+    for extra in ("suite", "path"):
+        names = [row["name"] for row in rows]
+        for row, name in zip(rows, names, strict=True):
+            if names.count(name) > 1:
+                row["name"] = f"{name} ({row[extra]})"
+
+
+def _panel(row, union):
+    parts = [f"{k} {row['attacks'][k]['eps']:.4g}" for k in row["union"]["attacks"]]
+    return f"{row['dataset']} {row['split']}: {union} of {', '.join(parts)}"
+
+
+def _accuracies(row, labels):
+    """Column -> accuracy with interval, or None where the run has none."""
+    attacks = {label: row["attacks"].get(label) for label in labels}
+    return {"clean": row["clean"], **attacks, "union": row["union"]}
+
+
+def _means(row):
+    """Of seen and of unseen attacks: the mean, or None, and the attacks."""
+    return [(row[f"{kind}_mean"], row[f"{kind}_attacks"]) for kind in _KINDS]
+
+
+def _mean(value, labels):
+    if value is None:
+        return "-"
+    return percent(value) + (f" ({labels[0]} alone)" if len(labels) == 1 else "")
+
+
+def _csv(rows, labels):
+    """Percent, with the ends of the Wilson interval after each accuracy."""
+    columns = ("clean", *labels, "union")
+    ends = [f"{name}{end}" for name in columns for end in ("", " low", " high")]
+    means = [f"{kind} mean" for kind in _KINDS]
+    counts = [f"{kind} attacks" for kind in _KINDS]
+    yield ["run", "suite", "dataset", "split", "n", *ends, *means, *counts]
+    for row in rows:
+        cells = [row[key] for key in ("name", "suite", "dataset", "split", "n")]
+        for found in _accuracies(row, labels).values():
+            keys = ("accuracy", "low", "high")
+            cells += [percent(found[k]) if found else "" for k in keys]
+        cells += ["" if mean is None else percent(mean) for mean, _ in _means(row)]
+        yield [*cells, *(len(labels) for _, labels in _means(row))]
+
+
+def _cells(rows: Sequence[Mapping[str, Any]], labels: Sequence[str]):
+    columns = ("clean", *labels, "union", "seen mean", "unseen mean")
+    cells: list[tuple[str, ...]] = [("run", "data", "n", *columns)]
+    for row in rows:
+        accuracies = [
+            f"{percent(a['accuracy'])} ({percent(a['low'])} - {percent(a['high'])})"
+            if a
+            else "-"
+            for a in _accuracies(row, labels).values()
+        ]
+        means = [_mean(*found) for found in _means(row)]
+        data = f"{row['dataset']} {row['split']}"
+        cells.append((row["name"], data, str(row["n"]), *accuracies, *means))
+    return cells
+
+
+def _page(rows, labels, panels):
+    head, *cells = _cells(rows, labels)
+    unions = escape.markdown("; ".join(panels))
+    lines = [
+        "# Runs compared",
+        "",
+        *page_table(head, cells),
+        "",
+        "Accuracies in percent with their Wilson 95 % intervals. Means are over the "
+        "attacks that training has seen, or has not, and say where that is one attack "
+        "alone. Unions are comparable only where "
+        f"they take the same attacks: {unions}.",
+        "",
+        "![clean accuracy against union accuracy](compare.png)",
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """The command line; returns the exit status, 2 for a user's mistake."""
+    parser = console.Parser(
+        prog="python -m jaxadv.evaluation.tools.compare",
+        description="Sets the evaluations of several runs side by side.",
+    )
+    parser.add_argument("runs", nargs="+", metavar="RUN_OR_REPORT")
+    parser.add_argument("--output", required=True, metavar="DIR")
+    parser.add_argument("--union", default="union", help="which one (default: union)")
+    flags = parser.parse_args(arguments)
+
+    def work():
+        rows = compare(flags.runs, flags.output, flags.union)
+        labels = list(dict.fromkeys(label for row in rows for label in row["attacks"]))
+        print("\n".join(aligned(_cells(rows, labels))))
+        for file in ("compare.md", "compare.csv", "compare.png"):
+            print(f"{Path(flags.output) / file}")
+
+    return console.conclude(work)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,89 @@
+"""What an attack makes larger.
+
+An objective is called as `objective(model, image, label, key) -> scalar` on one
+image; `goal(logits, label)` is at least 0 exactly where the attack has succeeded. An
+objective that asks more than one network or image has `goal_at(model, image, label,
+key)` in its place.
+An objective that is smallest at the clean image, and so has no gradient there, says
+so by `flat_at_image`.
+An objective that depends on the clean image has `bind(model, image, label, key)`,
+which the drivers call before the attack starts; one that differs from restart to
+restart has `restarted(number)`, which they call before that. One whose values lose
+digits that a search needs has `score`; see the function of that name.
+"""
+
+from jaxadv.objectives.base import (
+    bind,
+    check_logits,
+    check_start,
+    drawn,
+    expected_logits,
+    goal_at,
+    log_mean,
+    restarted,
+    score,
+)
+from jaxadv.objectives.domains import Weighted
+from jaxadv.objectives.expectation import Expectation
+from jaxadv.objectives.losses import (
+    SURE,
+    cross_entropy,
+    dlr,
+    kl_divergence,
+    margin,
+    soft_margin,
+    targeted_dlr,
+)
+from jaxadv.objectives.targeted import (
+    LikelyTarget,
+    RandomTarget,
+    TargetedCrossEntropy,
+    TargetedDLR,
+    TargetedMargin,
+)
+from jaxadv.objectives.untargeted import DLR, KL, CrossEntropy, Margin
+
+__all__ = [
+    "DLR",
+    "KL",
+    "OBJECTIVES",
+    "SURE",
+    "CrossEntropy",
+    "Expectation",
+    "LikelyTarget",
+    "Margin",
+    "RandomTarget",
+    "TargetedCrossEntropy",
+    "TargetedDLR",
+    "TargetedMargin",
+    "Weighted",
+    "bind",
+    "check_logits",
+    "check_start",
+    "cross_entropy",
+    "dlr",
+    "drawn",
+    "expected_logits",
+    "goal_at",
+    "kl_divergence",
+    "log_mean",
+    "margin",
+    "restarted",
+    "score",
+    "soft_margin",
+    "targeted_dlr",
+]
+
+OBJECTIVES = {
+    "cross_entropy": CrossEntropy,
+    "dlr": DLR,
+    "expectation": Expectation,
+    "kl": KL,
+    "likely_target": LikelyTarget,
+    "margin": Margin,
+    "random_target": RandomTarget,
+    "targeted_cross_entropy": TargetedCrossEntropy,
+    "targeted_dlr": TargetedDLR,
+    "targeted_margin": TargetedMargin,
+    "weighted": Weighted,
+}

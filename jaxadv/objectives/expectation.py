@@ -1,0 +1,45 @@
+"""The mean of an objective over the draws of a random network."""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from jaxadv import objectives, specs, struct
+from jaxadv.objectives.base import bind, check_logits, restarted
+from jaxadv.objectives.untargeted import CrossEntropy
+
+
+@struct.dataclass
+class Expectation:
+    """The mean of an objective over `samples` keys, for stochastic models.
+
+    Whether an attack has succeeded is asked of the mean prediction over as many
+    keys: one lucky draw is no success. Source: Athalye et al., "Synthesizing robust
+    adversarial examples", 2018 (expectation over transformation).
+    """
+
+    objective: Any = specs.part(lambda: objectives.OBJECTIVES, CrossEntropy())
+    samples: int = specs.static(16, minimum=1)
+
+    def __post_init__(self):
+        specs.check(self)
+        check_logits(self, "draws")
+
+    def goal(self, logits, label):
+        return self.objective.goal(logits, label)
+
+    def restarted(self, restart):
+        return self.replace(  # type: ignore[attr-defined]
+            objective=restarted(self.objective, restart)
+        )
+
+    def bind(self, model, image, label, key=None):
+        return self.replace(  # type: ignore[attr-defined]
+            objective=bind(self.objective, model, image, label, key)
+        )
+
+    def __call__(self, model, image, label, key):
+        keys = jax.random.split(key, self.samples)
+        values = jax.vmap(lambda k: self.objective(model, image, label, k))(keys)
+        return jnp.mean(values)

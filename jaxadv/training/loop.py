@@ -1,0 +1,442 @@
+"""Training: the loop over steps and epochs, with its checkpoints."""
+
+import contextlib
+import dataclasses
+import math
+import os
+import time
+from collections import deque
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import flax
+import jax
+import numpy as np
+import optax
+
+from jaxadv import checkpoints, parallel
+from jaxadv.data import augment, batches, sources
+from jaxadv.data.sources import Source
+from jaxadv.defenses import Clean
+from jaxadv.defenses.base import Network
+from jaxadv.files import checksums, locks, storage
+from jaxadv.specs import UsageError
+from jaxadv.training import log, settings
+from jaxadv.training.state import create_state, make_step
+from jaxadv.training.validation import Validator
+
+IN_FLIGHT = 8  # steps whose metrics are not waited for; on CPU each step is
+INPUTS = ("image", "label", "id")
+
+
+@dataclasses.dataclass(frozen=True)
+class Data:
+    """The training images and those held out of them for validation.
+
+    Attributes:
+      train: what is trained on; ids are positions in it.
+      held_out: what selects the best checkpoint; may be None.
+      config: of the run.
+      augmentations: of the training images, after they have been read.
+    """
+
+    train: Source
+    held_out: Source | None
+    config: settings.Config
+    augmentations: tuple[augment.Augmentation, ...] = ()
+
+    @property
+    def steps_per_epoch(self) -> int:
+        return batches.steps_per_epoch(self.train, self.config.batch_size)
+
+    def batches(self, start: int) -> Iterator[dict[str, np.ndarray]]:
+        """This process's part of all batches from step `start` on."""
+        return batches.train_batches(
+            self.train,
+            self.config.batch_size,
+            self.config.seed,
+            start,
+            process_index=jax.process_index(),
+            process_count=jax.process_count(),
+        )
+
+
+def load_data(
+    config: settings.Config, augmentations: tuple[augment.Augmentation, ...] = ()
+) -> Data:
+    """Opens the training split and holds a part of it out.
+
+    Images of varying size are cropped as they are read, so the first crop among the
+    augmentations is done there and not again.
+
+    Raises:
+      UsageError: the set is missing, or too small for what is asked of it.
+    """
+    fields = config.data
+    crop, rest = augment.without_crop(augmentations)
+    cut = {} if crop is None else dataclasses.asdict(crop)
+    train = sources.load(fields.name, "train", fields.data_dir, **cut)
+    augmentations = rest if train.varying else augmentations
+    for name, values in settings.plain(config.normalize).items():
+        if len(values) not in (1, train.image_shape[-1]):
+            raise UsageError(
+                f"config.normalize.{name} is {values}; {fields.name} has "
+                f"{train.image_shape[-1]} channels, so give as many numbers, or one"
+            )
+    if fields.examples is not None and fields.examples < len(train):
+        # The same stratified draw as for a validation split.
+        _, some = sources.split_train_validation(train, fields.examples, config.seed)
+        train = dataclasses.replace(some, split="train")
+    held_out = None
+    if fields.validation:
+        train, held_out = sources.split_train_validation(
+            train, fields.validation, config.seed
+        )
+    return Data(train, held_out, config, augmentations)
+
+
+@dataclasses.dataclass
+class Notes:
+    """What the loop remembers between steps; kept in every checkpoint as JSON.
+
+    Attributes:
+      sums: metric -> its sum over the steps of the unfinished epoch.
+      best: best validation score of this phase, clean epochs or the defense's, so
+        far; it selects the checkpoint.
+      best_epoch: the epoch, counted from 1, that had it; 0 for none.
+      best_robust: best robust validation accuracy of this phase so far, or None.
+      last_clean: clean validation accuracy of the last epoch, or None.
+      finished: why training is over, "" while it is not.
+    """
+
+    sums: dict[str, float] = dataclasses.field(default_factory=dict)
+    best: float = -1.0
+    best_epoch: int = 0
+    best_robust: float | None = None
+    last_clean: float | None = None
+    finished: str = ""
+
+    def enter(self, epoch: int, warm_up: int) -> None:
+        """Forgets the best of the `warm_up` clean epochs as soon as they are over."""
+        if self.best_epoch <= warm_up < epoch:
+            self.best, self.best_epoch, self.best_robust = -1.0, 0, None
+
+    def take(self, epoch: int, scores: dict[str, float], comparable: bool) -> bool:
+        """Notes an epoch's scores; whether it is the best one now.
+
+        Where scores do not compare, or there are none, the last epoch is.
+        """
+        score = scores.get("robust", scores.get("clean", 0.0))
+        better = score > self.best or not scores or not comparable
+        if better:
+            self.best, self.best_epoch = score, epoch
+        if "robust" in scores:
+            self.best_robust = max(scores["robust"], self.best_robust or 0.0)
+        self.last_clean = scores.get("clean")
+        return better
+
+
+def collapsed(notes: Notes, scores: dict[str, float], points: float = 0.1) -> bool:
+    """Whether robustness has just been lost while the clean accuracy has not.
+
+    The robust validation accuracy is more than `points` below its best so far, and
+    the clean one not more than `points` below that of the last epoch: catastrophic
+    overfitting, the known failure of single-step adversarial training (Wong, Rice
+    and Kolter, "Fast is better than free", 2020, section 5.4).
+    """
+    if notes.best_robust is None or notes.last_clean is None:
+        return False
+    robust, clean = scores["robust"], scores["clean"]
+    lost = robust < notes.best_robust - points
+    return lost and clean >= notes.last_clean - points
+
+
+def run(
+    config: settings.Config,
+    folder: str | os.PathLike,
+    *,
+    validation: Sequence[Any] | None = None,
+) -> Notes:
+    """Trains what `config` describes, or goes on where the run in `folder` stopped.
+
+    A run that was killed ends, when started again, with the same weights bit for
+    bit as one that was not (on the same number of devices). One run at a time is at
+    work in a folder; see `locks`.
+
+    Args:
+      config: of the run.
+      folder: of its outputs.
+      validation: attacks in place of those that the config validates with, so that
+        runs which train against different ones are judged alike.
+
+    Raises:
+      UsageError: a bad config or another one than the folder's, missing data, a
+        folder in use, or a loss that is not a number.
+    """
+    folder = Path(folder)
+    plan, as_json = settings.plan(config), settings.plain(config)
+    if validation is not None:
+        plan = plan.validated(tuple(validation))
+    _assert_one_config(as_json)
+    checkpoints.check_config(folder, as_json)
+    loop = _Loop(config, plan, folder)
+    with contextlib.ExitStack() as stack:
+        parallel.primary_first(lambda: _claim(stack, folder, as_json))
+        store = checkpoints.Checkpoints(folder)
+        stack.callback(store.close)
+        stack.callback(loop.close)
+        loop.start(store)
+        while not loop.notes.finished:
+            loop.epoch()
+    return loop.notes
+
+
+def _claim(stack, folder, fields):
+    """Makes the folder this run's own, until `stack` is closed."""
+    stack.enter_context(locks.hold(folder))
+    storage.remove_temporary(folder)
+    checkpoints.check_config(folder, fields)  # another run may have come and gone
+    checkpoints.write_config(folder, fields)
+
+
+def _assert_one_config(fields):
+    total = checksums.checksum_json(fields)
+    try:
+        parallel.assert_same(np.array(total, np.uint32), "configs")
+    except AssertionError:
+        raise UsageError(
+            "--config: the processes were started with different configs"
+        ) from None
+
+
+def _assert_one_folder(step):
+    try:
+        parallel.assert_same(np.array(step), "steps")
+    except AssertionError:
+        raise UsageError(
+            "--workdir: the processes find different checkpoints there; give a folder "
+            "that all of them share"
+        ) from None
+
+
+class _Loop:
+    """One start of a run: the compiled steps, the state and where it stands."""
+
+    def __init__(self, config, plan, folder):
+        self.config, self.plan, self.folder = config, plan, folder
+        self.data = load_data(config, plan.augmentations)
+        self.notes, self.step = Notes(), 0
+        self.total = config.epochs * self.data.steps_per_epoch
+        # Clean training has no other phase behind its first epochs.
+        clean = isinstance(plan.defense, Clean)
+        self.warm_up = 0 if clean else config.clean_epochs
+        module = settings.network(config, self.data.train.num_classes)
+        mean, std = tuple(config.normalize.mean), tuple(config.normalize.std)
+        network = Network(module, mean, std)
+        self.rate = plan.schedule.make(
+            plan.optimizer.learning_rate, config.epochs, self.data.steps_per_epoch
+        )
+        self.state = create_state(
+            network,
+            plan.defense,
+            plan.optimizer.make(self.rate),
+            seed=config.seed,
+            image_shape=self.data.train.image_shape,
+            examples=len(self.data.train),
+            averaged=config.ema_decay is not None,
+        )
+        self.train_step = parallel.mapped(self._step())
+        self.validate = Validator(
+            network,
+            plan.validation,
+            self.data.held_out,
+            config.seed,
+            config.validation.batch_size,
+        )
+        self.pending = deque()
+        self.writer: Any = None
+        self.progress: Any = None
+
+    def _step(self):
+        config, per_epoch = self.config, self.data.steps_per_epoch
+        change = augment.chain(self.data.augmentations)
+        return make_step(
+            config.seed,
+            augment=lambda s, ids, x: change(config.seed, s // per_epoch, ids, x),
+            ema_decay=config.ema_decay,
+        )
+
+    def start(self, store):
+        """Restores, places the state on the devices and opens the outputs."""
+        self.store, primary = store, parallel.is_primary()
+        found = store.restore(_trees(self.state))
+        _assert_one_folder(0 if found is None else found[1]["step"])
+        if found is not None:
+            trees, meta = found
+            self.state = self.state.replace(**trees["model"], **trees["training"])
+            self.notes, self.step = Notes(**meta["notes"]), meta["step"]
+            if primary and meta["devices"] != jax.device_count():
+                print(
+                    f"WARNING: the run used {meta['devices']} devices, now it is "
+                    f"{jax.device_count()}: results may differ by rounding"
+                )
+        per_epoch, batch = self.data.steps_per_epoch, self.config.batch_size
+        if self.notes.finished:
+            if primary:
+                print(f"{self.folder} is finished: {self.notes.finished}")
+            return
+        if primary:
+            print(
+                f"{'resuming at' if self.step else 'training from'} step {self.step} "
+                f"of {self.total}: {len(self.data.train)} images, {per_epoch} steps "
+                f"an epoch, batch {batch} on {jax.device_count()} "
+                f"{jax.default_backend()} devices of {jax.process_count()} processes",
+                flush=True,
+            )
+            self.writer = log.Writer(self.folder, self.step)
+        self.progress = log.Progress(self.total, self.step, batch, primary)
+        self.state = parallel.replicate(self.state)
+        self.defense, self.clean = parallel.replicate((self.plan.defense, Clean()))
+        self.batches = self.data.batches(self.step)
+        self.saved_at = time.monotonic()
+
+    def epoch(self):
+        """Trains to the end of the epoch, validates and saves."""
+        per_epoch = self.data.steps_per_epoch
+        epoch = self.step // per_epoch
+        clean = epoch < self.config.clean_epochs
+        defense = self.clean if clean else self.defense
+        while True:
+            batch = {k: v for k, v in next(self.batches).items() if k in INPUTS}
+            self.state, values = self.train_step(
+                self.state, parallel.shard(batch), defense
+            )
+            self.step += 1
+            self.pending.append((self.step, batch["id"], values))
+            self._drain(0 if jax.default_backend() == "cpu" else IN_FLIGHT)
+            if self.step % per_epoch == 0:
+                break
+            if self._checkpoint_due():
+                self._drain(0)
+                self.store.save(self.step, _trees(self.state), self._meta())
+                self.saved_at = time.monotonic()
+        self._drain(0)
+        self._end_of(epoch + 1)
+
+    def close(self):
+        """Closes the outputs."""
+        for output in (self.writer, self.progress):
+            if output is not None:
+                output.close()
+
+    def _drain(self, in_flight):
+        """Looks at the metrics of all steps but the last few, and records them."""
+        while len(self.pending) > in_flight:
+            step, ids, values = self.pending.popleft()
+            values = {k: float(v) for k, v in jax.device_get(values).items()}
+            for name in ("loss", "gradient_norm"):
+                if not math.isfinite(values[name]):
+                    raise UsageError(
+                        f"step {step}: {name} is {values[name]} (example ids "
+                        f"{', '.join(map(str, ids))}); lower "
+                        "config.optimizer.learning_rate or set clip_norm; the last "
+                        "checkpoint is kept"
+                    )
+            for name, value in values.items():
+                self.notes.sums[name] = self.notes.sums.get(name, 0.0) + value
+            self.progress.advance({"loss": values["loss"]})
+            if self.writer is not None and step % self.config.log_steps == 0:
+                values["learning_rate"] = float(self.rate(step - 1))
+                self.writer.write(step, "train", values)
+
+    def _checkpoint_due(self):
+        every = self.config.checkpoint_steps
+        if every and self.step % every == 0:
+            return True
+        due = time.monotonic() - self.saved_at > self.config.checkpoint_seconds
+        if jax.process_count() == 1:
+            return due
+        # Clocks differ, so the first process decides for all, now and then.
+        return self.step % 50 == 0 and bool(parallel.gather_rows(np.array([due]))[0])
+
+    def _end_of(self, epoch):
+        start = time.monotonic()
+        scores = self.validate(*self.state.evaluated)
+        self.progress.pause(time.monotonic() - start)
+        notes, steps = self.notes, self.data.steps_per_epoch
+        means = {name: total / steps for name, total in notes.sums.items()}
+        notes.enter(epoch, self.warm_up)
+        comparable = self.plan.comparable
+        watched = self.plan.single_step and comparable and "robust" in scores
+        lost = watched and collapsed(notes, scores)
+        better = notes.take(epoch, scores, comparable)
+        patience = self.config.patience
+        if self.step == self.total:
+            notes.finished = f"{epoch} epochs"
+        elif patience and epoch - max(notes.best_epoch, self.warm_up) >= patience:
+            notes.finished = f"no better validation score for {patience} epochs"
+        notes.sums = {}
+        if better:
+            model = _trees(self.state)["model"]
+            self.store.save_best(self.step, model, {**self._meta(), **scores})
+        self._report(epoch, means, scores, lost)
+        self.store.save(self.step, _trees(self.state), self._meta())
+        self.saved_at = time.monotonic()
+
+    def _report(self, epoch, means, scores, lost):
+        rate = self.progress.images_per_second
+        if self.writer is not None:
+            values = {f"train_{k}": v for k, v in means.items()}
+            values |= {f"validation_{k}": v for k, v in scores.items()}
+            values |= {"images_per_second": rate, "catastrophic_overfitting": lost}
+            self.writer.write(self.step, "epoch", {"epoch": epoch, **values})
+
+        def percent(values, name):
+            return f"{100 * values[name]:.1f}%" if name in values else "-"
+
+        self.progress.say(
+            f"epoch {epoch}/{self.config.epochs}  loss {means['loss']:.4f}  "
+            f"train robust {percent(means, 'robust_accuracy')} "
+            f"clean {percent(means, 'clean_accuracy')}  "
+            f"val clean {percent(scores, 'clean')} robust {percent(scores, 'robust')}  "
+            f"{rate:.0f} images/s  eta {log.clock(self.progress.seconds_left)}"
+        )
+        if lost:
+            self.progress.say(
+                "WARNING: catastrophic overfitting: robust validation accuracy fell "
+                f"to {percent(scores, 'robust')} from "
+                f"{percent({'best': self.notes.best_robust}, 'best')} while the clean "
+                "one did not; train with more attack steps or fewer epochs"
+            )
+        if self.notes.finished:
+            best = f"{100 * self.notes.best:.1f}% at epoch {self.notes.best_epoch}"
+            which = "best" if self.plan.comparable else "last"
+            self.progress.say(
+                f"finished: {self.notes.finished}; {which} validation score "
+                f"{best if scores else '-'}; weights in {self.folder}"
+            )
+
+    def _meta(self):
+        return {
+            "config": settings.plain(self.config),
+            "notes": dataclasses.asdict(self.notes),
+            "epoch": self.step // self.data.steps_per_epoch,
+            "score": self.notes.best,
+            "devices": jax.device_count(),
+            "num_classes": self.data.train.num_classes,
+            "image_shape": list(self.data.train.image_shape),
+            "dataset": self.config.data.name,
+            "versions": {m.__name__: m.__version__ for m in (jax, flax, optax)},
+        }
+
+
+def _trees(state):
+    """The state's two parts; see `checkpoints.Checkpoints`."""
+    model = {"params": state.params, "batch_stats": state.batch_stats, "ema": state.ema}
+    training = {
+        "step": state.step,
+        "opt_state": state.opt_state,
+        "memory": state.memory,
+    }
+    return {"model": model, "training": training}

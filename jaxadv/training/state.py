@@ -1,0 +1,126 @@
+"""The state of a training run, and one step of it."""
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from flax.training import train_state
+
+from jaxadv import parallel, struct
+from jaxadv.data import batches
+from jaxadv.defenses.base import Network
+from jaxadv.numerics import streams
+
+
+class TrainState(train_state.TrainState):
+    """All that a step changes, equal on every device; `apply_fn` is unused.
+
+    Attributes:
+      batch_stats: running statistics of batch normalization, {} for none.
+      memory: the defense's own memory, () for none.
+      ema: exponentially averaged params, or None.
+      network: the module and its preprocessing; static.
+    """
+
+    batch_stats: Any
+    memory: Any
+    ema: Any
+    network: Network = struct.field(pytree_node=False)
+
+    @property
+    def evaluated(self) -> tuple[Any, Any]:
+        """(params, batch_stats) to judge: the averaged params if there are any."""
+        return (self.params if self.ema is None else self.ema), self.batch_stats
+
+
+def create_state(
+    network: Network,
+    defense: Any,
+    optimizer: optax.GradientTransformation,
+    *,
+    seed: int,
+    image_shape: tuple[int, ...],
+    examples: int,
+    averaged: bool = False,
+) -> TrainState:
+    """The state before the first step, on the host.
+
+    Args:
+      network: what to train.
+      defense: whose memory is part of the state.
+      optimizer: see `optim.Optimizer.make`.
+      seed: of the initial weights.
+      image_shape: [h, w, c].
+      examples: one more than the largest example id.
+      averaged: keep exponentially averaged params.
+    """
+    params, batch_stats = network.init(jax.random.key(seed), image_shape)
+    make: Any = TrainState  # flax annotates its fields more narrowly than it uses them
+    state = make(
+        step=np.int32(0),
+        apply_fn=None,
+        params=params,
+        tx=optimizer,
+        opt_state=optimizer.init(params),
+        batch_stats=batch_stats,
+        memory=defense.init(image_shape, examples),
+        ema=params if averaged else None,
+        network=network,
+    )
+    # Copies: the same buffer in two places cannot be donated.
+    return jax.tree.map(np.array, jax.device_get(state))
+
+
+def make_step(
+    seed: int,
+    *,
+    augment: Callable = lambda step, ids, images: images,
+    ema_decay: float | None = None,
+) -> Callable:
+    """`step(state, batch, defense) -> (state, metrics)`, for `parallel.mapped`.
+
+    The defense (see `jaxadv.defenses`) is an argument, because its attacks may hold
+    whole networks. The batch has `image` [b, h, w, c], uint8 or in [0, 1], `label`
+    [b] and `id` [b]. The devices only share one mean. The metrics are the defense's
+    with `loss` and `gradient_norm`, the norm before clipping.
+
+    Args:
+      seed: of the attacks and of dropout; the step and the example ids, not the
+        devices, make their keys.
+      augment: (step, ids, images) -> images, all traced.
+      ema_decay: of the averaged params, if the state has them.
+    """
+
+    def step(state, batch, defense):
+        key = streams.stream(jax.random.key(seed), "training")
+        key = jax.random.fold_in(key, state.step)
+        images = batches.to_float(batch["image"])
+        batch = {**batch, "image": augment(state.step, batch["id"], images)}
+
+        def loss_of(params):
+            return defense.loss(params, state, batch, key)
+
+        (loss, out), grads = jax.value_and_grad(loss_of, has_aux=True)(state.params)
+        values = {**out.metrics, "loss": loss}
+        grads, batch_stats, values = jax.lax.pmean(
+            (grads, out.batch_stats, values), parallel.AXIS
+        )
+        values["gradient_norm"] = _norm(grads)
+        state = state.apply_gradients(
+            grads=grads, batch_stats=batch_stats, memory=out.memory
+        )
+        if ema_decay is not None:
+            ema = optax.incremental_update(state.params, state.ema, 1 - ema_decay)
+            state = state.replace(ema=ema)
+        return state, values
+
+    return step
+
+
+def _norm(tree):
+    """The l2 norm of all leaves as one vector."""
+    squares = [jnp.sum(jnp.square(leaf)) for leaf in jax.tree.leaves(tree)]
+    return jnp.sqrt(jnp.sum(jnp.stack(squares)))
