@@ -1,9 +1,9 @@
 """Imports go down the list of the house only."""
 
 import ast
-from pathlib import Path
 
-ROOT = Path(__file__).parents[1]
+from tests.paths import ROOT
+
 # Lowest first. A file may import what stands before it.
 ORDER = (
     "struct specs rules files console arrays numerics data models weights classifier "

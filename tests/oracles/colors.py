@@ -2,7 +2,7 @@
 
 The matrices have the four digits, and the divisions the constants, of the published
 ReColorAdv code, whose quirks this shows: test vectors of a transcription of that code
-are reproduced (see `tests/test_recolor.py`).
+are reproduced (see `tests/threats/test_recolor.py`).
 """
 
 import numpy as np

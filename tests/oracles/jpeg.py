@@ -2,7 +2,7 @@
 
 Written from ITU-T T.81 (1992), sections A.3.3 and K.1, and the full-range color
 transform of JFIF 1.02. Test vectors of a transcription of the published attack are
-reproduced by it (see `tests/test_jpeg.py`), so it stands for both.
+reproduced by it (see `tests/threats/test_jpeg.py`), so it stands for both.
 """
 
 import math
