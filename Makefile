@@ -13,7 +13,7 @@ $(VENV)/installed: requirements.txt
 	touch $@
 
 demo: $(VENV)/installed
-	$(BIN)/python train.py --config=configs/mnist5k_pgd_at.py --workdir=$(RUN)
+	$(BIN)/python train.py --config=configs/demo.py --workdir=$(RUN)
 	$(BIN)/python eval.py --config=configs/suites/linf.py --checkpoint=$(RUN)
 
 test: $(VENV)/installed

@@ -1,4 +1,4 @@
-"""Trains a classifier: `train.py --config=configs/mnist5k_pgd_at.py --workdir=runs/a`.
+"""Trains a classifier: `train.py --config=configs/demo.py --workdir=runs/a`.
 
 The same command goes on where a killed run stopped.
 """

@@ -32,7 +32,7 @@ from benchmarks.generalized_tables import (
     UNIVERSAL,
 )
 from benchmarks.timing import interval, table
-from configs import mnist5k_gat, mnist_gat
+from configs.minmax import mnist5k_gat, mnist_gat
 from jaxadv import checkpoints, parallel
 from jaxadv.attacks import Ascent
 from jaxadv.craft import Crafter, craft_batches

@@ -29,7 +29,7 @@ from jaxadv.training import log as metrics
 
 TRAIN = [
     "train.py",
-    "--config=configs/mnist5k_pgd_at.py",
+    "--config=configs/baselines/mnist5k_pgd_at.py",
     "--config.model.name=mlp",
     "--config.data.examples=240",
     "--config.data.validation=48",

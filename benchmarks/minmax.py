@@ -5,12 +5,12 @@ python -m benchmarks.minmax RUNS --table 1a|A2|A4|2|3|A5|A6|cost [--seeds 0 1 2]
 python -m benchmarks.minmax RUNS --data=cifar10 --table 1b|A2|A3|2|3|A5|A6|cost …
 
 RUNS/mnist5k, or that of another data set, holds a folder for each network, which is
-trained where it is missing (configs/mnist5k_minmax.py). Prints a Markdown table with
-the paper's numbers, of 10,000 images, beside ours, and the 95 % interval of one seed in
-brackets. Finished attacks are kept in the folder `attacks` beside the networks under a
-code of attack and weights, so a stopped run goes on. As in the paper the last point of
-an attack counts, with `--keep=best` the most broken one. MNIST, Fashion-MNIST
-and CIFAR-10, with all their images, are prepared as the README says.
+trained where it is missing (configs/minmax/mnist5k_minmax.py). Prints a Markdown
+table with the paper's numbers, of 10,000 images, beside ours, and the 95 % interval
+of one seed in brackets. Finished attacks are kept in the folder `attacks` beside the
+networks under a code of attack and weights, so a stopped run goes on. As in the paper
+the last point of an attack counts, with `--keep=best` the most broken one. MNIST,
+Fashion-MNIST and CIFAR-10, with all their images, are prepared as the README says.
 `benchmarks.minmax_headlines` prints the mean lifts of all tables. Source: see
 `benchmarks.minmax_tables`.
 """

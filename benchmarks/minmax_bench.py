@@ -17,7 +17,7 @@ from jaxadv.objectives.domains import groups
 from jaxadv.specs import UsageError
 
 # Fashion-MNIST's networks are trained as MNIST's.
-FILES = {data: f"configs/{data}_minmax.py" for data in DATA}
+FILES = {data: f"configs/minmax/{data}_minmax.py" for data in DATA}
 FILES["fashion_mnist"] = FILES["mnist"]
 CHUNK = 25  # images at a time
 

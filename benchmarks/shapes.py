@@ -19,11 +19,11 @@ from benchmarks.timing import table
 
 L2 = ("--config.attack.threat.name=l2", "--config.attack.threat.eps=0.5")
 METHODS = {
-    "clean": ("shapes_clean", ()),
-    "at_linf": ("shapes_pgd_at", ()),
-    "at_l2": ("shapes_pgd_at", L2),
-    "pat_self": ("shapes_pat_self", ()),
-    "pat_ext": ("shapes_pat_alexnet", ()),
+    "clean": ("baselines/shapes_clean", ()),
+    "at_linf": ("baselines/shapes_pgd_at", ()),
+    "at_l2": ("baselines/shapes_pgd_at", L2),
+    "pat_self": ("perceptual/shapes_pat_self", ()),
+    "pat_ext": ("perceptual/shapes_pat_alexnet", ()),
 }
 COLUMNS = ("linf", "l2", "spatial", "lpa")
 

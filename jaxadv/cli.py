@@ -146,9 +146,7 @@ def _load(path: str) -> ConfigDict:
     """`get_config()` of a config file; `file.py:text` is `get_config("text")`."""
     name, *argument = path.split(":", 1)
     if not os.path.isfile(name):
-        near = difflib.get_close_matches(name, map(str, Path("configs").rglob("*.py")))
-        hint = f" (did you mean {near[0]}?)" if near else ""
-        raise UsageError(f"--config: there is no file {name!r}{hint}")
+        raise UsageError(f"--config: there is no file {name!r}{_meant(Path(name))}")
     spec = importlib.util.spec_from_file_location("run_config", name)
     if spec is None or spec.loader is None:
         raise UsageError(f"--config: {name} is not a Python file")
@@ -163,6 +161,14 @@ def _load(path: str) -> ConfigDict:
     except Exception as error:  # whatever the user's file raises
         raise UsageError(f"--config: {name}: {type(error).__name__}: {error}") from None
     raise UsageError(f"--config: get_config() of {name} returned no ConfigDict")
+
+
+def _meant(path: Path) -> str:
+    """A hint at the config that has the path's name, or a name like it."""
+    found = {str(p): p.name for p in sorted(Path("configs").rglob("*.py"))}
+    same = [p for p, name in found.items() if name == path.name]
+    near = same or difflib.get_close_matches(str(path), found)
+    return f" (did you mean {near[0]}?)" if near else ""
 
 
 def _parse(values, config, argv) -> ConfigDict:

@@ -220,13 +220,13 @@ def test_generalized_training_has_tables_and_pictures(tmp_path, monkeypatch, cap
 def _only_runs_that_are_validated_alike_share_a_picture(monkeypatch, args, capsys):
     """Those of one ball too, under both attacks; a run that knows its own is none."""
     asked, drawn = [], []
-    real = generalized.training.run
+    real = generalized.loop.run
 
     def run(config, folder, *, validation=None):
         asked.append((config.attack.get("threat", {}).get("name"), validation))
         return real(config, folder, validation=validation)
 
-    monkeypatch.setattr(generalized.training, "run", run)
+    monkeypatch.setattr(generalized.loop, "run", run)
     monkeypatch.setattr(
         generalized_figures.domain_charts, "curves",
         lambda epochs, rates, path, **text: drawn.append((list(rates), text["title"])),

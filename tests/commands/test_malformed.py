@@ -58,7 +58,7 @@ def refused(capsys, place, words, main, *arguments):
     assert tree(place) == before
 
 
-def train(place, *flags, config=ROOT / "configs" / "mnist5k_pgd_at.py"):
+def train(place, *flags, config=ROOT / "configs" / "baselines" / "mnist5k_pgd_at.py"):
     arguments = ["train.py", f"--config={config}", f"--workdir={place / 'new'}"]
     return cli.main(
         [*arguments, *flags],

@@ -17,7 +17,7 @@ from jaxadv.training import settings
 from tests import examples
 from tests.paths import ROOT
 
-TRAINING = "configs/mnist5k_clean.py"
+TRAINING = "configs/baselines/mnist5k_clean.py"
 SUITES = [
     "autoattack.py", "autoattack.py:plus,l2", "autoattack.py:rand",
     "autoattack.py:standard,l1", "linf.py", "minimal.py", "narrow_cifar.py",
@@ -152,7 +152,7 @@ def test_training_takes_attacks_by_their_names(parse):
     assert [a.name for a in config.attacks.values()] == ["pgd", "fgsm"]
     assert config.attacks.a.keep == "last"
     # One that is there is taken away by an empty name.
-    file = "configs/mnist5k_pgd_at.py"
+    file = "configs/baselines/mnist5k_pgd_at.py"
     error = parse(file, *given, check=settings.plan)
     assert "keep one of them (--config.attack.name= takes the first away)" in error
     config = parse(file, *given, "--config.attack.name=", check=settings.plan)
@@ -164,14 +164,20 @@ def test_training_takes_attacks_by_their_names(parse):
 
 
 def test_another_name_keeps_what_was_chosen_and_takes_other_defaults(parse):
-    attack = parse("configs/mnist5k_pgd_at.py", "--config.attack.name=min_max").attack
+    attack = parse(
+        "configs/baselines/mnist5k_pgd_at.py", "--config.attack.name=min_max"
+    ).attack
     assert attack.threat.eps == 0.15 and attack.steps == 7
     assert "rel_step_size" not in attack and attack.objective.name == "weighted"
     assert attack.objective.objective.kappa == 50.0
-    attack = parse("configs/mnist5k_pat_self.py", "--config.attack.name=lpa").attack
+    attack = parse(
+        "configs/perceptual/mnist5k_pat_self.py", "--config.attack.name=lpa"
+    ).attack
     assert (attack.rounds, attack.objective.kappa) == (5, 1.0)
-    whole = parse("configs/mnist5k_pgd_at.py", "--config.attack.name=pgd").attack
-    assert whole == parse("configs/mnist5k_pgd_at.py").attack
+    whole = parse(
+        "configs/baselines/mnist5k_pgd_at.py", "--config.attack.name=pgd"
+    ).attack
+    assert whole == parse("configs/baselines/mnist5k_pgd_at.py").attack
 
 
 def test_completing_changes_no_object():
@@ -198,7 +204,10 @@ PATH = "threat.network.path"
 
 @pytest.mark.parametrize("name", ["cifar10", "imagenet100", "mnist5k", "shapes"])
 def test_a_network_that_is_given_once_serves_training_and_validation(parse, name):
-    file, flag = f"configs/{name}_pat_alexnet.py", f"--config.attack.{PATH}=w"
+    file, flag = (
+        f"configs/perceptual/{name}_pat_alexnet.py",
+        f"--config.attack.{PATH}=w",
+    )
 
     def networks(*flags):
         config = parse(file, *flags)

@@ -12,7 +12,7 @@ import time
 import jax
 import pytest
 
-from configs import cifar10_minmax, mnist5k_minmax, mnist_gat, mnist_minmax
+from configs.minmax import cifar10_minmax, mnist5k_minmax, mnist_gat, mnist_minmax
 from jaxadv import cli
 from jaxadv.checkpoints import Checkpoints
 from jaxadv.perceptual import NETWORKS
@@ -21,7 +21,7 @@ from jaxadv.training import log, settings
 from tests import nets
 from tests.paths import ROOT
 
-CONFIG = "configs/mnist5k_pgd_at.py"
+CONFIG = "configs/baselines/mnist5k_pgd_at.py"
 
 
 @pytest.fixture
@@ -226,23 +226,25 @@ def test_help_names_every_flag_and_field(call):
 def test_every_training_config_is_complete_and_sound(call, monkeypatch):
     for name in NETWORKS:  # whose weights are not here
         monkeypatch.setitem(NETWORKS, name, lambda path=None: nets.conv())
-    paths = sorted((ROOT / "configs").glob("*.py"))
+    paths = sorted((ROOT / "configs").rglob("*.py"))
     checked = 0
     for path in paths:
+        if path.parent.name == "suites":
+            continue
         config = cli._load(str(path))
         if "defense" not in config:
             continue  # an evaluation
         plan = settings.plan(config)
         assert settings.plain(settings.complete(config)) == settings.plain(config)
         assert not getattr(plan.defense, "attacks", ()) or plan.validation
-        assert f"--config=configs/{path.name}" in path.read_text()
+        assert f"--config={path.relative_to(ROOT)}" in path.read_text()
         checked += 1
     assert checked >= 6
 
 
 @pytest.mark.parametrize("file", ["mnist_gat", "mnist5k_gat"])
 def test_generalized_training_has_a_config_for_every_row(file):
-    path = f"{ROOT / 'configs' / file}.py"
+    path = f"{ROOT / 'configs' / 'minmax' / file}.py"
     kinds = {"natural": "Clean", "linf": "Adversarial", "l2": "Adversarial",
              "usgd": "Universal"}  # fmt: skip
     for training in mnist_gat.TRAININGS:

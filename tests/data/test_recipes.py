@@ -12,7 +12,11 @@ from jaxadv.data import augment, batches, prepare, sources
 from jaxadv.training import loop, settings
 from tests.paths import ROOT
 
-CONFIGS = sorted(path.stem for path in (ROOT / "configs").glob("[a-z]*.py"))
+CONFIGS = {
+    path.stem: f"configs.{path.parent.name}.{path.stem}"
+    for path in sorted((ROOT / "configs").glob("*/[a-z]*.py"))
+    if path.parent.name != "suites"
+}
 SIZES = {
     "mnist5k": (28, 28),
     "mnist": (28, 28),
@@ -25,7 +29,7 @@ COLORS = (augment.ColorJitter, augment.Lighting)
 
 
 def load(name):
-    return importlib.import_module(f"configs.{name}").get_config()
+    return importlib.import_module(CONFIGS[name]).get_config()
 
 
 def kept_of(name):

@@ -148,7 +148,7 @@ def test_scores_are_those_of_the_papers():
 
 def test_the_tables_are_written(folder, tmp_path, monkeypatch):
     monkeypatch.setattr(
-        corruptions.checkpoints, "load_classifier", lambda *_: (MODEL, None, None)
+        run.checkpoints, "load_classifier", lambda *_: (MODEL, None, None)
     )
     config = {"corruptions": {"folder": str(folder), "reference": "run"}}
     lines = []

@@ -1,6 +1,6 @@
 """Self-bounded perceptual adversarial training (PAT) of a narrow ResNet on colored shapes.
 
-    python train.py --config=configs/shapes_pat_self.py --workdir=runs/shapes_pat_self
+    python train.py --config=configs/perceptual/shapes_pat_self.py --workdir=runs/shapes_pat_self
 
 Laidlaw, Singla and Feizi, "Perceptual adversarial robustness: defense against unseen threat
 models", 2021, algorithm 3 and section 5, at a size that trains on two cores: half of their
@@ -8,7 +8,7 @@ attack steps, and clean epochs first. All images are attacked, not only the corr
 `--config.defense.only_attack_correct=true` for that (their appendix F).
 """
 
-from configs import shapes_clean
+from configs.baselines import shapes_clean
 from jaxadv.training import settings
 
 

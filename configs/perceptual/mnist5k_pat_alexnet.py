@@ -1,12 +1,12 @@
 """Externally bounded perceptual adversarial training (PAT) on 5,000 MNIST digits.
 
-    python train.py --config=configs/mnist5k_alexnet.py --workdir=runs/mnist5k_alexnet
-    python train.py --config=configs/mnist5k_pat_alexnet.py --workdir=runs/mnist5k_pat_alexnet
+    python train.py --config=configs/perceptual/mnist5k_alexnet.py --workdir=runs/mnist5k_alexnet
+    python train.py --config=configs/perceptual/mnist5k_pat_alexnet.py --workdir=runs/mnist5k_pat_alexnet
 
 As mnist5k_pat_self.py, with the distance measured in a small AlexNet that was trained before.
 """
 
-from configs import mnist5k_pat_self
+from configs.perceptual import mnist5k_pat_self
 from jaxadv.training import settings
 
 

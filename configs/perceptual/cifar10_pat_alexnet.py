@@ -1,13 +1,13 @@
 """PAT of a ResNet-50 on CIFAR-10, bounded in the CIFAR AlexNet.
 
-    python train.py --config=configs/cifar10_pat_alexnet.py --workdir=runs/cifar10_pat_alexnet
+    python train.py --config=configs/perceptual/cifar10_pat_alexnet.py --workdir=runs/cifar10_pat_alexnet
 
 As cifar10_pat_self.py, with the paper's bound of 1.0 in an external network. Its weights are the
 authors' `alexnet_cifar.pt`, to be put where the error message says, or the path of
 `--config.attack.threat.network.path`, which validation takes too. Not run here.
 """
 
-from configs import cifar10_pat_self
+from configs.perceptual import cifar10_pat_self
 from jaxadv.training import settings
 
 

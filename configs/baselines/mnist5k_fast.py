@@ -1,6 +1,6 @@
 """Single-step adversarial training of a small network on 5,000 MNIST digits.
 
-    python train.py --config=configs/mnist5k_fast.py --workdir=runs/mnist5k_fast
+    python train.py --config=configs/baselines/mnist5k_fast.py --workdir=runs/mnist5k_fast
 
 A random start and one step of 1.25 eps: Wong, Rice and Kolter, "Fast is better than free:
 revisiting adversarial training", 2020. A warning tells if robustness collapses. Measured

@@ -1,6 +1,6 @@
 """Self-bounded perceptual adversarial training (PAT) of a ResNet-50 on ImageNet-100.
 
-    python train.py --config=configs/imagenet100_pat_self.py --workdir=runs/imagenet100_pat_self
+    python train.py --config=configs/perceptual/imagenet100_pat_self.py --workdir=runs/imagenet100_pat_self
 
 Laidlaw, Singla and Feizi, "Perceptual adversarial robustness: defense against unseen threat
 models", 2021, section 7 and table 12; the warm-up, the clipping and the ablations are the flags
@@ -8,7 +8,7 @@ of cifar10_pat_self.py. The augmentation is that of the authors' code; the pictu
 they are read. Made for several GPUs or a pod; not run here.
 """
 
-from configs.cifar10_pat_self import fast_lpa, jitter
+from configs.perceptual.cifar10_pat_self import fast_lpa, jitter
 from jaxadv.training import settings
 
 

@@ -1,6 +1,6 @@
 """Training of a small convolutional network on 5,000 MNIST digits, without attacks.
 
-    python train.py --config=configs/mnist5k_clean.py --workdir=runs/mnist5k_clean
+    python train.py --config=configs/baselines/mnist5k_clean.py --workdir=runs/mnist5k_clean
 
 The best checkpoint is selected by its clean accuracy. Measured with seed 0: 36 s of CPU time;
 of the 1,000 test digits 97.7 % correct and 23.1 % under PGD-40 with 3 restarts at eps = 0.15.

@@ -1,6 +1,6 @@
 """Generalized adversarial training against l-infinity and l2 attacks on MNIST.
 
-    python train.py --config=configs/mnist_gat.py:lenet,min_max_dpar --workdir=runs/gat
+    python train.py --config=configs/minmax/mnist_gat.py:lenet,min_max_dpar --workdir=runs/gat
 
 The text after the colon is a network, `mlp` or `lenet`, and a training: `natural`, `linf`, `l2`
 (one type of attack), `average`, `min_max`, either of these with `_dpar`, or `usgd` (one
@@ -14,7 +14,7 @@ Their 350 epochs of 20 steps; not run here. Their steps move by 1/6 of the raw g
 of `mlp,min_max_raw` do; without `_raw` they are normalized, which finds larger losses.
 """
 
-from configs import mnist_minmax
+from configs.minmax import mnist_minmax
 from jaxadv.specs import UsageError
 from jaxadv.training import settings
 

@@ -1,13 +1,13 @@
 """PAT of a ResNet-50 on ImageNet-100, bounded in AlexNet.
 
-    python train.py --config=configs/imagenet100_pat_alexnet.py --workdir=runs/imagenet100_pat_alexnet
+    python train.py --config=configs/perceptual/imagenet100_pat_alexnet.py --workdir=runs/imagenet100_pat_alexnet
 
 As imagenet100_pat_self.py, with a bound of 0.5 in torchvision's AlexNet, whose weights are to be
 put where the error message says, or at `--config.attack.threat.network.path`. Not run here.
 """
 
-from configs import imagenet100_pat_self
-from configs.cifar10_pat_self import fast_lpa
+from configs.perceptual import imagenet100_pat_self
+from configs.perceptual.cifar10_pat_self import fast_lpa
 from jaxadv.training import settings
 
 

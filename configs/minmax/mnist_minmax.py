@@ -1,6 +1,6 @@
 """The four MNIST networks that min-max attacks are tried on.
 
-    python train.py --config=configs/mnist_minmax.py:lenet --workdir=runs/minmax/mnist/lenet
+    python train.py --config=configs/minmax/mnist_minmax.py:lenet --workdir=runs/minmax/mnist/lenet
 
 The text after the colon is a network: `mlp`, `all_cnn`, `lenet` or `lenet_v2`. Adam with a
 constant rate of 0.001 for 50 epochs, without augmentation: Wang et al., "Adversarial attack

@@ -1,11 +1,11 @@
 """Clean training of a small AlexNet on rendered colored shapes: an external LPIPS network.
 
-    python train.py --config=configs/shapes_alexnet.py --workdir=runs/shapes_alexnet
+    python train.py --config=configs/perceptual/shapes_alexnet.py --workdir=runs/shapes_alexnet
 
 `--config.attack.threat.network.path=runs/shapes_alexnet` then measures distances in it.
 """
 
-from configs import shapes_clean
+from configs.baselines import shapes_clean
 from jaxadv.training import settings
 
 

@@ -1,11 +1,11 @@
 """PGD adversarial training of a narrow ResNet on rendered colored shapes.
 
-    python train.py --config=configs/shapes_pgd_at.py --workdir=runs/shapes_pgd_at
+    python train.py --config=configs/baselines/shapes_pgd_at.py --workdir=runs/shapes_pgd_at
 
 `--config.attack.threat.name=l2 --config.attack.threat.eps=0.5` trains in an l2 ball instead.
 """
 
-from configs import shapes_clean
+from configs.baselines import shapes_clean
 from jaxadv.training import settings
 
 

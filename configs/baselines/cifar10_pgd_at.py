@@ -1,6 +1,6 @@
 """PGD adversarial training of a ResNet-18 on CIFAR-10.
 
-    python train.py --config=configs/cifar10_pgd_at.py --workdir=runs/cifar10_pgd_at
+    python train.py --config=configs/baselines/cifar10_pgd_at.py --workdir=runs/cifar10_pgd_at
 
 The setting of Madry et al., "Towards deep learning models resistant to adversarial
 attacks", 2018, with the learning rate and weight decay of Rice, Wong and Kolter, "Overfitting

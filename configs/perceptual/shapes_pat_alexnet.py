@@ -1,12 +1,12 @@
 """Externally bounded perceptual adversarial training (PAT) of a narrow ResNet on colored shapes.
 
-    python train.py --config=configs/shapes_alexnet.py --workdir=runs/shapes_alexnet
-    python train.py --config=configs/shapes_pat_alexnet.py --workdir=runs/shapes_pat_alexnet
+    python train.py --config=configs/perceptual/shapes_alexnet.py --workdir=runs/shapes_alexnet
+    python train.py --config=configs/perceptual/shapes_pat_alexnet.py --workdir=runs/shapes_pat_alexnet
 
 As shapes_pat_self.py, with the distance measured in a small AlexNet that was trained before.
 """
 
-from configs import shapes_pat_self
+from configs.perceptual import shapes_pat_self
 from jaxadv.training import settings
 
 

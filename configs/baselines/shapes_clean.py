@@ -1,6 +1,6 @@
 """Clean training of a narrow ResNet on rendered colored shapes: what the others start from.
 
-    python train.py --config=configs/shapes_clean.py --workdir=runs/shapes_clean
+    python train.py --config=configs/baselines/shapes_clean.py --workdir=runs/shapes_clean
 
 The other `shapes` configs take this one, train six epochs on clean images and two on attacked
 ones; see the README for what each of them reached.

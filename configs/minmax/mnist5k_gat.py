@@ -1,13 +1,13 @@
 """Generalized adversarial training on 5,000 MNIST digits, at a size that trains on two cores.
 
-    python train.py --config=configs/mnist5k_gat.py:mlp,min_max --workdir=runs/mnist5k_gat
+    python train.py --config=configs/minmax/mnist5k_gat.py:mlp,min_max --workdir=runs/mnist5k_gat
 
-Networks, trainings and source as in `configs/mnist_gat.py`; 30 epochs of 10 steps in place of
+Networks, trainings and source as in `configs/minmax/mnist_gat.py`; 30 epochs of 10 steps in place of
 350 of 20, those of `_raw` as long as there. `python -m benchmarks.generalized` trains and
 compares all of them without `_raw`.
 """
 
-from configs import mnist_gat
+from configs.minmax import mnist_gat
 from jaxadv.training import settings
 
 

@@ -1,6 +1,6 @@
 """Self-bounded perceptual adversarial training (PAT) of a ResNet-50 on CIFAR-10.
 
-    python train.py --config=configs/cifar10_pat_self.py --workdir=runs/cifar10_pat_self
+    python train.py --config=configs/perceptual/cifar10_pat_self.py --workdir=runs/cifar10_pat_self
 
 Laidlaw, Singla and Feizi, "Perceptual adversarial robustness: defense against unseen threat
 models", 2021, section 7 and table 12. Made for one GPU or more; not run here.

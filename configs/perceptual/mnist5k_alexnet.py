@@ -2,7 +2,7 @@
 
 Measured with seed 0: 94.5 % of the 400 held-out digits correct.
 
-python train.py --config=configs/mnist5k_alexnet.py --workdir=runs/mnist5k_alexnet
+python train.py --config=configs/perceptual/mnist5k_alexnet.py --workdir=runs/mnist5k_alexnet
 """
 
 from jaxadv.training import settings

@@ -1,11 +1,11 @@
 """The four MNIST networks that min-max attacks are tried on, with 5,000 digits.
 
-    python train.py --config=configs/mnist5k_minmax.py:mlp --workdir=runs/minmax/mnist5k/mlp
+    python train.py --config=configs/minmax/mnist5k_minmax.py:mlp --workdir=runs/minmax/mnist5k/mlp
 
-Networks, training and source as in `configs/mnist_minmax.py`; 30 epochs in place of 50.
+Networks, training and source as in `configs/minmax/mnist_minmax.py`; 30 epochs in place of 50.
 """
 
-from configs import mnist_minmax
+from configs.minmax import mnist_minmax
 from jaxadv.training import settings
 
 

@@ -1,13 +1,13 @@
 """Self-bounded perceptual adversarial training (PAT) on 5,000 MNIST digits.
 
-    python train.py --config=configs/mnist5k_pat_self.py --workdir=runs/mnist5k_pat_self
+    python train.py --config=configs/perceptual/mnist5k_pat_self.py --workdir=runs/mnist5k_pat_self
 
 As mnist5k_pgd_at.py, with two clean epochs first and Fast-LPA in place of PGD.
 The ball changes with the network, so the last epoch counts as the best. Measured with seed 0, on
 the 400 digits held out of training: 96.0 % correct and 76.8 % under projected Fast-LPA-10 at 0.3.
 """
 
-from configs import mnist5k_pgd_at
+from configs.baselines import mnist5k_pgd_at
 from jaxadv.training import settings
 
 
