@@ -41,6 +41,45 @@ class Best:
         return select(self.broken, self.params, params)
 
 
+@struct.dataclass
+class State:
+    """Where a search for one image stands.
+
+    Attributes:
+      key: of the search's own randomness.
+      count: [] steps taken.
+      params: the point of the threat that the next step looks at.
+      best: a `Best`, or what else an attack keeps of what it has found; or None.
+      own: what the attack itself remembers.
+      done: [] whether further steps change nothing.
+    """
+
+    key: jax.Array
+    count: jax.Array
+    params: Any
+    best: Any
+    own: Any
+    done: jax.Array
+
+    def after(self, params, *, best=None, own=None, stop: bool = False) -> "State":
+        """The state after a step to `params`.
+
+        Args:
+          best: what has been found by now; None for what there was.
+          own: what the attack remembers from now on.
+          stop: whether a broken point ends the search.
+        """
+        best = self.best if best is None else best
+        done = best.broken if stop else self.done
+        return State(self.key, self.count + 1, params, best, own, done)
+
+
+def begin(key: jax.Array, params: Any, *, best: Any = None, own: Any = None) -> State:
+    """The state before the first step, at `params`."""
+    zero, false = jnp.zeros((), jnp.int32), jnp.zeros((), bool)
+    return State(key, zero, params, best, own, false)
+
+
 def select(condition, on_true, on_false):
     """`jnp.where` over pytrees; no branch, so nothing is compiled twice."""
     return jax.tree.map(lambda a, b: jnp.where(condition, a, b), on_true, on_false)

@@ -55,8 +55,8 @@ class Top:
 
 
 @struct.dataclass
-class ApgdState:
-    """State of `Apgd`.
+class Pace:
+    """What `Apgd` remembers between steps.
 
     Attributes:
       previous: the point before `params`.
@@ -65,11 +65,9 @@ class ApgdState:
       rises: [] steps of this period that made the objective larger.
       mark: [] largest objective at the last period's end.
       halved: [] whether the step was halved there.
+      top: the point of largest objective.
     """
 
-    key: jax.Array
-    count: jax.Array
-    params: Any
     previous: Any
     size: jax.Array
     value: jax.Array
@@ -77,8 +75,6 @@ class ApgdState:
     mark: jax.Array
     halved: jax.Array
     top: Top
-    best: base.Best
-    done: jax.Array
 
 
 @struct.dataclass
@@ -115,13 +111,10 @@ class Apgd:
 
     __post_init__ = specs.check
 
-    def init(self, key, model, image, label) -> ApgdState:
+    def init(self, key, model, image, label) -> base.State:
         key, start = jax.random.split(key)
         params = self.threat.init(start, image)
-        return ApgdState(
-            key=key,
-            count=jnp.zeros((), jnp.int32),
-            params=params,
+        pace = Pace(
             previous=params,
             size=jnp.full((), 2.0),
             value=jnp.full((), jnp.inf),
@@ -129,57 +122,53 @@ class Apgd:
             mark=jnp.full((), -jnp.inf),
             halved=jnp.ones((), bool),
             top=Top.none(params),
-            best=base.Best.none(params),
-            done=jnp.zeros((), bool),
         )
+        return base.begin(key, params, best=base.Best.none(params), own=pace)
 
-    def step(self, state: ApgdState, model, image, label) -> ApgdState:
+    def step(self, state: base.State, model, image, label) -> base.State:
         value, grad, best = base.look(self, state, model, image, label)
-        state = state.replace(  # type: ignore[attr-defined]
-            top=state.top.update(state.params, grad, value),
-            rises=state.rises + (value > state.value),
-            best=best,
-            done=best.broken if self.early_stop else state.done,
+        pace: Any = state.own
+        pace = pace.replace(
+            top=pace.top.update(state.params, grad, value),
+            rises=pace.rises + (value > pace.value),
         )
-        state, grad = self._checked(state, grad)
-        return state.replace(  # type: ignore[attr-defined]
-            count=state.count + 1,
-            params=self._moved(state, grad, image),
-            previous=state.params,
-            value=value,
-        )
+        params, pace, grad = self._checked(state.count, state.params, pace, grad)
+        moved = self._moved(state.count, params, pace, grad, image)
+        pace = pace.replace(previous=params, value=value)
+        return state.after(moved, best=best, own=pace, stop=self.early_stop)
 
-    def finish(self, state: ApgdState, model, image, label):
+    def finish(self, state: base.State, model, image, label):
         return state.best.or_last(state.params)
 
-    def _checked(self, state, grad):
-        """The state and the gradient to go on with, after a period has ended."""
-        span = jnp.asarray(checkpoints(self.steps))[state.count]
-        few = state.rises < self.rho * span
-        stuck = ~state.halved & (state.top.value <= state.mark)
+    def _checked(self, count, params, pace, grad):
+        """Point, pace and gradient to go on with, after a period has ended."""
+        span = jnp.asarray(checkpoints(self.steps))[count]
+        few = pace.rises < self.rho * span
+        stuck = ~pace.halved & (pace.top.value <= pace.mark)
         halve = (span > 0) & (few | stuck)
         ended = span > 0
-        state = state.replace(
-            size=jnp.where(halve, state.size / 2, state.size),
-            params=base.select(halve, state.top.params, state.params),
-            rises=jnp.where(ended, 0, state.rises),
-            mark=jnp.where(ended, state.top.value, state.mark),
-            halved=jnp.where(ended, halve, state.halved),
+        after = pace.replace(
+            size=jnp.where(halve, pace.size / 2, pace.size),
+            rises=jnp.where(ended, 0, pace.rises),
+            mark=jnp.where(ended, pace.top.value, pace.mark),
+            halved=jnp.where(ended, halve, pace.halved),
         )
-        return state, base.select(halve, state.top.grad, grad)
+        top = pace.top.params, pace.top.grad
+        params, grad = base.select(halve, top, (params, grad))
+        return params, after, grad
 
-    def _moved(self, state, grad, image):
-        direction = self.threat.direction(grad, state.params, image)
+    def _moved(self, count, params, pace, grad, image):
+        direction = self.threat.direction(grad, params, image)
         budget = base.like(self.threat.budget, direction)
         ahead = jax.tree.map(
-            lambda p, d, b: p + state.size * b * d, state.params, direction, budget
+            lambda p, d, b: p + pace.size * b * d, params, direction, budget
         )
         ahead = self.threat.project(ahead, image)
-        weight = jnp.where(state.count == 0, 1.0, self.momentum)
+        weight = jnp.where(count == 0, 1.0, self.momentum)
         mixed = jax.tree.map(
             lambda p, z, old: p + weight * (z - p) + (1 - weight) * (p - old),
-            state.params,
+            params,
             ahead,
-            state.previous,
+            pace.previous,
         )
         return self.threat.project(mixed, image)

@@ -18,24 +18,20 @@ SMALLEST = 0.1  # step, as a share of the budget
 
 
 @struct.dataclass
-class ApgdL1State:
-    """State of `ApgdL1`.
+class Stage:
+    """What `ApgdL1` remembers within a stage.
 
     Attributes:
       size: [] step length, as a multiple of the stage's budget.
       moves: [] how many channels a step moves.
       nonzeros: [] of the best point when `moves` was last set.
+      top: the point of largest objective.
     """
 
-    key: jax.Array
-    count: jax.Array
-    params: jax.Array
     size: jax.Array
     moves: jax.Array
     nonzeros: jax.Array
     top: Top
-    best: base.Best
-    done: jax.Array
 
 
 @struct.dataclass
@@ -86,40 +82,29 @@ class ApgdL1:
                 "must be equally many, and the last stage must be 1.0"
             )
 
-    def init(self, key, model, image, label) -> ApgdL1State:
+    def init(self, key, model, image, label) -> base.State:
         key, start = jax.random.split(key)
         multiple = self._plan()[0][0]
         params = self._ball(multiple).init(start, image)
-        return ApgdL1State(
-            key=key,
-            count=jnp.zeros((), jnp.int32),
-            best=base.Best.none(params),
-            done=jnp.zeros((), bool),
-            **_entered(params),
-        )
+        best, stage = base.Best.none(params), _entered(params)
+        return base.begin(key, params, best=best, own=stage)
 
-    def step(self, state: ApgdL1State, model, image, label) -> ApgdL1State:
+    def step(self, state: base.State, model, image, label) -> base.State:
         multiple, following, leaves, ends = (p[state.count] for p in self._plan())
         value, grad, best = base.look(self, state, model, image, label)
         best = base.select(multiple == 1, best, state.best)
-        state = state.replace(  # type: ignore[attr-defined]
-            top=state.top.update(state.params, grad, value),
-            best=best,
-            done=best.broken if self.early_stop else state.done,
-        )
-        state, grad = self._checked(state, grad, ends)
-        idle = lp.blocked(grad, state.params, image) & (state.params == 0)
-        move = _sparse(jnp.where(idle, 0.0, grad), state.moves)
-        ahead = state.params + state.size * self._ball(multiple).eps * move
-        ahead = base.select(leaves, state.top.params, ahead)
+        stage: Any = state.own
+        stage = stage.replace(top=stage.top.update(state.params, grad, value))
+        params, stage, grad = self._checked(state.params, stage, grad, ends)
+        idle = lp.blocked(grad, params, image) & (params == 0)
+        move = _sparse(jnp.where(idle, 0.0, grad), stage.moves)
+        ahead = params + stage.size * self._ball(multiple).eps * move
+        ahead = base.select(leaves, stage.top.params, ahead)
         params = self._ball(following).project(ahead, image)
-        state = state.replace(  # type: ignore[attr-defined]
-            count=state.count + 1, params=params
-        )
-        fresh = state.replace(**_entered(params))  # type: ignore[attr-defined]
-        return base.select(leaves, fresh, state)
+        stage = base.select(leaves, _entered(params), stage)
+        return state.after(params, best=best, own=stage, stop=self.early_stop)
 
-    def finish(self, state: ApgdL1State, model, image, label):
+    def finish(self, state: base.State, model, image, label):
         return state.best.or_last(self.threat.project(state.params, image))
 
     def _plan(self):
@@ -139,19 +124,19 @@ class ApgdL1:
     def _ball(self, multiple):
         return self.threat.replace(eps=self.threat.eps * multiple)
 
-    def _checked(self, state, grad, ends):
-        """The state and the gradient to go on with, after a period has ended."""
-        nonzeros = _nonzeros(state.top.params)
-        falling = 100 * nonzeros < SETTLED * state.nonzeros
-        shrunk = jnp.maximum(state.size / SHRINK, SMALLEST)
-        back = ends & falling
-        state = state.replace(
-            size=jnp.where(ends, jnp.where(falling, 1.0, shrunk), state.size),
-            moves=jnp.where(ends, _fewer(nonzeros), state.moves),
-            nonzeros=jnp.where(ends, nonzeros, state.nonzeros),
-            params=base.select(back, state.top.params, state.params),
+    def _checked(self, params, stage, grad, ends):
+        """Point, stage and gradient to go on with, after a period has ended."""
+        nonzeros = _nonzeros(stage.top.params)
+        falling = 100 * nonzeros < SETTLED * stage.nonzeros
+        shrunk = jnp.maximum(stage.size / SHRINK, SMALLEST)
+        after = stage.replace(
+            size=jnp.where(ends, jnp.where(falling, 1.0, shrunk), stage.size),
+            moves=jnp.where(ends, _fewer(nonzeros), stage.moves),
+            nonzeros=jnp.where(ends, nonzeros, stage.nonzeros),
         )
-        return state, base.select(back, state.top.grad, grad)
+        top = stage.top.params, stage.top.grad
+        params, grad = base.select(ends & falling, top, (params, grad))
+        return params, after, grad
 
 
 def _nonzeros(params):
@@ -164,15 +149,9 @@ def _fewer(nonzeros):
 
 
 def _entered(params):
-    """The fields of a state that starts a stage at `params`."""
+    """The stage that starts at `params`."""
     nonzeros = _nonzeros(params)
-    return {
-        "params": params,
-        "size": jnp.ones(()),
-        "moves": _fewer(nonzeros),
-        "nonzeros": nonzeros,
-        "top": Top.none(params),
-    }
+    return Stage(jnp.ones(()), _fewer(nonzeros), nonzeros, Top.none(params))
 
 
 def _sparse(grad, moves):

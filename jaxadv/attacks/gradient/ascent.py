@@ -20,16 +20,6 @@ SCHEDULES = {
 
 
 @struct.dataclass
-class AscentState:
-    key: jax.Array
-    count: jax.Array
-    params: Any
-    velocity: Any
-    best: base.Best
-    done: jax.Array
-
-
-@struct.dataclass
 class Ascent:
     """Projected steepest ascent of an objective inside a threat.
 
@@ -74,7 +64,7 @@ class Ascent:
         if not self.random_start:
             check_start(self, "set random_start to True")
 
-    def init(self, key, model, image, label) -> AscentState:
+    def init(self, key, model, image, label) -> base.State:
         key, start = jax.random.split(key)
         params = self.threat.init(start, image)
         if not self.random_start:
@@ -82,16 +72,9 @@ class Ascent:
         velocity = None
         if self.momentum is not None:
             velocity = jax.tree.map(jnp.zeros_like, params)
-        return AscentState(
-            key=key,
-            count=jnp.zeros((), jnp.int32),
-            params=params,
-            velocity=velocity,
-            best=base.Best.none(params),
-            done=jnp.zeros((), bool),
-        )
+        return base.begin(key, params, best=base.Best.none(params), own=velocity)
 
-    def step(self, state: AscentState, model, image, label) -> AscentState:
+    def step(self, state: base.State, model, image, label) -> base.State:
         key = jax.random.fold_in(state.key, state.count)
 
         def value(params):
@@ -100,27 +83,18 @@ class Ascent:
 
         params = state.params
         grad = base.input_gradient(value, params)
-        grad, velocity = self._accumulate(grad, state.velocity)
-        best, done = state.best, state.done
+        grad, velocity = self._accumulate(grad, state.own)
+        best = state.best
         if self.keep == "best" or self.early_stop:
             here = self.threat.apply(params, image)
             goal = goal_at(self.objective, model, here, label, key)
             best = best.update(params, goal)
-        if self.early_stop:
-            done = best.broken
         move = self.move(self.threat.direction(grad, params, image), state.count)
         params = jax.tree.map(jnp.add, params, move)
         params = self.threat.project(params, image)
-        return AscentState(
-            key=state.key,
-            count=state.count + 1,
-            params=params,
-            velocity=velocity,
-            best=best,
-            done=done,
-        )
+        return state.after(params, best=best, own=velocity, stop=self.early_stop)
 
-    def finish(self, state: AscentState, model, image, label):
+    def finish(self, state: base.State, model, image, label):
         if self.keep == "last" and not self.early_stop:
             return state.params
         return state.best.or_last(state.params)

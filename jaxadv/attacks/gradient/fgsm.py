@@ -13,14 +13,6 @@ from jaxadv.threats import THREATS
 
 
 @struct.dataclass
-class FgsmState:
-    key: jax.Array
-    count: jax.Array
-    params: Any
-    done: jax.Array
-
-
-@struct.dataclass
 class Fgsm:
     """Moves from the clean image to the maximizer of its linear approximation.
 
@@ -51,19 +43,18 @@ class Fgsm:
             )
         check_start(self, "take cross_entropy, or pgd, which starts at random")
 
-    def init(self, key, model, image, label) -> FgsmState:
+    def init(self, key, model, image, label) -> base.State:
         form = jax.eval_shape(self.threat.init, key, image)
         params = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), form)
-        return FgsmState(key, jnp.zeros((), jnp.int32), params, jnp.zeros((), bool))
+        return base.begin(key, params)
 
-    def step(self, state: FgsmState, model, image, label) -> FgsmState:
+    def step(self, state: base.State, model, image, label) -> base.State:
         def value(params):
             perturbed = self.threat.apply(params, image)
             return score(self.objective, model, perturbed, label, state.key)
 
         grad = base.input_gradient(value, state.params)
-        params = self.threat.maximize(grad, image)
-        return FgsmState(state.key, state.count + 1, params, state.done)
+        return state.after(self.threat.maximize(grad, image))
 
-    def finish(self, state: FgsmState, model, image, label):
+    def finish(self, state: base.State, model, image, label):
         return state.params

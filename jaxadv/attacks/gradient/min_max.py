@@ -15,14 +15,11 @@ _SPREAD = 0.1  # standard deviation of the normal start, in [0, 1] units
 
 
 @struct.dataclass
-class MinMaxState:
-    key: jax.Array
-    count: jax.Array
-    params: Any
-    weights: jax.Array
+class Weights:
+    """The domains' weights: [K] now, and [steps, K] those of every step."""
+
+    now: jax.Array
     history: jax.Array
-    best: base.Best
-    done: jax.Array
 
 
 @struct.dataclass
@@ -80,21 +77,14 @@ class MinMax:
         if self.start == "zero":
             check_start(self, "set start to 'normal' or 'random'")
 
-    def init(self, key, model, image, label) -> MinMaxState:
+    def init(self, key, model, image, label) -> base.State:
         key, start = jax.random.split(key)
         params = self._start(start, image)
         weights = self.objective.initial(model, image)
-        return MinMaxState(
-            key=key,
-            count=jnp.zeros((), jnp.int32),
-            params=params,
-            weights=weights,
-            history=jnp.tile(weights, (self.steps, 1)),
-            best=base.Best.none(params),
-            done=jnp.zeros((), bool),
-        )
+        own = Weights(weights, jnp.tile(weights, (self.steps, 1)))
+        return base.begin(key, params, best=base.Best.none(params), own=own)
 
-    def step(self, state: MinMaxState, model, image, label) -> MinMaxState:
+    def step(self, state: base.State, model, image, label) -> base.State:
         key = jax.random.fold_in(state.key, state.count)
 
         def losses(params):
@@ -114,34 +104,29 @@ class MinMax:
             state.params,
             grad,
         )
-        return state.replace(  # type: ignore[attr-defined]
-            count=state.count + 1,
-            params=self.threat.project(params, image),
-            weights=weights,
-            history=state.history.at[state.count].set(weights),
-            best=best,
-        )
+        own = Weights(weights, state.own.history.at[state.count].set(weights))
+        return state.after(self.threat.project(params, image), best=best, own=own)
 
-    def finish(self, state: MinMaxState, model, image, label):
+    def finish(self, state: base.State, model, image, label):
         if self.keep == "last":
             return state.params
         return state.best.or_last(state.params)
 
-    def trace(self, state: MinMaxState, model, image, label) -> jax.Array:
+    def trace(self, state: base.State, model, image, label) -> jax.Array:
         """[steps + 1, K] the weights from the first to those at the last point."""
         key = jax.random.fold_in(state.key, state.count)
         here = self.threat.apply(state.params, image)
         losses = self.objective.losses(model, here, label, key)
-        return jnp.concatenate([state.history, self._weights(state, losses)[None]])
+        return jnp.concatenate([state.own.history, self._weights(state, losses)[None]])
 
     def _weights(self, state, losses):
         """The weights at `state.params`, whose own losses move them."""
         if self.fixed:
-            return state.weights
+            return state.own.now
         moved = domains.ascend(
-            state.weights, -losses, self.weight_step_size, self.gamma
+            state.own.now, -losses, self.weight_step_size, self.gamma
         )
-        return jnp.where(state.count == 0, state.weights, moved)
+        return jnp.where(state.count == 0, state.own.now, moved)
 
     def _start(self, key, image):
         if self.start == "normal":

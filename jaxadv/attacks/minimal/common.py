@@ -21,6 +21,7 @@ import jax.numpy as jnp
 
 from jaxadv import numerics, objectives, specs, struct
 from jaxadv.attacks import base
+from jaxadv.attacks.base import State
 from jaxadv.classifier import full_precision
 
 # Two programs that compute the goal of one image differ by rounding, up to about this
@@ -89,33 +90,9 @@ class Smallest:
         )
 
 
-@struct.dataclass
-class State:
-    """The state of an attack that minimizes a norm.
-
-    Attributes:
-      params: [h, w, c], the perturbation that the next step looks at.
-      own: what the attack itself remembers.
-    """
-
-    key: jax.Array
-    count: jax.Array
-    params: jax.Array
-    best: Smallest
-    own: Any
-    done: jax.Array
-
-
 def begin(key: jax.Array, image: jax.Array, own: Any = None) -> State:
     """The state before the first step, at the clean image."""
-    return State(
-        key=key,
-        count=jnp.zeros((), jnp.int32),
-        params=jnp.zeros_like(image),
-        best=Smallest.none(image),
-        own=own,
-        done=jnp.zeros((), bool),
-    )
+    return base.begin(key, jnp.zeros_like(image), best=Smallest.none(image), own=own)
 
 
 def own_steps(attack: Any) -> int:

@@ -71,14 +71,6 @@ def move(attack, multiplier, length, params, model, image, label, key) -> Move:
 
 
 @struct.dataclass
-class FastState:
-    key: jax.Array
-    count: jax.Array
-    params: jax.Array
-    done: jax.Array
-
-
-@struct.dataclass
 class FastLpa:
     """Fast-LPA, the attack of perceptual adversarial training (algorithm 3).
 
@@ -117,13 +109,11 @@ class FastLpa:
         specs.check(self)
         base.check_threat(self, LpipsBall)
 
-    def init(self, key, model, image, label) -> FastState:
+    def init(self, key, model, image, label) -> base.State:
         key, start = jax.random.split(key)
-        zero = jnp.zeros((), jnp.int32)
-        params = _noise(self.threat, start, image)
-        return FastState(key, zero, params, jnp.zeros((), bool))
+        return base.begin(key, _noise(self.threat, start, image))
 
-    def step(self, state: FastState, model, image, label) -> FastState:
+    def step(self, state: base.State, model, image, label) -> base.State:
         key = jax.random.fold_in(state.key, state.count)
         share = (state.count + self.count_from) / max(self.steps, 1)
         lam = self.first_lam * self.lam_growth**share
@@ -132,24 +122,12 @@ class FastLpa:
             moved = move(
                 self, lambda _: lam, length, state.params, model, image, label, key
             )
-        return state.replace(  # type: ignore[attr-defined]
-            count=state.count + 1, params=moved.params
-        )
+        return state.after(moved.params)
 
-    def finish(self, state: FastState, model, image, label):
+    def finish(self, state: base.State, model, image, label):
         if self.project:
             return self.threat.project(state.params, image)
         return state.params
-
-
-@struct.dataclass
-class LpaState:
-    key: jax.Array
-    count: jax.Array
-    params: jax.Array
-    lam: jax.Array
-    best: base.Best
-    done: jax.Array
 
 
 @struct.dataclass
@@ -202,19 +180,13 @@ class Lpa:
         """Gradient steps of all rounds."""
         return self.rounds * self.round_steps
 
-    def init(self, key, model, image, label) -> LpaState:
+    def init(self, key, model, image, label) -> base.State:
         key, start = jax.random.split(key)
         params = _noise(self.threat, start, image)
-        return LpaState(
-            key=key,
-            count=jnp.zeros((), jnp.int32),
-            params=params,
-            lam=jnp.asarray(self.first_lam, jnp.float32),
-            best=base.Best.none(params),
-            done=jnp.zeros((), bool),
-        )
+        lam = jnp.asarray(self.first_lam, jnp.float32)
+        return base.begin(key, params, best=base.Best.none(params), own=lam)
 
-    def step(self, state: LpaState, model, image, label) -> LpaState:
+    def step(self, state: base.State, model, image, label) -> base.State:
         key = jax.random.fold_in(state.key, state.count)
         within = state.count % self.round_steps
         share = (within + self.count_from) / self.round_steps
@@ -223,7 +195,7 @@ class Lpa:
 
         def multiplier(distance):
             grows = new_round & (distance > self.threat.eps)
-            return jnp.where(grows, self.lam_growth * state.lam, state.lam)
+            return jnp.where(grows, self.lam_growth * state.own, state.own)
 
         params = state.params
         with jax.default_matmul_precision("highest"):
@@ -232,16 +204,9 @@ class Lpa:
             goal = goal_at(self.objective, model, here, label, key)
         inside = moved.distance <= self.threat.inner
         best = state.best.update(params, jnp.where(inside, goal, -jnp.inf))
-        return LpaState(
-            key=state.key,
-            count=state.count + 1,
-            params=moved.params,
-            lam=moved.lam,
-            best=best,
-            done=best.broken if self.early_stop else state.done,
-        )
+        return state.after(moved.params, best=best, own=moved.lam, stop=self.early_stop)
 
-    def finish(self, state: LpaState, model, image, label):
+    def finish(self, state: base.State, model, image, label):
         return state.best.or_last(self.threat.project(state.params, image))
 
 

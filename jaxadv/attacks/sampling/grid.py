@@ -4,22 +4,10 @@ import dataclasses
 import math
 from typing import Any, ClassVar
 
-import jax
-import jax.numpy as jnp
-
 from jaxadv import specs, struct
 from jaxadv.attacks import base
 from jaxadv.objectives import OBJECTIVES, Margin, goal_at
 from jaxadv.threats import THREATS
-
-
-@struct.dataclass
-class GridState:
-    key: jax.Array
-    count: jax.Array
-    params: jax.Array
-    best: base.Best
-    done: jax.Array
 
 
 @struct.dataclass
@@ -60,19 +48,16 @@ class Grid:
         """The number of grid points."""
         return math.prod(self.points)
 
-    def init(self, key, model, image, label) -> GridState:
+    def init(self, key, model, image, label) -> base.State:
         params = self.threat.grid(self.points)[0]
-        zero = jnp.zeros((), jnp.int32)
-        best = base.Best.none(params)
-        return GridState(key, zero, params, best, jnp.zeros((), bool))
+        return base.begin(key, params, best=base.Best.none(params))
 
-    def step(self, state: GridState, model, image, label) -> GridState:
+    def step(self, state: base.State, model, image, label) -> base.State:
         params = self.threat.grid(self.points)[state.count]
         here = self.threat.apply(params, image)
         goal = goal_at(self.objective, model, here, label, state.key)
         best = state.best.update(params, goal)
-        done = best.broken if self.early_stop else state.done
-        return GridState(state.key, state.count + 1, params, best, done)
+        return state.after(params, best=best, stop=self.early_stop)
 
-    def finish(self, state: GridState, model, image, label):
+    def finish(self, state: base.State, model, image, label):
         return state.best.or_last(state.params)

@@ -3,22 +3,12 @@
 from typing import Any, ClassVar
 
 import jax
-import jax.numpy as jnp
 
 from jaxadv import specs, struct
 from jaxadv.attacks import base
 from jaxadv.numerics import streams
 from jaxadv.objectives import OBJECTIVES, CrossEntropy, goal_at
 from jaxadv.threats import THREATS
-
-
-@struct.dataclass
-class NoiseState:
-    key: jax.Array
-    count: jax.Array
-    best: base.Best
-    params: Any
-    done: jax.Array
 
 
 @struct.dataclass
@@ -47,21 +37,18 @@ class UniformNoise:
         """A random point of the threat."""
         return self.threat.init(key, image)
 
-    def init(self, key, model, image, label) -> NoiseState:
+    def init(self, key, model, image, label) -> base.State:
         params = self.draw(key, image)
-        zero = jnp.zeros((), jnp.int32)
-        best = base.Best.none(params)
-        return NoiseState(key, zero, best, params, jnp.zeros((), bool))
+        return base.begin(key, params, best=base.Best.none(params))
 
-    def step(self, state: NoiseState, model, image, label) -> NoiseState:
+    def step(self, state: base.State, model, image, label) -> base.State:
         key = jax.random.fold_in(state.key, state.count)
         params = self.draw(key, image)
         here = self.threat.apply(params, image)
         noise = streams.stream(key, "network")
         goal = goal_at(self.objective, model, here, label, noise)
         best = state.best.update(params, goal)
-        done = best.broken if self.early_stop else state.done
-        return NoiseState(state.key, state.count + 1, best, params, done)
+        return state.after(params, best=best, stop=self.early_stop)
 
-    def finish(self, state: NoiseState, model, image, label):
+    def finish(self, state: base.State, model, image, label):
         return state.best.or_last(state.params)

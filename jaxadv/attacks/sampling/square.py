@@ -17,22 +17,16 @@ HALVINGS = (10, 50, 200, 500, 1000, 2000, 4000, 6000, 8000)
 
 
 @struct.dataclass
-class SquareState:
-    """State of `Square`.
+class Kept:
+    """The change of largest objective so far.
 
     Attributes:
-      params: the change that is looked at next.
-      kept: the change of largest objective so far.
+      params: [h, w, c] the change.
       value: [] the objective there.
     """
 
-    key: jax.Array
-    count: jax.Array
     params: jax.Array
-    kept: jax.Array
     value: jax.Array
-    best: base.Best
-    done: jax.Array
 
 
 @struct.dataclass
@@ -70,43 +64,32 @@ class Square:
         specs.check(self)
         base.check_threat(self, Linf, L2)
 
-    def init(self, key, model, image, label) -> SquareState:
+    def init(self, key, model, image, label) -> base.State:
         key, start = jax.random.split(key)
         draw = _stripes if isinstance(self.threat, Linf) else _tiles
         params = self.threat.project(self.threat.eps * draw(start, image.shape), image)
-        return SquareState(
-            key=key,
-            count=jnp.zeros((), jnp.int32),
-            params=params,
-            kept=params,
-            value=jnp.full((), -jnp.inf),
-            best=base.Best.none(params),
-            done=jnp.zeros((), bool),
-        )
+        kept = Kept(params, jnp.full((), -jnp.inf))
+        return base.begin(key, params, best=base.Best.none(params), own=kept)
 
-    def step(self, state: SquareState, model, image, label) -> SquareState:
+    def step(self, state: base.State, model, image, label) -> base.State:
         key = jax.random.fold_in(state.key, state.count)
         noise = streams.stream(key, "network")
         here = self.threat.apply(state.params, image)
         value = score(self.objective, model, here, label, noise)
         goal = goal_at(self.objective, model, here, label, noise)
         best = state.best.update(state.params, goal)
-        better = value > state.value
-        kept = jnp.where(better, state.params, state.kept)
-        change = _linf_change if isinstance(self.threat, Linf) else _l2_change
-        proposed = change(key, kept, self.threat.eps, self._side(state, image.shape))
-        return SquareState(
-            key=state.key,
-            count=state.count + 1,
-            params=self.threat.project(proposed, image),
-            kept=kept,
-            value=jnp.where(better, value, state.value),
-            best=best,
-            done=best.broken if self.early_stop else state.done,
+        kept = base.select(
+            value > state.own.value, Kept(state.params, value), state.own
         )
+        change = _linf_change if isinstance(self.threat, Linf) else _l2_change
+        proposed = change(
+            key, kept.params, self.threat.eps, self._side(state, image.shape)
+        )
+        params = self.threat.project(proposed, image)
+        return state.after(params, best=best, own=kept, stop=self.early_stop)
 
-    def finish(self, state: SquareState, model, image, label):
-        return state.best.or_last(state.kept)
+    def finish(self, state: base.State, model, image, label):
+        return state.best.or_last(state.own.params)
 
     def _side(self, state, shape):
         """Side of the next square in pixels, a whole number as float32."""

@@ -85,7 +85,7 @@ def test_every_iterate_is_the_reference_s(norm, threat):
         for _ in range(steps):
             state = step(state, model, jnp.array(image), 0)
             got.append(image + np.asarray(state.params))
-            sizes.append(float(state.size))
+            sizes.append(float(state.own.size))
     want, etas = oracle.run(
         reference_wave(scale, shift), start, image, norm, threat.eps, steps
     )
