@@ -35,9 +35,8 @@ from benchmarks.timing import interval, table
 from configs.minmax import mnist5k_gat, mnist_gat
 from jaxadv import checkpoints, parallel
 from jaxadv.attacks import Ascent
-from jaxadv.craft import Crafter, craft_batches
+from jaxadv.craft import Crafter, craft_batches, joint
 from jaxadv.data import sources
-from jaxadv.defenses import universal
 from jaxadv.defenses.base import correct, cross_entropies
 from jaxadv.evaluation import metrics
 from jaxadv.evaluation.metrics import domains
@@ -117,7 +116,7 @@ def judge(model, images, labels):
 def climb(attack, model, delta, images, labels):
     """The universal perturbation after one batch."""
     axis = jax.vmap(
-        lambda x, y: universal.ascend(attack, model, delta, x, y, jax.random.key(0)),
+        lambda x, y: joint.ascend(attack, model, delta, x, y, jax.random.key(0)),
         axis_name=parallel.AXIS,
     )
     return axis(images[None], labels[None])[0]

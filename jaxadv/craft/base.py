@@ -54,6 +54,21 @@ def worst(a: Adversarial, b: Adversarial) -> Adversarial:
     return merged.replace(steps_used=a.steps_used + b.steps_used)
 
 
+def example_key(key, example):
+    """The key of one example: that of the run and its id decide all that is drawn."""
+    return jax.random.fold_in(raw_key(key), example)
+
+
+def begin(attack, restart, model, key, image, label):
+    """(the bound attack, its state before the first step) of one restart.
+
+    Args:
+      key: the example's.
+    """
+    own = bound(attack, restart, model, key, image, label)
+    return own, own.init(jax.random.fold_in(key, restart), model, image, label)
+
+
 def step_of(attack, model, image, label):
     """One step, state -> state, which changes nothing where the attack is done."""
 

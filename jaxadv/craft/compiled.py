@@ -51,7 +51,7 @@ def craft(
 
     def one(image, label, example, fields):
         with_own = base.with_fields(attack, fields)
-        own_key = jax.random.fold_in(base.raw_key(key), example)
+        own_key = base.example_key(key, example)
 
         def searched(restart):
             own, state = _searched(with_own, restart, model, own_key, image, label)
@@ -99,7 +99,7 @@ def craft_traced(
     given = arguments.check(attack, model, key, images, labels, ids, None)
 
     def one(image, label, example):
-        own_key = jax.random.fold_in(base.raw_key(key), example)
+        own_key = base.example_key(key, example)
         own, state = _searched(attack, 0, model, own_key, image, label)
         found = base.verified(own, state, model, image, label)
         return found, own.trace(state, model, image, label)
@@ -109,7 +109,6 @@ def craft_traced(
 
 def _searched(attack, restart, model, key, image, label):
     """The bound attack and the state after all steps of one restart."""
-    own = base.bound(attack, restart, model, key, image, label)
-    state = own.init(jax.random.fold_in(key, restart), model, image, label)
+    own, state = base.begin(attack, restart, model, key, image, label)
     state = repeat(attack.steps, base.step_of(own, model, image, label), state)
     return own, state

@@ -215,11 +215,8 @@ class _Run:
 
 
 def _fresh_lane(attack, model, key, example, restart, image, label, fields):
-    key = jax.random.fold_in(key, example)
-    given = base.with_fields(attack, fields)
-    own = base.bound(given, restart, model, key, image, label)
-    start = jax.random.fold_in(key, restart)
-    state = own.init(start, model, image, label)
+    key, given = base.example_key(key, example), base.with_fields(attack, fields)
+    _, state = base.begin(given, restart, model, key, image, label)
     return _Lane(key, state, image, label, fields, restart)
 
 

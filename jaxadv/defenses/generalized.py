@@ -5,15 +5,12 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from jaxadv import numerics, parallel, specs, struct
+from jaxadv import specs, struct
 from jaxadv.attacks.gradient.ascent import Ascent
+from jaxadv.craft import joint
 from jaxadv.defenses import base
-from jaxadv.numerics import loops, streams
-from jaxadv.objectives import bind, cross_entropy, domains
-
-GRAM = 1e-6  # added to the diagonal of the Gram matrix, which may be singular
-
-_IMAGES = "images"
+from jaxadv.numerics import streams
+from jaxadv.objectives import domains
 
 
 @struct.dataclass
@@ -96,7 +93,7 @@ class Generalized:
         labels, ids = batch["label"], batch["id"]
         model = state.network.classifier(params, state.batch_stats)
         start = self._start(state.memory, ids)
-        crafted, weights = self.search(model, craft_key, batch, start)
+        crafted, weights = joint.search(self, model, craft_key, batch, start)
         clean, losses, hits, batch_stats, metrics = base.one_pass(
             state, params, batch, list(jnp.swapaxes(crafted, 0, 1)), train_key,
             self.alpha,
@@ -108,8 +105,8 @@ class Generalized:
             metrics[f"weight_{i}"] = jnp.mean(weights[:, i])
         if self.diversity:
             live = state.network.classifier(params, state.batch_stats, fixed=False)
-            keys = _keys(streams.stream(craft_key, "network"), ids)
-            spread = jnp.mean(jax.vmap(_diversity, (None, 0, 0, 0))(
+            keys = joint.example_keys(streams.stream(craft_key, "network"), ids)
+            spread = jnp.mean(jax.vmap(joint.diversity, (None, 0, 0, 0))(
                 live, crafted, labels, keys
             ))  # fmt: skip
             attacked += self.diversity * spread
@@ -131,125 +128,6 @@ class Generalized:
         if self.share == "batch":
             return weights[0]
         return base.remember(memory, ids, weights)
-
-    def search(self, model, key, batch, start):
-        """Perturbed images [b, K, h, w, c] and their weights [b, K], fixed.
-
-        Args:
-          model: a Classifier.
-          key: of the attacks' starts.
-          batch: images [b, h, w, c], labels [b] and ids [b].
-          start: [b, K] the first weights; [K] where a batch shares them.
-        """
-
-        def one(image, label, own_key, weights):
-            return self._search(model, own_key, image, label, weights)
-
-        keys = _keys(key, batch["id"])
-        over = 0 if self.share == "example" else None
-        found = jax.vmap(one, (0, 0, 0, over), axis_name=_IMAGES)(
-            batch["image"], batch["label"], keys, start
-        )
-        return jax.lax.stop_gradient(found)
-
-    def _search(self, model, key, image, label, weights):
-        attacks, params = [], []
-        for i, attack in enumerate(self.attacks):
-            own = jax.random.fold_in(key, i)
-            noise = streams.stream(own, "network")
-            threat = bind(attack.threat, model, image, label, noise)
-            attacks.append(attack.replace(threat=threat))
-            params.append(attacks[i].init(own, model, image, label).params)
-        searched: Any = self
-        searched = searched.replace(attacks=tuple(attacks))
-
-        def step(state):
-            return _step(searched, model, state, image, label, key)
-
-        state = (tuple(params), weights, jnp.zeros((), jnp.int32))
-        params, weights, _ = loops.repeat(self.attacks[0].steps, step, state)
-        return _applied(attacks, params, image), weights
-
-    def _moved(self, attack, params, grad, image):
-        direction = jax.tree.map(numerics.finite_or_zero, grad)
-        if self.gradient == "steepest":
-            direction = attack.threat.direction(direction, params, image)
-        move = attack.move(direction)
-        return attack.threat.project(jax.tree.map(jnp.add, params, move), image)
-
-
-def _step(defense, model, state, image, label, key):
-    """One joint step of one image."""
-    params, weights, count = state
-    key = jax.random.fold_in(streams.stream(key, "network"), count)
-    equal = domains.uniform(len(params))
-    factors = weights if defense.gradient == "raw" else equal
-
-    def value(params):
-        images = _applied(defense.attacks, params, image)
-        if not defense.diversity:
-            losses = jax.vmap(_loss_at, (None, 0, None, None))(
-                model, images, label, key
-            )
-            return jnp.sum(factors * losses), losses
-        losses, grads = _gradients(model, images, label, key)
-        spread = log_det(grads)
-        return jnp.sum(factors * losses) + defense.diversity * spread, losses
-
-    grads, losses = jax.grad(value, has_aux=True)(params)
-    moved = tuple(
-        defense._moved(*parts, image)
-        for parts in zip(defense.attacks, params, grads, strict=True)
-    )
-    if defense.weighting == "min_max":
-        if defense.share == "batch":
-            finite = numerics.finite_or_zero(losses)  # one image must not stop all
-            losses = jax.lax.pmean(finite, (_IMAGES, parallel.AXIS))
-        weights = domains.ascend(weights, losses, defense.weight_step, defense.gamma)
-    return moved, weights, count + 1
-
-
-def log_det(grads: jax.Array) -> jax.Array:
-    """log det(G'G + 1e-6 I), the columns of G being gradients of length 1.
-
-    At most about 0, for orthogonal gradients; for two at an angle a, log sin(a)^2,
-    however short they are. One that is zero adds log 1e-6.
-    Source: Wang et al., 2019, eq. 16, after Pang et al., "Improving adversarial
-    robustness via promoting ensemble diversity", 2019, whose 1e-6 it is.
-
-    Args:
-      grads: [k, ...], one input gradient a row.
-    """
-    rows = jax.vmap(numerics.safe_normalize)(grads.reshape(len(grads), -1))
-    gram = jnp.matmul(rows, rows.T, precision=jax.lax.Precision.HIGHEST)
-    return jnp.linalg.slogdet(gram + GRAM * jnp.eye(len(rows)))[1]
-
-
-def _loss_at(model, image, label, key):
-    return cross_entropy(model(image, key), label)
-
-
-def _gradients(model, images, label, key):
-    """Losses [k] and input gradients [k, h, w, c] of one image's perturbed forms."""
-
-    def one(image):
-        return _loss_at(model, image, label, key)
-
-    return jax.vmap(jax.value_and_grad(one))(images)
-
-
-def _diversity(model, images, label, key):
-    return log_det(_gradients(model, images, label, key)[1])
-
-
-def _applied(attacks, params, image):
-    pairs = zip(attacks, params, strict=True)
-    return jnp.stack([attack.threat.apply(point, image) for attack, point in pairs])
-
-
-def _keys(key, ids):
-    """[b] keys of the examples."""
-    return jax.vmap(lambda example: jax.random.fold_in(key, example))(ids)
 
 
 def _check(attacks, gradient):

@@ -5,14 +5,11 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from jaxadv import numerics, parallel, specs, struct
+from jaxadv import specs, struct
 from jaxadv.attacks.gradient.ascent import Ascent
+from jaxadv.craft import joint
 from jaxadv.defenses import base
-from jaxadv.numerics import loops, projections
-from jaxadv.objectives import cross_entropy
 from jaxadv.threats import lp
-
-_PROJECT = {"linf": projections.project_linf, "l2": projections.project_l2}
 
 
 @struct.dataclass
@@ -51,7 +48,7 @@ class Universal:
         craft_key, train_key = jax.random.split(key)
         images, labels, ids = batch["image"], batch["label"], batch["id"]
         model = state.network.classifier(params, state.batch_stats)
-        delta = ascend(
+        delta = joint.ascend(
             self.attacks[0], model, state.memory, images, labels,
             base.local_key(craft_key, ids),
         )  # fmt: skip
@@ -62,49 +59,3 @@ class Universal:
         metrics = {"robust_accuracy": jnp.mean(base.correct(logits, labels))}
         loss = jnp.mean(base.cross_entropies(logits, labels))
         return loss, base.Output(batch_stats, delta, metrics)
-
-
-def ascend(
-    attack: Any,
-    model: Any,
-    delta: jax.Array,
-    images: jax.Array,
-    labels: jax.Array,
-    key: jax.Array,
-) -> jax.Array:
-    """`delta` after the attack's steps towards the largest mean loss of all devices.
-
-    Call it under an axis `parallel.AXIS`, with one device's part of the images.
-
-    Args:
-      attack: PGD in an linf or l2 ball.
-      model: a Classifier.
-      delta: [h, w, c], the perturbation of every image.
-      images: [b, h, w, c] in [0, 1].
-      labels: [b].
-      key: of the model's own randomness.
-
-    Returns:
-      [h, w, c] inside the ball, gradients stopped; equal on all devices.
-    """
-    threat, keys = attack.threat, jax.random.split(key, len(images))
-
-    def step(state):
-        delta, count = state
-
-        def value(delta):
-            def one(image, label, own_key):
-                return cross_entropy(model(lp.apply(delta, image), own_key), label)
-
-            return jnp.mean(jax.vmap(one)(images, labels, keys))
-
-        grad = jax.lax.pmean(jax.grad(value)(delta), parallel.AXIS)
-        moved = delta + attack.move(numerics.steepest(grad, threat.norm), count)
-        # No image has room for more than 1; its own box is the clip in `apply`.
-        room = jnp.ones_like(moved)
-        moved = _PROJECT[threat.norm](moved, threat.eps, -room, room)
-        return moved, count + 1
-
-    start = delta, jnp.zeros((), jnp.int32)
-    moved, _ = loops.repeat(attack.steps, step, start)
-    return jax.lax.stop_gradient(moved)

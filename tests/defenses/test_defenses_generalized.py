@@ -8,8 +8,8 @@ import pytest
 from jaxadv import parallel
 from jaxadv.attacks.gradient.ascent import Ascent
 from jaxadv.attacks.gradient.fgsm import Fgsm
+from jaxadv.craft import joint
 from jaxadv.defenses import Adversarial, Generalized
-from jaxadv.defenses import generalized as module
 from jaxadv.specs import UsageError
 from jaxadv.threats.lp import L2, Linf
 from jaxadv.training import state as train_state
@@ -59,7 +59,7 @@ def searched(defense, params, state, batch, start):
 
     def run(params, batch):
         model = state.network.classifier(params, state.batch_stats)
-        return defense.search(model, jax.random.key(0), batch, start)
+        return joint.search(defense, model, jax.random.key(0), batch, start)
 
     mapped = jax.vmap(run, (None, 0), axis_name=parallel.AXIS)
     found = jax.jit(mapped)(params, jax.tree.map(lambda x: x[None], batch))
@@ -255,7 +255,7 @@ def test_log_det_of_two_gradients_is_the_log_of_their_squared_sine(angle, scale)
     base = np.linalg.qr(np.random.default_rng(0).standard_normal((8, 2)))[0].T
     second = np.cos(angle) * base[0] + np.sin(angle) * base[1]
     grads = np.stack([scale * base[0], second]).reshape(2, 2, 2, 2)
-    found = jax.jit(module.log_det)(np.float32(grads))
+    found = jax.jit(joint.log_det)(np.float32(grads))
     added = 2e-6 + 1e-12
     expected = np.log(np.sin(angle) ** 2 + added)
     np.testing.assert_allclose(found, expected, rtol=2e-3, atol=2e-6)
@@ -263,14 +263,14 @@ def test_log_det_of_two_gradients_is_the_log_of_their_squared_sine(angle, scale)
 
 def test_log_det_of_equal_and_of_missing_gradients_is_finite():
     same = np.ones((2, 3, 3, 1), np.float32)
-    value, grad = jax.value_and_grad(module.log_det)(same)
+    value, grad = jax.value_and_grad(joint.log_det)(same)
     assert -14 < value < -12 and np.isfinite(grad).all()
-    value, grad = jax.value_and_grad(module.log_det)(
+    value, grad = jax.value_and_grad(joint.log_det)(
         same * np.float32([[[[1]]], [[[0]]]])
     )
     assert np.isfinite(value) and np.isfinite(grad).all()
     three = np.eye(3, 9, dtype=np.float32)
-    np.testing.assert_allclose(module.log_det(three), 0, atol=4e-6)
+    np.testing.assert_allclose(joint.log_det(three), 0, atol=4e-6)
 
 
 @pytest.mark.parametrize("by", ["params", "images"])
@@ -287,7 +287,7 @@ def test_dpar_gradient_is_that_of_finite_differences(by):
         def model(image, key):
             return jnp.tanh(image.reshape(-1) @ params[0]) @ params[1]
 
-        return module._diversity(model, images[0], 1, None)
+        return joint.diversity(model, images[0], 1, None)
 
     with jax.enable_x64(True):
         compiled = jax.jit(value)
@@ -319,7 +319,7 @@ def test_dpar_reaches_the_weights_through_the_input_gradients_alone():
         clean = jnp.mean(entropies(params, batch["image"], batch["label"]))
         each = [entropies(params, images[:, i], batch["label"]) for i in (0, 1)]
         model = state.network.classifier(params, {}, fixed=False)
-        spread = jax.vmap(lambda x, y: module._diversity(model, x, y, None))(
+        spread = jax.vmap(lambda x, y: joint.diversity(model, x, y, None))(
             images, batch["label"]
         )
         return 0.5 * clean + 0.5 * jnp.mean(sum(each) / 2 + 0.3 * spread)
@@ -341,7 +341,7 @@ def test_dpar_spreads_the_perturbations():
         defense = Generalized(two(random_start=True), diversity=strength)
         images, _ = searched(defense, params, state, batch, start)
         model = state.network.classifier(params, {})
-        value = jax.vmap(module._diversity, (None, 0, 0, None))
+        value = jax.vmap(joint.diversity, (None, 0, 0, None))
         spread = jax.jit(value)(model, images, batch["label"], None)
         spreads.append(float(np.mean(spread)))
     assert spreads[1] > spreads[0] + 0.1

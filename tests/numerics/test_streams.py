@@ -9,7 +9,7 @@ import pytest
 
 from jaxadv.attacks import ATTACKS, Ascent, Square
 from jaxadv.classifier import Classifier
-from jaxadv.craft import base, craft
+from jaxadv.craft import base, craft, joint
 from jaxadv.defenses.generalized import Generalized
 from jaxadv.evaluation.metrics import domains
 from jaxadv.numerics import streams
@@ -127,7 +127,7 @@ def test_generalized_training_searches_with_keys_of_its_own(tape):
     defense = Generalized(attacks, diversity=0.1)
     batch = {"image": IMAGES, "label": LABELS, "id": np.arange(len(IMAGES))}
     start = np.full((len(IMAGES), 2), 0.5, np.float32)
-    defense.search(tape.model, jax.random.key(1), batch, start)
+    joint.search(defense, tape.model, jax.random.key(1), batch, start)
     shared = tape.shared()
     assert tape.given and not shared, shared
 

@@ -54,15 +54,14 @@ def alone(blind: dict[str, np.ndarray], attacks: Iterable[Any]) -> bool:
 @jax.jit
 def _zero(attack, model, ids, images, labels):
     def one(example, image, label):
-        key = jax.random.fold_in(jax.random.key_data(jax.random.key(0)), example)
-        own = base.bound(attack, 0, model, key, image, label)
-        start = own.init(jax.random.fold_in(key, 0), model, image, label).params
+        key = base.example_key(jax.random.key(0), example)
+        own, state = base.begin(attack, 0, model, key, image, label)
 
         def value(params):
             here = own.threat.apply(params, image)
             return score(own.objective, model, here, label, key)
 
-        leaves = jax.tree.leaves(input_gradient(value, start))
+        leaves = jax.tree.leaves(input_gradient(value, state.params))
         return ~jnp.any(jnp.stack([jnp.any(leaf != 0) for leaf in leaves]))
 
     with jax.default_matmul_precision("highest"):
