@@ -12,8 +12,9 @@ from benchmarks.networks import NETWORKS, build
 from benchmarks.timing import alternate, ratio, table
 from jaxadv.attacks import Ascent, FastLpa, Ppgd
 from jaxadv.craft import craft
-from jaxadv.objectives import Margin, bind
+from jaxadv.objectives import Margin
 from jaxadv.perceptual import Lpips
+from jaxadv.protocols import bind
 from jaxadv.threats import Linf, LpipsBall
 
 STEPS = 10

@@ -23,7 +23,7 @@ from flax import traverse_util
 from ml_collections import ConfigDict
 from orbax.checkpoint.options import MultiprocessingOptions
 
-from jaxadv import arrays, specs
+from jaxadv import arrays, protocols, specs
 from jaxadv.classifier import Classifier
 from jaxadv.files import checksums, storage
 from jaxadv.models import MODELS
@@ -345,7 +345,7 @@ def _classifier(trees, meta):
         variables,
         config["normalize"]["mean"],
         config["normalize"]["std"],
-        rngs=getattr(module, "eval_rngs", ()),
+        rngs=protocols.random_streams(module),
     )
     info = {**meta, "image_shape": tuple(meta["image_shape"])}
     return classifier, ConfigDict(config), info

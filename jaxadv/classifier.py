@@ -126,13 +126,6 @@ class Classifier:
         return (image - self.mean) / self.std
 
 
-def full_precision(model: Any) -> Any:
-    """`model`, or each network of an ensemble, computing in float32 where it can."""
-    if isinstance(model, (tuple, list)):
-        return tuple(full_precision(one) for one in model)
-    return model.full_precision() if hasattr(model, "full_precision") else model
-
-
 def obstacle(model: Any, image: Any) -> str:
     """Why the logits of an image [h, w, c] have no gradient; empty where they have.
 

@@ -9,9 +9,10 @@ from flax import nnx
 
 from jaxadv import struct
 from jaxadv.attacks import Ascent
-from jaxadv.classifier import Classifier, full_precision, seen
+from jaxadv.classifier import Classifier, seen
 from jaxadv.craft import craft, craft_batches
 from jaxadv.evaluation.judging import inputs
+from jaxadv.protocols import full_precision
 from jaxadv.specs import UsageError
 from jaxadv.threats import Linf
 from tests import nets

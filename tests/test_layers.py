@@ -6,9 +6,9 @@ from tests.paths import ROOT
 
 # Lowest first. A file may import what stands before it.
 ORDER = (
-    "struct specs rules files console arrays numerics data models weights classifier "
-    "checkpoints perceptual threats objectives attacks peers parallel craft defenses "
-    "training overrides cli evaluation"
+    "struct protocols specs rules files console arrays numerics data models weights "
+    "classifier checkpoints perceptual threats objectives attacks peers parallel craft "
+    "defenses training overrides cli evaluation"
 ).split()
 # Within a folder, what its other files may import; each imports only from before it.
 SHARED = {
@@ -87,6 +87,26 @@ def test_imports_go_down():
     files = [p for p in (ROOT / "jaxadv").rglob("*.py") if p.name != "__init__.py"]
     found = [v for path in files for v in violations(path)]
     assert not found, "\n".join(found)
+
+
+def probed(path):
+    """The attribute names that a file asks parts for by hasattr and getattr."""
+    for node in ast.walk(ast.parse(path.read_text())):
+        if not isinstance(node, ast.Call) or not isinstance(node.func, ast.Name):
+            continue
+        if node.func.id in ("hasattr", "getattr") and len(node.args) > 1:
+            name = node.args[1]
+            if isinstance(name, ast.Constant):
+                yield name.value
+
+
+def test_what_parts_may_offer_is_asked_in_one_file():
+    package = ROOT / "jaxadv"
+    optional = set(probed(package / "protocols.py"))
+    assert {"passes", "goal_at", "norm", "bind"} <= optional
+    for path in package.rglob("*.py"):
+        if path.name != "protocols.py":
+            assert not optional & set(probed(path)), path
 
 
 def test_pmap_lives_in_one_file():

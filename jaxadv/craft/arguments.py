@@ -15,7 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 from flax.errors import FlaxError
 
-from jaxadv import arrays, specs
+from jaxadv import arrays, protocols, specs
 from jaxadv.classifier import Classifier
 from jaxadv.specs import UsageError, UsageWarning
 
@@ -176,7 +176,7 @@ def warn_units(
 
 def _budgets(threat, path):
     """Yields (path, norm, eps) of the lp balls in a threat."""
-    if getattr(threat, "norm", None) is not None:
+    if protocols.norm(threat):
         yield path, threat.norm, threat.eps
         return
     if isinstance(threat, Classifier) or not dataclasses.is_dataclass(threat):
@@ -188,8 +188,7 @@ def _budgets(threat, path):
 
 
 def _check_attack(attack):
-    parts = ("init", "step", "finish", "threat", "objective")
-    if isinstance(attack, type) or not all(hasattr(attack, part) for part in parts):
+    if not protocols.is_attack(attack):
         name = attack.__name__ if isinstance(attack, type) else type(attack).__name__
         kind = "the class" if isinstance(attack, type) else "a"
         raise UsageError(
@@ -215,13 +214,13 @@ def _as_array(value):
 def _check_groups(attack, images):
     """Whether images are single ones or groups is known of threats and domains."""
     shape, over = tuple(images.shape), getattr(attack.objective, "over", None)
-    if len(shape) == 5 and not getattr(attack.threat, "groups", False):
+    if len(shape) == 5 and not protocols.takes_groups(attack.threat):
         name = type(attack.threat).__name__
         raise UsageError(
             f"images: the shape is {shape}; {name} takes [n, h, w, c]: a Shared threat "
             "takes groups"
         )
-    if len(shape) == 4 and getattr(over, "groups", False):
+    if len(shape) == 4 and protocols.takes_groups(over):
         name = type(over).__name__
         raise UsageError(
             f"images: the shape is {shape}; the objective is over {name} of a group, "
@@ -242,7 +241,7 @@ def _check_ensemble(objective, model):
         raise UsageError("model is a list; an ensemble is a tuple of classifiers")
     if model is None or (isinstance(model, tuple) and not model):
         raise UsageError(f"model is {model}; give a Classifier, or a tuple of some")
-    if isinstance(model, tuple) and not hasattr(objective, "goal_at"):
+    if isinstance(model, tuple) and not protocols.has_goal_at(objective):
         name = type(objective).__name__
         raise UsageError(
             f"model is a tuple of {len(model)} and the objective {name} asks one "

@@ -6,11 +6,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxadv import struct
+from jaxadv import protocols, struct
 from jaxadv.attacks.base import select
-from jaxadv.classifier import full_precision, obstacle
+from jaxadv.classifier import obstacle
 from jaxadv.numerics import streams
-from jaxadv.objectives import bind, goal_at, restarted
+from jaxadv.objectives import goal_at
 from jaxadv.specs import UsageError
 
 
@@ -87,7 +87,7 @@ def _refuse_without_gradient(attack, model, image):
     """Raises UsageError if the attack needs a gradient that the network has not."""
     grouped = jnp.ndim(image) > 3
     why = obstacle(model, image[0] if grouped else image)
-    if why and getattr(attack, "passes", (1, 1))[1] > 0:
+    if why and protocols.takes_gradient(attack):
         raise UsageError(
             f"{type(attack).__name__} needs a gradient and the network has none ({why})"
             ": write its loops as lax.scan or as fori_loop with fixed counts, give it "
@@ -100,7 +100,8 @@ def verified(attack, state, model, image, label) -> Adversarial:
     """The result for one image; success and size are found anew at what is returned."""
     params = attack.finish(state, model, image, label)
     adversarial = attack.threat.apply(params, image)
-    exact, key = full_precision(model), streams.stream(state.key, "verification")
+    exact = protocols.full_precision(model)
+    key = streams.stream(state.key, "verification")
     with jax.default_matmul_precision("highest"):
         margin = goal_at(attack.objective, exact, adversarial, label, key)
     size = attack.threat.size(params, image)
@@ -116,10 +117,10 @@ def bound(attack, restart, model, key, image, label):
     """
     fixed = jax.random.key_data(jax.random.key(0))
     own = streams.stream(jax.random.fold_in(key, restart), "objective")
-    objective = restarted(attack.objective, restart)
+    objective = protocols.restarted(attack.objective, restart)
     return attack.replace(
-        threat=bind(attack.threat, model, image, label, fixed),
-        objective=bind(objective, model, image, label, own),
+        threat=protocols.bind(attack.threat, model, image, label, fixed),
+        objective=protocols.bind(objective, model, image, label, own),
     )
 
 

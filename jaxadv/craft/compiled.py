@@ -6,6 +6,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
+from jaxadv import protocols
 from jaxadv.attacks.base import select
 from jaxadv.craft import arguments, base
 from jaxadv.craft.base import Adversarial, worst
@@ -90,7 +91,7 @@ def craft_traced(
     Raises:
       UsageError: as for `craft`; or the attack has no `trace`, or several restarts.
     """
-    if not hasattr(attack, "trace") or attack.restarts != 1:
+    if not protocols.records(attack) or attack.restarts != 1:
         name = type(attack).__name__
         raise UsageError(
             f"craft_traced: {name} with {attack.restarts} restarts; it takes one "

@@ -9,9 +9,9 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from jaxadv import numerics, parallel
+from jaxadv import numerics, parallel, protocols
 from jaxadv.numerics import loops, projections, streams
-from jaxadv.objectives import bind, cross_entropy, domains
+from jaxadv.objectives import cross_entropy, domains
 from jaxadv.threats import lp
 
 GRAM = 1e-6  # added to the diagonal of the Gram matrix, which may be singular
@@ -50,7 +50,7 @@ def _search(rule, model, key, image, label, weights):
     for i, attack in enumerate(rule.attacks):
         own = jax.random.fold_in(key, i)
         noise = streams.stream(own, "network")
-        threat = bind(attack.threat, model, image, label, noise)
+        threat = protocols.bind(attack.threat, model, image, label, noise)
         attacks.append(attack.replace(threat=threat))
         params.append(attacks[i].init(own, model, image, label).params)
     bound = rule.replace(attacks=tuple(attacks))

@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
-from jaxadv import parallel, struct
+from jaxadv import parallel, protocols, struct
 from jaxadv.classifier import Classifier
 from jaxadv.objectives import cross_entropy, margin
 
@@ -30,7 +30,7 @@ class Network:
 
     @property
     def rngs(self) -> tuple[str, ...]:
-        return tuple(getattr(self.module, "eval_rngs", ()))
+        return protocols.random_streams(self.module)
 
     def init(self, key: jax.Array, image_shape: tuple[int, ...]) -> tuple[Any, Any]:
         """Fresh (params, batch_stats) for images of shape [h, w, c]."""

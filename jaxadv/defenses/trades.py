@@ -5,11 +5,11 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from jaxadv import specs, struct
+from jaxadv import protocols, specs, struct
 from jaxadv.attacks.base import normal_start
 from jaxadv.craft import craft
 from jaxadv.defenses import base
-from jaxadv.objectives import KL, bind, kl_divergence
+from jaxadv.objectives import KL, kl_divergence
 
 
 @struct.dataclass
@@ -42,7 +42,7 @@ class Trades:
                 f"Trades needs exactly one attack, not {len(self.attacks)}; "
                 "set config.attack"
             )
-        if not hasattr(self.attacks[0], "objective"):
+        if not protocols.is_attack(self.attacks[0]):
             name = type(self.attacks[0]).__name__
             raise specs.UsageError(f"Trades: the attack {name} has no objective")
         if self.start == 0:
@@ -98,7 +98,7 @@ class GaussianStart:
 
     def bind(self, model, image, label, key):
         return self.replace(  # type: ignore[attr-defined]
-            threat=bind(self.threat, model, image, label, key)
+            threat=protocols.bind(self.threat, model, image, label, key)
         )
 
     def init(self, key, image):

@@ -13,14 +13,12 @@ digits that a search needs has `score`; see the function of that name.
 """
 
 from jaxadv.objectives.base import (
-    bind,
     check_logits,
     check_start,
     drawn,
     expected_logits,
     goal_at,
     log_mean,
-    restarted,
     score,
 )
 from jaxadv.objectives.domains import Weighted
@@ -57,7 +55,6 @@ __all__ = [
     "TargetedDLR",
     "TargetedMargin",
     "Weighted",
-    "bind",
     "check_logits",
     "check_start",
     "cross_entropy",
@@ -68,7 +65,6 @@ __all__ = [
     "kl_divergence",
     "log_mean",
     "margin",
-    "restarted",
     "score",
     "soft_margin",
     "targeted_dlr",

@@ -5,7 +5,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from jaxadv import specs
+from jaxadv import protocols, specs
 
 
 def expected_logits(model, image, key, draws: int = 1) -> jax.Array:
@@ -35,7 +35,8 @@ def score(objective, model, image, label, key) -> jax.Array:
     For searches that compare values or take the gradient's direction: it keeps the
     digits and the gradient that the objective's own value may lose to rounding.
     """
-    return getattr(objective, "score", objective)(model, image, label, key)
+    value = objective.score if protocols.has_score(objective) else objective
+    return value(model, image, label, key)
 
 
 def goal_at(objective, model, image, label, key) -> jax.Array:
@@ -44,9 +45,9 @@ def goal_at(objective, model, image, label, key) -> jax.Array:
     Beside a gradient of the same objective at the same image and key the network
     is not run again: the compiler merges the two equal forward passes.
     """
-    if hasattr(objective, "goal_at"):
+    if protocols.has_goal_at(objective):
         return objective.goal_at(model, image, label, key)
-    draws = getattr(objective, "samples", 1)
+    draws = protocols.draws(objective)
     return objective.goal(expected_logits(model, image, key, draws), label)
 
 
@@ -56,7 +57,7 @@ def check_logits(part: Any, does: str) -> None:
     Such an objective has no `goal`; `does` says what `part` needs that for.
     """
     objective = part.objective
-    if hasattr(objective, "goal_at") and not hasattr(objective, "goal"):
+    if protocols.has_goal_at(objective) and not protocols.has_goal(objective):
         raise specs.UsageError(
             f"{type(part).__name__}.objective is a {type(objective).__name__}, which "
             f"has no logits of its own; {type(part).__name__} {does} them: take "
@@ -70,26 +71,10 @@ def check_start(part: Any, remedy: str) -> None:
     So it is where the gradient of its objective, or of one inside that, is zero at the
     clean image: such an objective says so by `flat_at_image`.
     """
-    objective = part.objective
-    while objective is not None:
-        if getattr(objective, "flat_at_image", False):
+    for objective in protocols.chain(part.objective):
+        if protocols.flat_at_image(objective):
             raise specs.UsageError(
                 f"{type(part).__name__}.objective is a {type(objective).__name__}, "
                 "which has no gradient at the clean image, where this search starts; "
                 f"{remedy}"
             )
-        objective = getattr(objective, "objective", None)
-
-
-def bind(part, model, image, label, key):
-    """`part` with what depends on the clean image filled in, if it has any."""
-    if hasattr(part, "bind"):
-        return part.bind(model, image, label, key)
-    return part
-
-
-def restarted(part, restart):
-    """`part` as restart number `restart` needs it, if that makes a difference."""
-    if hasattr(part, "restarted"):
-        return part.restarted(restart)
-    return part

@@ -25,7 +25,7 @@ import numpy as np
 from jax.core import Tracer
 from jax.typing import ArrayLike
 
-from jaxadv import numerics, objectives, specs, struct
+from jaxadv import numerics, objectives, protocols, specs, struct
 from jaxadv.numerics import streams
 from jaxadv.objectives import base, transforms
 from jaxadv.objectives.untargeted import CrossEntropy
@@ -162,7 +162,7 @@ class Weighted:
         _check_sum(self.weights)
 
     def restarted(self, restart):
-        inner = base.restarted(self.objective, restart)
+        inner = protocols.restarted(self.objective, restart)
         return self.replace(objective=inner)  # type: ignore[attr-defined]
 
     def bind(self, model, image, label, key=None):
@@ -170,7 +170,7 @@ class Weighted:
             if self.targets == "prediction":
                 noise = streams.stream(key, "network")
                 label = jnp.argmax(jax.lax.stop_gradient(model(image, noise)))
-            return base.bind(self.objective, model, image, label, key), label
+            return protocols.bind(self.objective, model, image, label, key), label
 
         own = self.over.each(one, model, image, label, key)
         return self.replace(own=own)  # type: ignore[attr-defined]

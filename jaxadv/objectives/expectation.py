@@ -5,8 +5,8 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from jaxadv import objectives, specs, struct
-from jaxadv.objectives.base import bind, check_logits, restarted
+from jaxadv import objectives, protocols, specs, struct
+from jaxadv.objectives.base import check_logits
 from jaxadv.objectives.untargeted import CrossEntropy
 
 
@@ -31,12 +31,12 @@ class Expectation:
 
     def restarted(self, restart):
         return self.replace(  # type: ignore[attr-defined]
-            objective=restarted(self.objective, restart)
+            objective=protocols.restarted(self.objective, restart)
         )
 
     def bind(self, model, image, label, key=None):
         return self.replace(  # type: ignore[attr-defined]
-            objective=bind(self.objective, model, image, label, key)
+            objective=protocols.bind(self.objective, model, image, label, key)
         )
 
     def __call__(self, model, image, label, key):

@@ -6,7 +6,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from jaxadv import arrays, numerics, specs, struct, weights
+from jaxadv import arrays, numerics, protocols, specs, struct, weights
 from jaxadv.perceptual.networks import NETWORKS
 
 _FLOOR = 1e-10  # added to the norm over the channels, as the official package does
@@ -85,7 +85,7 @@ class Lpips:
         no [h, w, c] of floating-point numbers that fits it.
         """
         arrays.check_one(image)
-        if not hasattr(self.network, "features"):
+        if not protocols.has_features(self.network):
             raise specs.UsageError(
                 "Lpips: network is None or not a single Classifier; give an external "
                 "network, as {'name': 'alexnet'}, or bind it to the attacked one"

@@ -6,7 +6,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from jaxadv import specs, struct, threats
+from jaxadv import protocols, specs, struct, threats
 
 
 @struct.dataclass
@@ -37,7 +37,7 @@ class Composed:
                 f"Composed.parts is {self.parts!r}; it must be a list of threats"
             )
         for part in self.parts:
-            if hasattr(part, "bind"):
+            if protocols.is_bound(part):
                 raise specs.UsageError(
                     f"Composed.parts has a {type(part).__name__}, which is bound to "
                     "the clean image; take threats of the image they are given"

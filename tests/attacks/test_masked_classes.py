@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxadv import objectives
+from jaxadv import objectives, protocols
 from jaxadv.attacks import (
     Ascent,
     CarliniWagner,
@@ -123,7 +123,7 @@ def test_no_masked_class_is_a_target(kind):
     image, key = IMAGES[0], jax.random.key(0)
 
     def target(model, restart):
-        own = objectives.restarted(kind(), restart)
+        own = protocols.restarted(kind(), restart)
         own_key = jax.random.fold_in(key, restart)
         return int(own.bind(model, image, LABELS[0], own_key).target)
 

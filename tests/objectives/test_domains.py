@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from jaxadv import objectives, specs
+from jaxadv import objectives, protocols, specs
 from jaxadv.objectives import domains, transforms
 from tests import nets
 from tests.oracles import projections as oracle
@@ -127,7 +127,7 @@ def test_random_domains_draw_their_own():
     drawn = np.unique(flips.losses(MODELS[0], IMAGES[0], 0, key).round(4))
     assert len(drawn) == 2
     restarted = domains.Weighted(objective=objectives.LikelyTarget("margin"))
-    assert objectives.restarted(restarted, 2).objective.rank == 2
+    assert protocols.restarted(restarted, 2).objective.rank == 2
 
 
 def test_weights_may_be_whole_numbers_and_not_negative():

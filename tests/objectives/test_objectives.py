@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxadv import objectives
+from jaxadv import objectives, protocols
 from tests import nets
 
 Z = jnp.array([1.0, 3.0, 0.0, 2.0, -1.0])
@@ -76,7 +76,7 @@ def test_targeted_objectives_rise_towards_the_target():
 
 def test_kl_is_zero_and_flat_at_the_clean_image():
     model, (images, _) = nets.conv(), nets.batch(1)
-    objective = objectives.bind(objectives.KL(), model, images[0], 0, None)
+    objective = protocols.bind(objectives.KL(), model, images[0], 0, None)
     value, grad = jax.value_and_grad(lambda x: objective(model, x, 0))(images[0])
     assert np.isclose(value, 0, atol=1e-6)
     assert np.allclose(grad, 0, atol=1e-5)

@@ -9,8 +9,9 @@ from jaxadv.attacks import FastLpa, Lpa, Ppgd, UniformNoise
 from jaxadv.classifier import Classifier
 from jaxadv.craft import Crafter, craft, craft_batches
 from jaxadv.models import MODELS
-from jaxadv.objectives import Margin, bind
+from jaxadv.objectives import Margin
 from jaxadv.perceptual import Lpips
+from jaxadv.protocols import bind
 from jaxadv.specs import UsageError
 from jaxadv.threats import LpipsBall
 from tests import nets

@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxadv.objectives import bind
+from jaxadv.protocols import bind
 from jaxadv.threats import L0, L1, L2, THREATS, Linf, Masked, Shared
 from tests import examples, nets
 

@@ -6,7 +6,7 @@ from typing import Any, ClassVar
 import jax
 import jax.numpy as jnp
 
-from jaxadv import specs, struct
+from jaxadv import protocols, specs, struct
 from jaxadv.attacks import base
 from jaxadv.objectives import OBJECTIVES, CrossEntropy, check_start, score
 from jaxadv.threats import THREATS
@@ -36,7 +36,7 @@ class Fgsm:
 
     def __post_init__(self):
         threat = self.threat
-        if dataclasses.is_dataclass(threat) and not hasattr(threat, "maximize"):
+        if dataclasses.is_dataclass(threat) and not protocols.has_maximizer(threat):
             raise specs.UsageError(
                 f"Fgsm.threat is a {type(threat).__name__}, which has no closed-form "
                 "maximizer; take an attack of several steps, such as pgd"

@@ -6,7 +6,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from jaxadv import numerics, specs, struct
+from jaxadv import numerics, protocols, specs, struct
 from jaxadv.attacks import base
 from jaxadv.objectives import OBJECTIVES, Margin, check_start, domains
 from jaxadv.threats import THREATS
@@ -69,7 +69,7 @@ class MinMax:
     def __post_init__(self):
         specs.check(self)
         given = self.objective
-        if dataclasses.is_dataclass(given) and not hasattr(given, "losses"):
+        if dataclasses.is_dataclass(given) and not protocols.has_losses(given):
             raise specs.UsageError(
                 f"MinMax.objective is a {type(given).__name__}, which has one loss; "
                 "take a Weighted over the domains"

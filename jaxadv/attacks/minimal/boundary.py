@@ -5,7 +5,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from jaxadv import numerics, specs
+from jaxadv import numerics, protocols, specs
 from jaxadv.numerics.hyperplane import Step, step_onto
 from jaxadv.objectives import margin
 
@@ -80,7 +80,7 @@ def nearest(
 def check_untargeted(attack: Any) -> None:
     """Raises UsageError where the objective has a target: classes are chosen here."""
     objective = attack.objective
-    if hasattr(objective, "goal") and objective.goal is not margin:
+    if protocols.has_goal(objective) and objective.goal is not margin:
         raise specs.UsageError(
             f"{type(attack).__name__}.objective is a {type(objective).__name__}; this "
             "attack steps to the label's own boundary: use margin"

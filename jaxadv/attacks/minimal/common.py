@@ -19,10 +19,9 @@ from typing import Any, TypeVar
 import jax
 import jax.numpy as jnp
 
-from jaxadv import numerics, objectives, specs, struct
+from jaxadv import numerics, objectives, protocols, specs, struct
 from jaxadv.attacks import base
 from jaxadv.attacks.base import State
-from jaxadv.classifier import full_precision
 
 # Two programs that compute the goal of one image differ by rounding, up to about this
 # share of how far the goal has to rise from the clean image.
@@ -164,7 +163,7 @@ def precise(method: Method) -> Method:
     @functools.wraps(method)
     def computed(attack, first, model, *rest):
         with jax.default_matmul_precision("highest"):
-            return method(attack, first, full_precision(model), *rest)
+            return method(attack, first, protocols.full_precision(model), *rest)
 
     return computed  # type: ignore[return-value]
 
@@ -185,7 +184,7 @@ def check_ball(attack: Any, norms: tuple[str, ...]) -> None:
             "the smallest broken point is its luckiest draw; take pgd, apgd or square"
         )
     name, threat = type(attack).__name__, attack.threat
-    norm = getattr(threat, "norm", None)
+    norm = protocols.norm(threat)
     if dataclasses.is_dataclass(threat) and norm not in norms:
         raise specs.UsageError(
             f"{name}.threat is a {type(threat).__name__}; this attack minimizes "

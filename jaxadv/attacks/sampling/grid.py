@@ -4,7 +4,7 @@ import dataclasses
 import math
 from typing import Any, ClassVar
 
-from jaxadv import specs, struct
+from jaxadv import protocols, specs, struct
 from jaxadv.attacks import base
 from jaxadv.objectives import OBJECTIVES, Margin, goal_at
 from jaxadv.threats import THREATS
@@ -37,9 +37,10 @@ class Grid:
             raise specs.UsageError(
                 f"Grid.points is {self.points}; it must hold positive numbers"
             )
-        if dataclasses.is_dataclass(self.threat) and not hasattr(self.threat, "grid"):
+        threat = self.threat
+        if dataclasses.is_dataclass(threat) and not protocols.has_grid(threat):
             raise specs.UsageError(
-                f"Grid.threat is a {type(self.threat).__name__}, which has no grid; "
+                f"Grid.threat is a {type(threat).__name__}, which has no grid; "
                 "use rotation_translation"
             )
 

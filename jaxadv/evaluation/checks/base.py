@@ -9,8 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxadv import objectives
-from jaxadv.classifier import full_precision
+from jaxadv import objectives, protocols
 
 LOSSES = ("cross_entropy", "margin", "dlr")
 VERDICTS = ("ok", "warn", "fail", "not run")
@@ -89,7 +88,7 @@ class Probe:
         block: int = 16,
         draws: int = 1,
     ):
-        self.model = full_precision(model)
+        self.model = protocols.full_precision(model)
         self.images = np.asarray(images, np.float32)
         self.labels = np.asarray(labels, np.int32)
         self.block = block

@@ -7,7 +7,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxadv.evaluation.checks import results, starts
+from jaxadv import protocols
+from jaxadv.evaluation.checks import starts
 from jaxadv.evaluation.checks.base import LOSSES, Finding, Probe
 from jaxadv.objectives import OBJECTIVES
 
@@ -84,11 +85,11 @@ def climbed(attacks: Iterable[Any]) -> tuple[tuple[str, ...], int]:
     """
     used, samples = {}, []
     for planned in attacks:
-        if results.without_gradient(planned.attack):
+        if not protocols.takes_gradient(planned.attack):
             continue
-        part, draws = getattr(planned.attack, "objective", None), 1
-        while part is not None:
-            draws *= getattr(part, "samples", 1)
+        draws = 1
+        for part in protocols.chain(planned.attack.objective):
+            draws *= protocols.draws(part)
             name = _NAMES.get(type(part), "")
             if name in ("likely_target", "random_target"):
                 name = f"targeted_{part.loss}"
@@ -97,7 +98,6 @@ def climbed(attacks: Iterable[Any]) -> tuple[tuple[str, ...], int]:
             name = name.removeprefix("targeted_")
             if name in LOSSES:
                 used[name] = None
-            part = getattr(part, "objective", None)
         samples.append(draws)
     return tuple(used) or LOSSES, min(samples, default=1)
 

@@ -6,17 +6,13 @@ from typing import Any
 
 import numpy as np
 
+from jaxadv import protocols
 from jaxadv.evaluation import metrics
 from jaxadv.evaluation.checks.base import Finding
 from jaxadv.evaluation.table import Table
 
 GAP = 0.002  # of all images, AutoAttack's alarm
 WIDE = 0.1  # half of a Wilson interval
-
-
-def without_gradient(attack: Any) -> bool:
-    """Whether an attack takes no backward pass."""
-    return getattr(attack, "passes", (1, 1))[1] == 0
 
 
 def by_threat(attacks):
@@ -31,10 +27,10 @@ def by_threat(attacks):
 def balls(attacks: Sequence[Any]) -> list[list[Any]]:
     """Attacks with gradients in one lp ball, ball by ball."""
     groups = [
-        [p for p in group if not without_gradient(p.attack)]
+        [p for p in group if protocols.takes_gradient(p.attack)]
         for group in by_threat(attacks)
     ]
-    return [g for g in groups if g and hasattr(g[0].attack.threat, "norm")]
+    return [g for g in groups if g and protocols.norm(g[0].attack.threat)]
 
 
 def black_box(
@@ -55,8 +51,8 @@ def black_box(
     broken = {p.label: table.attack(p.label, "success") for p in attacks}
     broken |= {p.label: success for p, success in more}
     for group in by_threat([*attacks, *(p for p, _ in more)]):
-        blind = [p for p in group if without_gradient(p.attack)]
-        seeing = [p.label for p in group if not without_gradient(p.attack)]
+        blind = [p for p in group if not protocols.takes_gradient(p.attack)]
+        seeing = [p.label for p in group if protocols.takes_gradient(p.attack)]
         for planned in blind if seeing else ():
             compared += 1
             survive = metrics.robust(table, seeing)
@@ -64,7 +60,7 @@ def black_box(
             if not count:
                 continue
             told.append(f"{planned.label} breaks {count} that {_all(seeing)} did not")
-            ball = hasattr(planned.attack.threat, "norm")
+            ball = bool(protocols.norm(planned.attack.threat))
             large = ball and count > max(1, GAP * len(table))
             worst = "fail" if large or worst == "fail" else "warn"
     if not compared:
@@ -152,7 +148,7 @@ def external_distance(table: Table, attacks: Sequence[Any]) -> Finding:
         network of their own are the external ones.
     """
     name = "external LPIPS"
-    own = [p for p in attacks if _self_bounded(p.attack.threat)]
+    own = [p for p in attacks if protocols.self_bounded(p.attack.threat)]
     if not own:
         return Finding("R19", name, "not run", "no self-bounded perceptual attack")
     outside = [
@@ -181,10 +177,6 @@ def external_distance(table: Table, attacks: Sequence[Any]) -> Finding:
             "feasible"
         )
     return Finding("R19", name, "ok", "; ".join(told))
-
-
-def _self_bounded(threat):
-    return hasattr(threat, "distance") and getattr(threat, "network", 0) is None
 
 
 def _all(names):

@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from jaxadv import protocols
 from jaxadv.evaluation.checks import results
 from jaxadv.evaluation.checks.base import Finding, Probe
 from jaxadv.objectives import OBJECTIVES, SURE
@@ -90,7 +91,7 @@ def _alone(attacks, weak):
     """Labels of attacks with gradients on threats that only `weak` ones search."""
     found = []
     for group in results.by_threat(attacks):
-        seeing = [p for p in group if not results.without_gradient(p.attack)]
+        seeing = [p for p in group if protocols.takes_gradient(p.attack)]
         if seeing and all(weak(p.attack) for p in seeing):
             found += [p.label for p in seeing]
     return found
@@ -98,22 +99,13 @@ def _alone(attacks, weak):
 
 def _hangs_on_scale(attack):
     """Whether the attack climbs a loss of `_BOUND`."""
-    return _loss(_chain(attack)) in _BOUND
+    return _loss(list(protocols.chain(attack.objective))) in _BOUND
 
 
 def _loses_gradient(attack):
     """Whether that loss is not climbed by its `score`, which keeps the gradient."""
-    chain = _chain(attack)
-    return _loss(chain) in _BOUND and not hasattr(chain[0], "score")
-
-
-def _chain(attack):
-    """The attack's objective, the one inside it, and so on."""
-    chain, part = [], getattr(attack, "objective", None)
-    while part is not None:
-        chain.append(part)
-        part = getattr(part, "objective", None)
-    return chain
+    chain = list(protocols.chain(attack.objective))
+    return _loss(chain) in _BOUND and not protocols.has_score(chain[0])
 
 
 def _loss(chain):

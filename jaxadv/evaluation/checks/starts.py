@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from jaxadv import protocols
 from jaxadv.attacks.base import input_gradient
 from jaxadv.craft import base
 from jaxadv.evaluation.checks import results
@@ -29,8 +30,8 @@ def blind(probe: Probe, attacks: Iterable[Any]) -> dict[str, np.ndarray]:
     searches = {
         planned.label: planned.attack
         for planned in attacks
-        if not results.without_gradient(planned.attack)
-        and not getattr(planned.attack, "minimizes", False)
+        if protocols.takes_gradient(planned.attack)
+        and not protocols.minimizes(planned.attack)
     }
     if not searches:
         return {}

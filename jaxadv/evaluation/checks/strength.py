@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from jaxadv import specs
+from jaxadv import protocols, specs
 from jaxadv.attacks import ATTACKS
 from jaxadv.evaluation import metrics
 from jaxadv.evaluation.checks import results
@@ -75,7 +75,9 @@ def challenges(
         attacked with as many random points.
     """
     found = []
-    searched = [p.spec["threat"] for p in attacks if results.without_gradient(p.attack)]
+    searched = [
+        p.spec["threat"] for p in attacks if not protocols.takes_gradient(p.attack)
+    ]
     for group in results.balls(attacks):
         threat = group[0].spec["threat"]
         if threat in searched:
@@ -113,7 +115,7 @@ def converged(table: Table, attacks: Sequence[Any], rerun: Rerun) -> Finding:
     told, bad = [], []
     for planned in attacks:
         longer = _longer(planned)
-        if longer is None or results.without_gradient(planned.attack):
+        if longer is None or not protocols.takes_gradient(planned.attack):
             continue
         survivors = metrics.robust(table, [planned.label])
         chosen = _some(survivors)
@@ -156,7 +158,7 @@ def _strongest(table, attacks):
     best: dict[str, Any] = {}
     for planned in attacks:
         attack = planned.attack
-        if results.without_gradient(attack) or not hasattr(attack.threat, "eps"):
+        if not (protocols.takes_gradient(attack) and protocols.has_eps(attack.threat)):
             continue
         kind = type(attack.threat).__name__
         old = best.get(kind)
@@ -198,7 +200,7 @@ def _with_eps(threat, eps):
     if "eps" in fields:
         return threat.replace(eps=eps)
     factor = eps / threat.eps if threat.eps else 1.0
-    parts = {k: v for k, v in fields.items() if hasattr(v, "eps")}
+    parts = {k: v for k, v in fields.items() if protocols.has_eps(v)}
     return threat.replace(**{k: _with_eps(v, v.eps * factor) for k, v in parts.items()})
 
 
@@ -219,4 +221,4 @@ def _longer(planned):
 def _gray(threat, pixels):
     """An eps of an lp ball around any image in which the gray image lies."""
     sizes = {"linf": 0.5, "l2": 0.5 * pixels**0.5, "l1": 0.5 * pixels, "l0": pixels}
-    return sizes.get(getattr(threat, "norm", ""))
+    return sizes.get(protocols.norm(threat) or "")

@@ -15,8 +15,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxadv import objectives, parallel
-from jaxadv.classifier import full_precision
+from jaxadv import objectives, parallel, protocols
 from jaxadv.craft import Adversarial
 
 # Relative excess over the budget that rounding may cause; it is larger where the
@@ -33,7 +32,7 @@ class Judge:
 
         A network that is random is judged by its mean prediction over `draws` keys.
         """
-        self._model = parallel.replicate(full_precision(model))
+        self._model = parallel.replicate(protocols.full_precision(model))
         self._batch_size = batch_size
         self._verdict = parallel.mapped_rows(_verdicts(draws), whole=2)
         self._between = parallel.mapped_rows(_between, whole=2)
@@ -85,9 +84,9 @@ class Judge:
         threats, by `threat.distance` for those that have it. What has neither is
         measured by its own `size`, as the attack's last pass reported it.
         """
-        if getattr(threat, "norm", None) is not None:
+        if protocols.norm(threat):
             return measure(threat, images, found.image), SLACK
-        if hasattr(threat, "distance"):
+        if protocols.has_distance(threat):
             got = self.distances({"size": threat}, images, found.image, labels, ids)
             return got["size"].astype(np.float64), NETWORK_SLACK
         return np.asarray(found.size, np.float64), SLACK
@@ -145,7 +144,7 @@ def _between(measures, model, images, others, labels, ids):
         # The key that attacks bind with: a stochastic network measures as in them.
         key = jax.random.key_data(jax.random.key(0))
         bound = {
-            name: objectives.bind(part, model, image, label, key)
+            name: protocols.bind(part, model, image, label, key)
             for name, part in measures.items()
         }
         return between(bound, image, other)
@@ -159,7 +158,7 @@ def between(
     """Name -> scalar, distances of two images [h, w, c] at the highest precision."""
     with jax.default_matmul_precision("highest"):
         return {
-            name: jnp.asarray(getattr(part, "distance", part)(image, other))
+            name: jnp.asarray(protocols.distance(part)(image, other))
             for name, part in measures.items()
         }
 
@@ -175,7 +174,7 @@ def measure(threat: Any, images: np.ndarray, others: np.ndarray) -> np.ndarray:
             sizes[i] = math.sqrt(np.sum(change**2))
         elif threat.norm == "l1":
             sizes[i] = np.sum(change)
-        elif getattr(threat, "pixels", False):
+        elif protocols.counts_pixels(threat):
             sizes[i] = np.sum(np.any(change > 0, axis=-1))
         else:
             sizes[i] = np.sum(change > 0)

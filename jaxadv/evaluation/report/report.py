@@ -11,6 +11,7 @@ from typing import Any
 import flax
 import jax
 
+from jaxadv import protocols
 from jaxadv.evaluation import checks
 from jaxadv.evaluation.report import sheets
 from jaxadv.evaluation.report.page import page
@@ -357,8 +358,8 @@ def _timing(timing):
 
 def _passes(attack, steps):
     """Forward and backward passes an image; a gradient step is one of each."""
-    forward, backward = getattr(attack, "passes", (1, 1))
-    samples = getattr(getattr(attack, "objective", None), "samples", 1)
+    forward, backward = protocols.passes(attack)
+    samples = protocols.draws(attack.objective)
     return {
         "forward_passes": steps * forward * samples,
         "backward_passes": steps * backward * samples,
@@ -370,11 +371,11 @@ def _eps(suite):
 
     def order(planned):
         named = planned.label in suite.unions.get("autoattack", ())
-        return not named, getattr(planned.attack.threat, "norm", None) != "linf"
+        return not named, protocols.norm(planned.attack.threat) != "linf"
 
     first = min(suite.attacks, key=order)
     eps, levels = first.eps, 255 * first.eps
     whole = 0.5 < levels < 64 and abs(levels - round(levels)) < 1e-4
-    if whole and getattr(first.attack.threat, "norm", None) == "linf":
+    if whole and protocols.norm(first.attack.threat) == "linf":
         return f"{round(levels)}/255"
     return f"{eps:g}"

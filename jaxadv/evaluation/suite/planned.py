@@ -6,6 +6,7 @@ import zlib
 from collections.abc import Mapping
 from typing import Any
 
+from jaxadv import protocols
 from jaxadv.attacks import build_attack
 from jaxadv.specs import UsageError
 
@@ -49,8 +50,7 @@ class Planned:
 
         Not after a first success, which is no minimum.
         """
-        least = getattr(self.attack, "minimizes", False)
-        return least and not self.attack.early_stop
+        return protocols.minimizes(self.attack) and not self.attack.early_stop
 
 
 @dataclasses.dataclass(frozen=True)
