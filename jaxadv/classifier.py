@@ -1,7 +1,6 @@
 """The network under attack: weights and preprocessing, called on one image."""
 
-import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import jax
@@ -10,7 +9,7 @@ import numpy as np
 from flax import linen as nn
 from flax.errors import ScopeParamShapeError
 
-from jaxadv import arrays, struct
+from jaxadv import adapters, arrays, struct
 from jaxadv.specs import UsageError
 
 
@@ -20,7 +19,7 @@ class Classifier:
 
     The weights are pytree leaves, so a classifier is passed to compiled code as
     an argument. An ensemble is a tuple of classifiers. Build it with
-    `from_linen` or `from_function`.
+    `from_linen`, `from_nnx`, `from_equinox`, `from_torch` or `from_function`.
 
     Attributes:
       variables: whatever `apply` needs, usually `{"params": …, "batch_stats": …}`.
@@ -36,21 +35,43 @@ class Classifier:
 
     @classmethod
     def from_linen(
-        cls, module: nn.Module, variables: Any, mean: Any = 0.0, std: Any = 1.0, rngs=()
+        cls,
+        module: nn.Module,
+        variables: Any,
+        mean: Any = 0.0,
+        std: Any = 1.0,
+        rngs: Sequence[str] = (),
+        *,
+        evaluation: Mapping[str, Any] | None = None,
+        batched: bool = True,
     ) -> "Classifier":
         """A classifier from a linen module in evaluation mode.
 
         Args:
-          module: called as `module(images [n, h, w, c], train=False)`; feature
-            taps are what it sows as `features/taps`.
+          module: called on images [n, h, w, c]; feature taps are what it sows as
+            `features/taps`.
           variables: its variable collections.
           mean: [c] or scalar; see the class.
           std: [c] or scalar; see the class.
           rngs: names of the random streams that a stochastic module draws from.
+          evaluation: arguments of the call that select evaluation mode. By default
+            those of `adapters.EVALUATION` that it takes, as train=False and
+            deterministic=True.
+          batched: False if the module takes one image.
+
+        Raises:
+          UsageError: it is no module, or has no such argument.
         """
-        return cls(
-            variables, _row(mean, "mean"), _row(std, "std"), _Linen(module, tuple(rngs))
-        )
+        if not isinstance(module, nn.Module):
+            kind = (
+                f"the class {module.__name__}"
+                if isinstance(module, type)
+                else (f"a {type(module).__name__}")
+            )
+            raise UsageError(f"from_linen: the module is {kind}; give a linen Module()")
+        arguments = adapters.checked_evaluation(evaluation, module)
+        apply = adapters.Linen(module, tuple(rngs), arguments, batched)
+        return cls(variables, _row(mean, "mean"), _row(std, "std"), apply)
 
     @classmethod
     def from_function(
@@ -60,23 +81,69 @@ class Classifier:
         mean: Any = 0.0,
         std: Any = 1.0,
         features: Callable[..., Any] | None = None,
+        *,
+        batched: bool = False,
     ) -> "Classifier":
         """A classifier from any pure `function(variables, image, key) -> logits`.
 
         `features(variables, image, key)` returns its feature taps, a tuple of
-        [h, w, c]; only perceptual distances need it.
-
-        An nnx model is `from_function(lambda s, x, key: nnx.merge(graph, s)(x),
-        state)` with `graph, state = nnx.split(model)`; an equinox model is
-        `from_function(lambda m, x, key: m(x), model)`. Keep one function object:
-        another one is another program and compiles again.
+        [h, w, c]; only perceptual distances need it. With `batched` both take images
+        [n, h, w, c] and return [n, …]. Keep one function object: another one is
+        another program and compiles again.
         """
-        return cls(
-            variables,
-            _row(mean, "mean"),
-            _row(std, "std"),
-            _Function(function, features),
-        )
+        apply = adapters.Function(function, features, batched)
+        return cls(variables, _row(mean, "mean"), _row(std, "std"), apply)
+
+    @classmethod
+    def from_nnx(cls, model: Any, mean: Any = 0.0, std: Any = 1.0) -> "Classifier":
+        """A classifier from an nnx module that takes images [n, h, w, c].
+
+        A copy is taken and put into evaluation mode: dropout is off, batch norm uses
+        its running averages.
+
+        Raises:
+          UsageError: it is no nnx module.
+        """
+        variables, apply = adapters.of_nnx(model)
+        return cls(variables, _row(mean, "mean"), _row(std, "std"), apply)
+
+    @classmethod
+    def from_equinox(
+        cls,
+        model: Any,
+        state: Any = None,
+        mean: Any = 0.0,
+        std: Any = 1.0,
+        *,
+        layout: str = "chw",
+    ) -> "Classifier":
+        """A classifier from an equinox module that takes one image; needs equinox.
+
+        Args:
+          model: called as `model(image)`, in inference mode.
+          state: of a stateful one, called as `model(image, state)`.
+          mean: [c] or scalar; see the class.
+          std: [c] or scalar; see the class.
+          layout: "chw" if it takes [c, h, w], as is usual there, or "hwc".
+
+        Raises:
+          UsageError: it is no equinox module, or the layout is unknown.
+        """
+        variables, apply = adapters.of_equinox(model, state, layout)
+        return cls(variables, _row(mean, "mean"), _row(std, "std"), apply)
+
+    @classmethod
+    def from_torch(cls, module: Any, mean: Any = 0.0, std: Any = 1.0) -> "Classifier":
+        """A classifier from a torch module on the CPU; exact, slow; needs torch.
+
+        The module, which takes [n, c, h, w], is called on the host with its own
+        gradient, a batch at a time. Its weights stay its own.
+
+        Raises:
+          UsageError: it is no torch module, or is in training mode.
+        """
+        apply = adapters.of_torch(module)
+        return cls({}, _row(mean, "mean"), _row(std, "std"), apply)
 
     def __call__(self, image: jax.Array, key: jax.Array | None = None) -> jax.Array:
         """Logits [classes], float32, of one image [h, w, c] in [0, 1].
@@ -92,7 +159,7 @@ class Classifier:
 
     def full_precision(self) -> "Classifier":
         """The same network computing in float32, if it has a `compute_dtype`."""
-        if not isinstance(self.apply, _Linen):
+        if not isinstance(self.apply, adapters.Linen):
             return self
         return self.replace(  # type: ignore[attr-defined]
             apply=self.apply.full_precision()
@@ -178,7 +245,7 @@ def seen(model: Any, image: jax.Array) -> Any:
     It would change what a random network draws and the precision of the taps of a
     network with a `compute_dtype`; an ensemble has no features of its own.
     """
-    if not isinstance(model, Classifier) or not isinstance(model.apply, _Linen):
+    if not isinstance(model, Classifier) or not isinstance(model.apply, adapters.Linen):
         return model
     if model.apply.rngs or model.apply.full_precision() is not model.apply:
         return model
@@ -195,41 +262,3 @@ def _row(value, name):
             most = "finite" if name == "mean" else "finite and > 0"
             raise UsageError(f"{name} is {value}; it must be {most}, in [0, 1] units")
     return jnp.asarray(value, jnp.float32)
-
-
-@dataclasses.dataclass(frozen=True)
-class _Linen:
-    """Compares by module, so that two classifiers of one kind share a program."""
-
-    module: nn.Module
-    rngs: tuple[str, ...]
-
-    def full_precision(self):
-        module: Any = self.module
-        dtype = jnp.dtype(getattr(module, "compute_dtype", jnp.float32))
-        if dtype == jnp.float32:
-            return self
-        return _Linen(module.clone(compute_dtype=jnp.float32), self.rngs)
-
-    def __call__(self, variables, image, key):
-        rngs = None
-        if self.rngs and key is not None:
-            rngs = {n: jax.random.fold_in(key, i) for i, n in enumerate(self.rngs)}
-        logits, sown = self.module.apply(
-            variables, image[None], train=False, rngs=rngs, mutable=["features"]
-        )
-        collected: Any = sown
-        taps = collected.get("features", {}).get("taps", ())
-        # Whatever the module returns: what may be called logits is `run`'s question.
-        return jax.tree.map(lambda x: x[0], logits), tuple(tap[0] for tap in taps)
-
-
-@dataclasses.dataclass(frozen=True)
-class _Function:
-    function: Callable[..., Any]
-    features: Callable[..., Any] | None = None
-
-    def __call__(self, variables, image, key):
-        logits = self.function(variables, image, key)
-        taps = () if self.features is None else self.features(variables, image, key)
-        return logits, tuple(taps)

@@ -1,0 +1,335 @@
+"""Networks of other libraries, called on ONE image: what `Classifier.apply` may be.
+
+Each is `apply(variables, image [h, w, c], key) -> (logits, features)`, the image being
+normalized. They compare by what they are made of, so that two classifiers of one
+structure share a compiled program.
+"""
+
+import dataclasses
+import importlib
+import inspect
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import linen, nnx
+from flax.errors import ModifyScopeVariableError
+
+from jaxadv.specs import UsageError
+
+# Arguments that tell a module what it is called for, and their value in evaluation.
+EVALUATION = {
+    "train": False,
+    "training": False,
+    "is_training": False,
+    "deterministic": True,
+    "use_running_average": True,
+}
+LAYOUTS = ("hwc", "chw")
+
+
+def evaluation_of(module: linen.Module) -> dict[str, bool]:
+    """The arguments of `EVALUATION` that the module's `__call__` takes."""
+    taken = inspect.signature(type(module).__call__).parameters
+    return {name: value for name, value in EVALUATION.items() if name in taken}
+
+
+@dataclasses.dataclass(frozen=True)
+class Linen:
+    """A linen module; feature taps are what it sows as `features/taps`.
+
+    Attributes:
+      rngs: names of the random streams that it draws from.
+      arguments: (name, value) of the further arguments of its call.
+      batched: whether it takes [n, h, w, c] and not one image.
+    """
+
+    module: linen.Module
+    rngs: tuple[str, ...] = ()
+    arguments: tuple[tuple[str, Any], ...] = (("train", False),)
+    batched: bool = True
+
+    def full_precision(self) -> "Linen":
+        """The same, computing in float32 if it has a `compute_dtype`."""
+        module: Any = self.module
+        dtype = jnp.dtype(getattr(module, "compute_dtype", jnp.float32))
+        if dtype == jnp.float32:
+            return self
+        exact = module.clone(compute_dtype=jnp.float32)
+        return dataclasses.replace(self, module=exact)
+
+    def __call__(self, variables, image, key):
+        rngs = None
+        if self.rngs and key is not None:
+            rngs = {n: jax.random.fold_in(key, i) for i, n in enumerate(self.rngs)}
+        try:
+            logits, sown = self.module.apply(
+                variables,
+                image[None] if self.batched else image,
+                rngs=rngs,
+                mutable=["features"],
+                **dict(self.arguments),
+            )
+        except ModifyScopeVariableError as error:
+            raise UsageError(
+                f"{type(self.module).__name__} changes its variables when it is called "
+                f"({_first_line(error)}): it must run in evaluation mode; give "
+                "evaluation={name: value} of the argument that selects it"
+            ) from error
+        collected: Any = sown
+        taps = collected.get("features", {}).get("taps", ())
+        if self.batched:
+            # Whatever the module returns: what may be logits is the Classifier's
+            # question.
+            logits, taps = jax.tree.map(lambda x: x[0], (logits, tuple(taps)))
+        return logits, tuple(taps)
+
+
+@dataclasses.dataclass(frozen=True)
+class Function:
+    """A pure function `(variables, image, key) -> logits`, and one for features.
+
+    Attributes:
+      batched: whether they take and return a batch [n, …].
+    """
+
+    function: Callable[..., Any]
+    features: Callable[..., Any] | None = None
+    batched: bool = False
+
+    def __call__(self, variables, image, key):
+        given = image[None] if self.batched else image
+        logits = self.function(variables, given, key)
+        taps = () if self.features is None else self.features(variables, given, key)
+        if self.batched:
+            logits, taps = jax.tree.map(lambda x: x[0], (logits, tuple(taps)))
+        return logits, tuple(taps)
+
+
+@dataclasses.dataclass(frozen=True)
+class Nnx:
+    """An nnx module that takes [n, h, w, c]; the variables are its state.
+
+    Attributes:
+      graph: its structure, of `nnx.split`.
+      random: its random state, which evaluation does not use.
+    """
+
+    graph: Any
+    random: Any
+
+    def __call__(self, variables, image, key):
+        model = nnx.merge(self.graph, self.random.tree, variables)
+        return model(image[None])[0], ()
+
+
+def of_nnx(model: nnx.Module) -> tuple[Any, Nnx]:
+    """(variables, adapter) of a copy of the module in evaluation mode.
+
+    Raises:
+      UsageError: it is no nnx module.
+    """
+    if not isinstance(model, nnx.Module):
+        name = type(model).__name__
+        raise UsageError(f"from_nnx: the model is a {name}; give an nnx.Module")
+    copy = nnx.merge(*nnx.split(model))
+    copy.eval()
+    graph, random, state = nnx.split(copy, nnx.RngState, ...)
+    return state, Nnx(graph, Frozen(jax.tree.map(_blank, random)))
+
+
+def _blank(leaf):
+    """A leaf of a random state that nothing draws from; alike for all networks."""
+    if jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key):
+        return jax.random.key(0)
+    return jnp.zeros(leaf.shape, leaf.dtype)
+
+
+class Equinox:
+    """An equinox module that takes one image; the variables are its arrays.
+
+    Attributes:
+      static: what of (module, state) is no array.
+      layout: "chw" or "hwc": what it takes.
+    """
+
+    def __init__(self, static: Any, layout: str):
+        self.static, self.layout = Frozen(static), layout
+
+    def __eq__(self, other):
+        same = isinstance(other, Equinox) and self.layout == other.layout
+        return same and self.static == other.static
+
+    def __hash__(self):
+        return hash((self.static, self.layout))
+
+    def __call__(self, variables, image, key):
+        equinox = _library("equinox")
+        model, state = equinox.combine(variables, self.static.tree)
+        given = jnp.moveaxis(image, -1, 0) if self.layout == "chw" else image
+        if state is None:
+            return model(given), ()
+        return model(given, state)[0], ()
+
+
+def of_equinox(model: Any, state: Any, layout: str) -> tuple[Any, Equinox]:
+    """(variables, adapter) of the module in inference mode.
+
+    Raises:
+      UsageError: it is no equinox module, or the layout is unknown.
+    """
+    equinox = _library("equinox")
+    if not isinstance(model, equinox.Module):
+        name = type(model).__name__
+        raise UsageError(f"from_equinox: the model is a {name}; give an eqx.Module")
+    check_layout(layout)
+    model = equinox.nn.inference_mode(model)
+    variables, static = equinox.partition((model, state), equinox.is_array)
+    return variables, Equinox(static, layout)
+
+
+class Torch:
+    """A torch module that takes [n, c, h, w], run on the host with its own gradient.
+
+    It compares by the module itself. Under `vmap` a whole batch is one call.
+    """
+
+    def __init__(self, module: Any):
+        self.module = module
+        self._logits = jax.custom_vjp(self._forward)
+        self._logits.defvjp(lambda image: (self._forward(image), image), self._backward)
+
+    def __eq__(self, other):
+        return isinstance(other, Torch) and self.module is other.module
+
+    def __hash__(self):
+        return id(self.module)
+
+    def __call__(self, variables, image, key):
+        return self._logits(image), ()
+
+    def _forward(self, image):
+        like = jax.ShapeDtypeStruct(self._shape(image.shape), jnp.float32)
+        return jax.pure_callback(self._host, like, image, vmap_method="broadcast_all")
+
+    def _backward(self, image, cotangent):
+        like = jax.ShapeDtypeStruct(image.shape, image.dtype)
+        found = jax.pure_callback(
+            self._host_gradient, like, image, cotangent, vmap_method="broadcast_all"
+        )
+        return (found,)
+
+    def _shape(self, shape):
+        return self._host(np.zeros(shape, np.float32)).shape
+
+    def _host(self, image):
+        torch = _library("torch")
+        with torch.no_grad():
+            logits = self._run(_batch(image))
+        return logits.numpy().reshape(*np.shape(image)[:-3], -1)
+
+    def _host_gradient(self, image, cotangent):
+        torch = _library("torch")
+        given = _batch(image).requires_grad_(True)
+        logits = self._run(given)
+        weights = torch.from_numpy(np.array(cotangent, np.float32))
+        (found,) = torch.autograd.grad(logits, given, weights.reshape(logits.shape))
+        return found.permute(0, 2, 3, 1).numpy().reshape(np.shape(image))
+
+    def _run(self, images):
+        logits = self.module(images)
+        if getattr(logits, "ndim", 0) != 2:
+            raise UsageError(
+                "from_torch: the module must return logits [n, classes] of images "
+                f"[n, c, h, w]; it returns a {type(logits).__name__}"
+            )
+        return logits
+
+
+def of_torch(module: Any) -> Torch:
+    """The adapter of a torch module on the CPU, in evaluation mode.
+
+    Raises:
+      UsageError: it is no torch module, is in training mode or not on the CPU.
+    """
+    torch = _library("torch")
+    if not isinstance(module, torch.nn.Module):
+        name = type(module).__name__
+        raise UsageError(f"from_torch: the model is a {name}; give a torch.nn.Module")
+    if module.training:
+        raise UsageError(
+            "from_torch: the module is in training mode; give module.eval()"
+        )
+    for parameter in module.parameters():
+        if parameter.device.type != "cpu":
+            raise UsageError("from_torch: the module must be on the CPU: module.cpu()")
+    return Torch(module)
+
+
+class Frozen:
+    """A pytree that compares and hashes by its structure and leaves."""
+
+    def __init__(self, tree: Any):
+        self.tree = tree
+        leaves, structure = jax.tree.flatten(tree)
+        self._key = structure, tuple(map(_hashable, leaves))
+
+    def __eq__(self, other):
+        return isinstance(other, Frozen) and self._key == other._key
+
+    def __hash__(self):
+        return hash(self._key)
+
+
+def _hashable(leaf):
+    if isinstance(leaf, jax.Array) and jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key):
+        leaf = jax.random.key_data(leaf)
+    if isinstance(leaf, (jax.Array, np.ndarray)):
+        return leaf.shape, str(leaf.dtype), np.asarray(leaf).tobytes()
+    return leaf
+
+
+def check_layout(layout: str) -> None:
+    if layout not in LAYOUTS:
+        raise UsageError(f"layout is {layout!r}; allowed: {', '.join(LAYOUTS)}")
+
+
+def checked_evaluation(given: Mapping[str, Any] | None, module: linen.Module) -> tuple:
+    """(name, value) of the arguments of a linen module's call.
+
+    Raises:
+      UsageError: its `__call__` does not take one of them.
+    """
+    if given is None:
+        return tuple(evaluation_of(module).items())
+    taken = inspect.signature(type(module).__call__).parameters
+    several = any(p.kind is p.VAR_KEYWORD for p in taken.values())
+    for name in given:
+        if name not in taken and not several:
+            raise UsageError(
+                f"evaluation: {type(module).__name__} takes no argument {name!r}; it "
+                f"takes {', '.join(list(taken)[1:]) or 'none'}"
+            )
+    return tuple(given.items())
+
+
+def _batch(image):
+    """torch [n, c, h, w] of images [..., h, w, c]."""
+    torch = _library("torch")
+    images = np.array(image, np.float32)
+    images = images.reshape(-1, *images.shape[-3:])
+    return torch.from_numpy(images).permute(0, 3, 1, 2)
+
+
+def _library(name):
+    """Another library, which only those who have such a network need."""
+    try:
+        return importlib.import_module(name)
+    except ImportError as error:
+        raise UsageError(f"{error}; pip install {name}") from error
+
+
+def _first_line(error):
+    return str(error).strip().splitlines()[0]
