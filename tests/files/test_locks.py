@@ -13,7 +13,7 @@ from tests.paths import ROOT
 
 HOLDER = """
 import sys, time
-from jaxadv import locks
+from jaxadv.files import locks
 with locks.hold(sys.argv[1]):
     print("held", flush=True)
     time.sleep(60)
