@@ -139,7 +139,10 @@ def left(folder: Path) -> list[str]:
 
 def _writes(folder):
     """Whether something is being written; a kill may come before or after it ends."""
-    return any(folder.glob("checkpoints/*-tmp")) or any(folder.rglob("*.tmp"))
+    try:
+        return any(folder.glob("checkpoints/*-tmp")) or any(folder.rglob("*.tmp"))
+    except FileNotFoundError:  # taken away while we looked: it is at work
+        return True
 
 
 def _wait(processes, seconds):
