@@ -1,7 +1,7 @@
 """Runs a suite of attacks on a classifier and fills the per-example table."""
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +17,7 @@ from jaxadv.evaluation.run.meters import Progress, Stopwatch
 from jaxadv.evaluation.suite.config import Suite
 from jaxadv.evaluation.table import Table
 
+CLEAN = ""  # among the kept images, where no attack has that label
 _LEVELS = 20  # points of a curve that is read off sizes
 
 
@@ -42,7 +43,11 @@ class Timing:
 
 @dataclasses.dataclass(frozen=True)
 class Outcome:
-    """What `run` returns: the table, and what depends on this run alone."""
+    """What `run` returns: the table, and what depends on this run alone.
+
+    `images` has the clean images and, by label, those that each attack has returned,
+    in the order of the table; it is empty unless they were to be kept.
+    """
 
     table: Table
     timings: dict[str, Timing]
@@ -50,15 +55,17 @@ class Outcome:
     classes: int
     unconfirmed: dict[str, int]
     findings: tuple[checks.Finding, ...]
+    images: Mapping[str, np.ndarray] = dataclasses.field(default_factory=dict)
 
 
 def run(
     model: Any,
     suite: Suite,
     source: Any,
-    workdir: str | Path,
+    workdir: str | Path | None,
     *,
     crafter: Crafter | None = None,
+    keep: bool = False,
     progress: Callable[..., Progress] = Progress,
 ) -> Outcome:
     """Evaluates `model` on the suite's images; the same call again resumes.
@@ -73,7 +80,9 @@ def run(
       source: `source.get(positions) -> {"image": uint8 or float32 [b, h, w, c],
         "label": [b], …}`, with a length and the attribute `name`.
       workdir: where the journal lies; it is created when there is something in it.
+        None keeps no journal.
       crafter: compiled functions to share between runs.
+      keep: return all images too.
       progress: makes the progress display of one attack.
 
     Raises:
@@ -88,9 +97,10 @@ def run(
     with Stopwatch("clean") as watch:
         bench.judge_clean()
     timings = {"clean": _timing(watch, 0, watch.seconds)}
-    bench.open_journal(Path(workdir), f"{source.name}/{suite.split}")
+    bench.open_journal(workdir and Path(workdir), f"{source.name}/{suite.split}")
     columns, unconfirmed = bench.clean_columns(), {}
     samples, passed_on = {}, {}
+    kept = {CLEAN: parallel.gather_rows(data["image"])} if keep else {}
     for planned in suite.attacks:
         cascade = suite.cascade(planned.label)
         with Stopwatch(planned.label) as watch:
@@ -109,6 +119,8 @@ def run(
         found |= bench.distances(images)
         columns |= {f"attack/{planned.label}/{k}": v for k, v in found.items()}
         samples[planned.label] = bench.pictures(found, images)
+        if keep:
+            kept[planned.label] = parallel.gather_rows(images)
     if suite.curve:
         with Stopwatch(suite.curve_label or "") as watch:
             some = suite.choose(len(source), suite.curve_examples or len(ids))
@@ -123,7 +135,7 @@ def run(
         findings = bench.check(table, samples, classes, names)
     timings["checks"] = _timing(watch, bench.resumed)
     pictures = {k: v.first(suite.pictures) for k, v in samples.items()}
-    return Outcome(table, timings, pictures, classes, unconfirmed, findings)
+    return Outcome(table, timings, pictures, classes, unconfirmed, findings, kept)
 
 
 def _timing(watch, resumed=0, measured=None):
