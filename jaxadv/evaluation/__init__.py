@@ -55,7 +55,13 @@ def evaluate(
     with contextlib.ExitStack() as stack:
         parallel.primary_first(lambda: stack.enter_context(locks.hold(workdir)))
         found = result.find(
-            model, plan, source, workdir, info, keep=bool(save_images), progress=progress
+            model,
+            plan,
+            source,
+            workdir,
+            info,
+            keep=bool(save_images),
+            progress=progress,
         )
         if save_images:
             found.save_images(workdir / result.IMAGES, save_images, show)

@@ -87,7 +87,14 @@ def evaluate(
     shown = meters.Progress if progress else _Silent
     with _held(where):
         found = result.find(
-            model, plan, source, where, {"name": name}, keep=keep_images, progress=shown
+            model,
+            plan,
+            source,
+            where,
+            {"name": name},
+            keep=keep_images,
+            quiet=not progress,
+            progress=shown,
         )
         if where is not None and parallel.is_primary():
             found.write(where)
@@ -199,7 +206,7 @@ def _found(suite, norm):
     if isinstance(suite, (str, Path)):
         text = str(suite)
         file, _, version = text.partition(":")
-        if Path(file).stem == _VERSIONS and "," not in version:
+        if file == _VERSIONS and "," not in version:
             text = f"{file}:{version or 'standard'},{norm or 'linf'}"
         return plain(settings.complete(shipped.load(text), config.KINDS))
     if described.is_attack(suite):

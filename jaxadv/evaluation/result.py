@@ -222,7 +222,8 @@ def find(
     info: Mapping[str, Any],
     *,
     keep: bool,
-    progress: Callable[..., meters.Progress],
+    quiet: bool = False,
+    progress: Callable[..., meters.Progress] = meters.Progress,
 ) -> Result:
     """Runs a suite; writes nothing but the journal, and without a workdir nothing.
 
@@ -233,6 +234,7 @@ def find(
       workdir: where the journal lies.
       info: see `jaxadv.evaluation.evaluate`.
       keep: the result has the images too.
+      quiet: do not say that something compiles.
       progress: makes the progress display of one attack.
 
     Raises:
@@ -243,7 +245,9 @@ def find(
             f"an attack is labelled {WORST!r}, which is what the worst images of all "
             "attacks are called; give it another label"
         )
-    outcome = runner.run(model, suite, source, workdir, keep=keep, progress=progress)
+    outcome = runner.run(
+        model, suite, source, workdir, keep=keep, quiet=quiet, progress=progress
+    )
     summary = metrics.summarize(outcome.table)
     content = report.build(summary, outcome, suite, info, inputs.version())
     names = getattr(source, "class_names", None)

@@ -92,9 +92,7 @@ def compare(found: Any, plan: Any, workdir: Path) -> dict[str, str]:
     return files
 
 
-def marked(
-    plan: Any, label: str, points: Sequence[Mapping[str, Any]]
-) -> float | None:
+def marked(plan: Any, label: str, points: Sequence[Mapping[str, Any]]) -> float | None:
     """The eps of the table that is marked in a curve; None where the table has none.
 
     That of the attack of the same label, or else the first in the same threat. What

@@ -80,9 +80,9 @@ class Stopwatch:
     there is one.
     """
 
-    def __init__(self, label: str):
-        """Of the stage `label`."""
-        self._label, self._said = label, False
+    def __init__(self, label: str, quiet: bool = False):
+        """Of the stage `label`; a quiet one says nothing."""
+        self._label, self._said = label, quiet
 
     def __enter__(self) -> "Stopwatch":
         self._spans: list[tuple[float, float]] = []

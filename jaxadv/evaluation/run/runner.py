@@ -1,6 +1,7 @@
 """Runs a suite of attacks on a classifier and fills the per-example table."""
 
 import dataclasses
+import functools
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -66,6 +67,7 @@ def run(
     *,
     crafter: Crafter | None = None,
     keep: bool = False,
+    quiet: bool = False,
     progress: Callable[..., Progress] = Progress,
 ) -> Outcome:
     """Evaluates `model` on the suite's images; the same call again resumes.
@@ -83,18 +85,20 @@ def run(
         None keeps no journal.
       crafter: compiled functions to share between runs.
       keep: return all images too.
+      quiet: do not say that something compiles.
       progress: makes the progress display of one attack.
 
     Raises:
       UsageError: images outside [0, 1] or of the wrong shape, labels outside the
         classes, or logits that are not numbers.
     """
+    watching = functools.partial(Stopwatch, quiet=quiet)
     ids = suite.choose(len(source), suite.examples)
     data = inputs.read(source, parallel.process_slice(ids))
     classes = inputs.check_fit(model, data)
     inputs.check_values(data, classes)
     bench = Bench(model, suite, data, crafter or Crafter(), progress)
-    with Stopwatch("clean") as watch:
+    with watching("clean") as watch:
         bench.judge_clean()
     timings = {"clean": _timing(watch, 0, watch.seconds)}
     bench.open_journal(workdir and Path(workdir), f"{source.name}/{suite.split}")
@@ -103,7 +107,7 @@ def run(
     kept = {CLEAN: parallel.gather_rows(data["image"])} if keep else {}
     for planned in suite.attacks:
         cascade = suite.cascade(planned.label)
-        with Stopwatch(planned.label) as watch:
+        with watching(planned.label) as watch:
             found, images = bench.attack(
                 planned,
                 planned.label,
@@ -122,7 +126,7 @@ def run(
         if keep:
             kept[planned.label] = parallel.gather_rows(images)
     if suite.curve:
-        with Stopwatch(suite.curve_label or "") as watch:
+        with watching(suite.curve_label or "") as watch:
             some = suite.choose(len(source), suite.curve_examples or len(ids))
             columns[f"curve/{suite.curve_label}/eps"] = bench.curve(some)
         timings["curve"] = _timing(watch, bench.resumed)
@@ -130,7 +134,7 @@ def run(
     columns |= {f"curve/{label}/eps": smallest for label, smallest in sizes.items()}
     metadata = _metadata(suite, source, bench.fingerprint, sizes)
     table = Table(columns, metadata)
-    with Stopwatch("checks") as watch:
+    with watching("checks") as watch:
         names = getattr(source, "class_names", None)
         findings = bench.check(table, samples, classes, names)
     timings["checks"] = _timing(watch, bench.resumed)

@@ -28,8 +28,9 @@ def load(suite: str) -> ConfigDict:
       UsageError: there is no such suite, or its file fails.
     """
     name, *text = suite.split(":", 1)
-    path = Path(name) if name.endswith(".py") else FOLDER / f"{name}.py"
-    if not path.is_file() or path.suffix != Path(name).suffix and name not in names():
+    own = name.endswith(".py")
+    path = Path(name) if own else FOLDER / f"{name}.py"
+    if not (path.is_file() if own else name in names()):
         raise UsageError(f"suite: there is no {name!r}{_meant(name)}")
     try:
         with _own_configs():
