@@ -73,10 +73,11 @@ def test_an_unknown_name_is_an_attribute_error():
 
 def test_type_checkers_see_the_same_names():
     tree = ast.parse((ROOT / "jaxadv" / "__init__.py").read_text())
-    block = next(node for node in tree.body if isinstance(node, ast.If))
+    (block,) = (node for node in tree.body if isinstance(node, ast.If))
     seen = {}
     for node in block.body:
         assert isinstance(node, ast.ImportFrom)
+        assert all(alias.asname == alias.name for alias in node.names)  # public
         seen |= {alias.name: node.module for alias in node.names}
     assert seen == ja._HOME | dict.fromkeys(ja._MODULES, "jaxadv")
     assert (ROOT / "jaxadv" / "py.typed").exists()

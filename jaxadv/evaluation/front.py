@@ -222,12 +222,12 @@ def _found(suite, norm):
 
 
 def _check_norm(given, norm):
-    names = {threat for _, threat in _balls(given)}
+    names = {str(threat) for _, threat in _balls(given)}
     if norm is not None and names != {norm}:
         raise UsageError(
             f"norm is {norm!r}, but the attacks of this suite look in "
-            f"{', '.join(sorted(map(str, names))) or 'no ball'}; leave norm out, or take "
-            "suite='autoattack', which has linf, l2 and l1"
+            f"{', '.join(sorted(names)) or 'no ball'}; leave norm out, or "
+            "take suite='autoattack', which has linf, l2 and l1"
         )
 
 

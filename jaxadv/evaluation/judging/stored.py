@@ -58,7 +58,7 @@ class Again:
             own = [parallel.process_slice(x) for x in (stored, images, labels, ids)]
             local = own[0].astype(np.float32) / np.float32(255)
             verdict = self._judge.verdict(self._key, local, *own[2:])
-            columns = {"fooled": verdict["margin"] >= 0}
+            columns: dict[str, np.ndarray] = {"fooled": verdict["margin"] >= 0}
             if threats[name] is not None:
                 columns["size"] = self._size(threats[name], own[1], local, *own[2:])
             for key, column in parallel.gather_rows(columns).items():

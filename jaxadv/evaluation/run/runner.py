@@ -101,7 +101,8 @@ def run(
     with watching("clean") as watch:
         bench.judge_clean()
     timings = {"clean": _timing(watch, 0, watch.seconds)}
-    bench.open_journal(workdir and Path(workdir), f"{source.name}/{suite.split}")
+    folder = None if workdir is None else Path(workdir)
+    bench.open_journal(folder, f"{source.name}/{suite.split}")
     columns, unconfirmed = bench.clean_columns(), {}
     samples, passed_on = {}, {}
     kept = {CLEAN: parallel.gather_rows(data["image"])} if keep else {}

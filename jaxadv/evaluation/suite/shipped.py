@@ -1,4 +1,4 @@
-"""Suites by name, of the folder `configs/suites` that is installed beside the package."""
+"""Suites by name: those of `configs/suites`, installed beside the package."""
 
 import contextlib
 import difflib
