@@ -45,8 +45,9 @@ def evaluate(
     """Attacks a model on images and judges what comes back.
 
     Args:
-      model: a Classifier, or a tuple of them, an ensemble that an attack must fool as
-        a whole.
+      model: a Classifier, or a tuple of them of equal classes, for attacks on several
+        networks as `MinMax`: it is right where one of them is. Of a tuple nothing is
+        checked (`checks`).
       images: [n, h, w, c], uint8 or float32 in [0, 1].
       labels: [n] class indices.
       suite: a name of `configs/suites` as "autoattack", "quick" or "autoattack:plus";
@@ -75,13 +76,15 @@ def evaluate(
     """
     model = _network(model)
     source = _Images.of(images, labels, class_names, data)
-    given = _config(suite, norm, eps)
+    given: dict[str, Any] = _config(suite, norm, eps)
     count = _count(given, examples, len(source), _is_own(suite))
+    if isinstance(model, tuple):
+        checks = _unchecked(checks)
     fields = {"seed": seed, "checks": checks, "batch_size": batch_size}
     given |= {k: v for k, v in fields.items() if v is not None}
     if batch_size is None:
         each = -(-count // jax.local_device_count())
-        given["batch_size"] = min(given.get("batch_size", _BATCH), each)
+        given["batch_size"] = min(int(given.get("batch_size") or _BATCH), each)
     plan = config.resolve(given | {"examples": count, "split": "given"})
     where = None if folder is None else Path(folder)
     shown = meters.Progress if progress else _Silent
@@ -129,7 +132,7 @@ def autoattack(
     return evaluate(model, images, labels, suite, norm=norm, eps=eps, **options)
 
 
-_BATCH = config.DEFAULTS["batch_size"]
+_BATCH: Any = config.DEFAULTS["batch_size"]
 
 
 def _network(model):
@@ -146,6 +149,16 @@ def _network(model):
             "Classifier.from_linen(module, variables) or Classifier.from_function(…)"
         )
     return model
+
+
+def _unchecked(checks):
+    """No checks, which look at one network."""
+    if checks not in (None, "none"):
+        raise UsageError(
+            f"checks is {checks!r}, but they look at one network: leave checks out, or "
+            "give one Classifier"
+        )
+    return "none"
 
 
 @dataclasses.dataclass(frozen=True)

@@ -36,9 +36,9 @@ def found():
 
 def test_numbers_are_those_of_the_linear_network(found):
     """Between what no attack can leave and the clean accuracy."""
-    w = np.asarray(MODEL.variables["w"], np.float64)
+    w, b = (np.asarray(MODEL.variables[k], np.float64) for k in "wb")
     assert found.clean_accuracy == 0.9  # 27 of 30
-    logits = IMAGES.reshape(30, -1).astype(np.float64) @ w.T + MODEL.variables["b"]
+    logits = IMAGES.reshape(30, -1).astype(np.float64) @ w.T + b
     rows = np.arange(30)
     own = logits[rows, LABELS][:, None]
     # The largest gain of each other class over the label within [0, 1] and eps.
