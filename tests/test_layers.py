@@ -23,14 +23,14 @@ SHARED = {
     "data/formats": ["contents"],
     "defenses": ["base"],
     "evaluation": (
-        "writing table metrics suite judging checks run report corruptions tools"
+        "writing table metrics suite judging checks run report corruptions tools result"
     ).split(),
     "evaluation/checks": "base graph results normalization starts gradients".split(),
     "evaluation/corruptions": ["sets"],
-    "evaluation/report": "page sheets plots charts".split(),
-    "evaluation/judging": ["inputs", "judge"],
+    "evaluation/report": "page sheets plots charts drawing".split(),
+    "evaluation/judging": ["inputs", "judge", "stored"],
     "evaluation/run": ["meters", "bench"],
-    "evaluation/suite": ["planned", "fields"],
+    "evaluation/suite": ["described", "planned", "fields"],
     "evaluation/writing": ["escape"],
     "models": ["layers", "resnet", "alexnet"],
     "numerics": ["loops", "safe", "search", "balls", "projections"],

@@ -4,8 +4,13 @@
 loop: it keeps a fixed number of lanes busy on every device, refills a lane as soon
 as its image is done, and so runs every image at one batch shape. Both derive all
 randomness from the key and the example's id, verify the returned image, and merge
-restarts with `worst`.
+restarts with `worst`. The module called is the function `craft` of its own name, so
+that `jaxadv.craft` is either.
 """
+
+import sys
+import types
+from typing import Any
 
 from jaxadv.craft.arguments import UnitsWarning, fit, warn_units
 from jaxadv.craft.base import Adversarial, worst
@@ -24,3 +29,11 @@ __all__ = [
     "whole_chunk",
     "worst",
 ]
+
+
+class _Callable(types.ModuleType):
+    def __call__(self, *args: Any, **kwargs: Any) -> Adversarial:
+        return craft(*args, **kwargs)
+
+
+sys.modules[__name__].__class__ = _Callable

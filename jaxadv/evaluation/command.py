@@ -9,6 +9,7 @@ from typing import Any
 from jaxadv import checkpoints, cli, evaluation, weights
 from jaxadv.data import sources
 from jaxadv.evaluation import corruptions
+from jaxadv.evaluation.judging import stored
 from jaxadv.specs import UsageError
 from jaxadv.training import settings
 
@@ -22,6 +23,7 @@ image). The same command goes on where a killed one stopped.
   --checkpoint: the --workdir of a training run
   --which: its "best" (by validation score; the default) or "last" checkpoint
   --checks: "cheap" (the default), "full" or "none", as --config.checks
+  --save_images: write adversarial.npz too, as float32; --save_images=uint8 is a quarter
   --workdir: here optional; default: CHECKPOINT/eval/NAME OF THE SUITE
 """
 FIELDS = {
@@ -61,7 +63,7 @@ def main(argv: Sequence[str]) -> int:
     """Runs eval.py's command line; the exit status is 2 for a user's mistake."""
     own, rest = _own_flags(argv)
     level = {"checks": own["checks"]} if "checks" in own else {}
-    folder = own.get("checkpoint", "")
+    folder, images = own.get("checkpoint", ""), own.get("save_images")
     given = any(re.match(r"--?workdir(=|$)", argument) for argument in rest)
     if not given:
         rest.append(f"--workdir={Path(folder) / 'eval'}")
@@ -69,11 +71,17 @@ def main(argv: Sequence[str]) -> int:
     def check(config):
         if not folder:
             raise UsageError("--checkpoint: give the --workdir of a training run")
+        if images not in (None, *stored.DTYPES):
+            raise UsageError(
+                f"--save_images is {images!r}; allowed: {', '.join(stored.DTYPES)}"
+            )
         if not Path(folder).is_dir():
             raise UsageError(f"--checkpoint: there is no folder {folder!r}")
         # With an eps in place of the checkpoint's, which is not read yet.
         trial = settings.plain(config) | level
         if "corruptions" in trial:
+            if images:
+                raise UsageError("--save_images: this suite attacks no images")
             corruptions.resolve(trial)
             return
         eps = trial.get("eps")
@@ -85,7 +93,7 @@ def main(argv: Sequence[str]) -> int:
     def run(config, workdir):
         workdir = workdir if given else str(Path(workdir) / config.name)
         suite = settings.plain(config) | level
-        return evaluate(suite, folder, own.get("which", "best"), workdir)
+        return evaluate(suite, folder, own.get("which", "best"), workdir, images)
 
     fields = FIELDS | SETS
     return cli.main(
@@ -99,7 +107,9 @@ def main(argv: Sequence[str]) -> int:
     )
 
 
-def evaluate(config: Any, checkpoint: str, which: str, workdir: str) -> dict[str, Any]:
+def evaluate(
+    config: Any, checkpoint: str, which: str, workdir: str, images: str | None = None
+) -> dict[str, Any]:
     """Evaluates a checkpoint with the suite `config`; see `evaluation.evaluate`."""
     model, config_then, info = checkpoints.load_classifier(checkpoint, which)
     suite, training = settings.plain(config), settings.plain(config_then)
@@ -116,6 +126,7 @@ def evaluate(config: Any, checkpoint: str, which: str, workdir: str) -> dict[str
         source,
         suite,
         workdir,
+        save_images=images,
         info={
             "name": name,
             "checkpoint": str(checkpoint),
@@ -139,15 +150,19 @@ def _check_shape(name, images, trained):
 
 
 def _own_flags(argv):
-    """`--checkpoint`, `--which` and `--checks`, and the arguments without them."""
+    """The flags of eval.py alone, and the arguments without them."""
     found, rest, arguments = {}, [], list(argv)
     while arguments:
         argument = arguments.pop(0)
-        match = re.fullmatch(r"--?(checkpoint|which|checks)(?:=(.*))?", argument)
+        match = re.fullmatch(
+            r"--?(checkpoint|which|checks|save_images)(?:=(.*))?", argument
+        )
         if match is None:
             rest.append(argument)
         elif match[2] is not None:
             found[match[1]] = match[2]
+        elif match[1] == "save_images":
+            found[match[1]] = "float32"
         else:
             found[match[1]] = arguments.pop(0) if arguments else ""
     return found, rest

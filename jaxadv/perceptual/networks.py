@@ -5,7 +5,7 @@ import os
 from pathlib import Path
 from typing import Any
 
-from jaxadv import checkpoints, specs, weights
+from jaxadv import specs, weights
 from jaxadv.classifier import Classifier
 
 
@@ -34,6 +34,8 @@ def pretrained(arch: str, path: str | None = None) -> Classifier:
 @functools.lru_cache(maxsize=4)
 def _run(path, version):
     del version  # another one is another entry
+    from jaxadv import checkpoints  # imports Orbax, which arrays and attacks do without
+
     return checkpoints.load_classifier(path, "best")[0]
 
 

@@ -7,7 +7,7 @@ import pytest
 
 from jaxadv import cli, evaluation
 from jaxadv.evaluation import metrics, report
-from jaxadv.evaluation.report import charts, page, plots, sheets
+from jaxadv.evaluation.report import charts, drawing, page, plots, sheets
 from jaxadv.evaluation.suite import config as configs
 from jaxadv.evaluation.tools import compare
 from jaxadv.specs import UsageError
@@ -104,8 +104,8 @@ def test_a_bound_that_nothing_came_near_is_no_budget():
     points = [{"eps": 0.0}, {"eps": 2.0}]
     for given, eps in ((attacks, 0.5), ({"ddn": far}, None)):
         plan = configs.resolve({"attacks": given})
-        assert evaluation._budget(plan, "ddn", points) == eps
-    assert evaluation._budget(plan, "ddn", [{"eps": 800.0}]) == 1e3
+        assert drawing.marked(plan, "ddn", points) == eps
+    assert drawing.marked(plan, "ddn", [{"eps": 800.0}]) == 1e3
 
 
 @pytest.mark.parametrize("eps", [0.05, 0.2, 0.35])
@@ -149,7 +149,7 @@ def test_of_many_attacks_those_that_break_most_are_drawn(tmp_path, overlaps):
     found = table_of(rows)
     found.metadata["dataset"] = "digits"
     plan = configs.resolve({"attacks": dict.fromkeys(rows, pgd())})
-    evaluation._compare(found, plan, tmp_path)
+    drawing.compare(found, plan, tmp_path)
     ((_, labels, title),) = overlaps
     assert labels == [f"a{k}" for k in range(4, 12)]
     assert "whatever others do" in title

@@ -28,7 +28,9 @@ class Judge:
     """Compiled programs that look at local images, block by block."""
 
     def __init__(self, model: Any, batch_size: int, draws: int = 1):
-        """Of the attacked Classifier `model`; `batch_size` counts on each device.
+        """Of the attacked `model`; `batch_size` counts on each device.
+
+        The model is a Classifier, or a tuple of them that is wrong where all are.
 
         A network that is random is judged by its mean prediction over `draws` keys.
         """
@@ -124,7 +126,7 @@ def _verdicts(draws):
         def one(image, label, example):
             own = jax.random.fold_in(key, example)
             with jax.default_matmul_precision("highest"):
-                logits = objectives.expected_logits(model, image, own, draws)
+                logits = _logits(model, image, label, own, draws)
             margin = objectives.margin(logits, label)
             return {
                 "prediction": jnp.argmax(logits).astype(jnp.int32),
@@ -135,6 +137,15 @@ def _verdicts(draws):
         return jax.vmap(one)(images, labels, ids)
 
     return verdicts
+
+
+def _logits(model, image, label, key, draws):
+    """Of an ensemble those of the network that is nearest to being right."""
+    if not isinstance(model, tuple):
+        return objectives.expected_logits(model, image, key, draws)
+    each = [objectives.expected_logits(one, image, key, draws) for one in model]
+    margins = jnp.stack([objectives.margin(logits, label) for logits in each])
+    return jnp.stack(each)[jnp.argmin(margins)]
 
 
 def _between(measures, model, images, others, labels, ids):

@@ -30,26 +30,31 @@ _PICTURE = re.compile(r'src="([^":/\\]+\.png)"')
 _VERDICT = re.compile(r"<td([^>]*)>(ok|warn|fail)</td>")
 
 
+def body(text: str) -> str:
+    """Markdown `text` as HTML without a head."""
+    return markdown.markdown(text, extensions=["tables", "sane_lists"])
+
+
 def page(text: str, folder: Path, sound: bool | None = None) -> str:
     """Markdown `text` as HTML, the PNG pictures of `folder` that it names inside it.
 
     The verdict, which is its first bold paragraph, is colored where `sound` is given,
     and so are the verdicts of checks in tables.
     """
-    body = markdown.markdown(text, extensions=["tables", "sane_lists"])
+    content = body(text)
     title = html.escape(escape.unmarked(text.partition("\n")[0].lstrip("# ")))
     if sound is not None:
         kind = "sound" if sound else "unsound"
-        body = body.replace("<p><strong>", f'<p class="{kind}"><strong>', 1)
-    body = _VERDICT.sub(r'<td\1 class="\2">\2</td>', body)
+        content = content.replace("<p><strong>", f'<p class="{kind}"><strong>', 1)
+    content = _VERDICT.sub(r'<td\1 class="\2">\2</td>', content)
 
     def inside(match):
-        content = (folder / html.unescape(match[1])).read_bytes()
-        return f'src="data:image/png;base64,{base64.b64encode(content).decode()}"'
+        data = (folder / html.unescape(match[1])).read_bytes()
+        return f'src="data:image/png;base64,{base64.b64encode(data).decode()}"'
 
     return (
         f'<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
         f'<meta http-equiv="Content-Security-Policy" content="{_POLICY}">'
         f"<title>{title}</title><style>{_STYLE}</style></head>\n"
-        f"<body>\n{_PICTURE.sub(inside, body)}\n</body></html>\n"
+        f"<body>\n{_PICTURE.sub(inside, content)}\n</body></html>\n"
     )

@@ -2,6 +2,7 @@
 
 import math
 import os
+import sys
 import textwrap
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -188,7 +189,8 @@ def pyplot() -> Any:
     # Imported here: it takes a second and chooses a display.
     import matplotlib
 
-    matplotlib.use("Agg")
+    if "ipykernel" not in sys.modules:  # a notebook goes on drawing to itself
+        matplotlib.use("Agg")
     import matplotlib.pyplot as plt
 
     return plt

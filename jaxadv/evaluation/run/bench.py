@@ -58,8 +58,9 @@ class Bench:
             }
         )
 
-    def open_journal(self, workdir: Path, where: str) -> None:
-        self._journals = workdir / "journal"
+    def open_journal(self, workdir: Path | None, where: str) -> None:
+        """In `workdir`; without one nothing is kept."""
+        self._journals = None if workdir is None else workdir / "journal"
         self.fingerprint = inputs.fingerprint(self.model, self.clean_columns(), where)
 
     def attack(
@@ -225,7 +226,8 @@ class Bench:
         return parallel.process_slice(column)
 
     def _crafted(self, planned, key, rows, display, prefix):
-        watched = _Watched(self._folder(planned, prefix), display)
+        folder = self._folder(planned, prefix)
+        watched = _Watched(folder, display) if folder else _Unkept(display)
         try:
             with warnings.catch_warnings():
                 # The suite has told it once, not for every point of a curve.
@@ -262,6 +264,8 @@ class Bench:
 
     def _folder(self, planned, prefix):
         """Where this attack on these images is journaled, and nothing else is."""
+        if self._journals is None:
+            return None
         identity = {
             "attack": planned.spec,
             # A network inside the threat: the spec has its path, not its weights.
@@ -307,6 +311,22 @@ class _Watched(Journal):
         """Also after an interruption: what is finished reaches the disk."""
         self.flush()
         self._progress.close()
+
+
+class _Unkept(_Watched):
+    """The same without a folder: nothing is read or written."""
+
+    def __init__(self, progress):
+        self._progress, self.account, self.resumed = progress, Account(None), 0
+
+    def load(self, ids, like):
+        return {}
+
+    def write(self, ids, rows):
+        self._progress.update(len(ids), int(np.sum(rows.success)))
+
+    def flush(self):
+        pass
 
 
 def _filled(default, rows, values):

@@ -80,9 +80,9 @@ class Stopwatch:
     there is one.
     """
 
-    def __init__(self, label: str):
-        """Of the stage `label`."""
-        self._label, self._said = label, False
+    def __init__(self, label: str, quiet: bool = False):
+        """Of the stage `label`; a quiet one says nothing."""
+        self._label, self._said = label, quiet
 
     def __enter__(self) -> "Stopwatch":
         self._spans: list[tuple[float, float]] = []
@@ -127,14 +127,18 @@ class Account:
     the rest was done again.
     """
 
-    def __init__(self, folder: Path):
-        self._path = folder / f"seconds-{jax.process_index():03d}.json"
+    def __init__(self, folder: Path | None):
+        """Without a folder it keeps nothing."""
+        name = f"seconds-{jax.process_index():03d}.json"
+        self._path = None if folder is None else folder / name
         self._start = time.monotonic()
         self._before: float | None = 0.0
 
     def take_over(self) -> None:
         """Earlier runs' results are used: their seconds count, if they are known."""
         self._before = None
+        if self._path is None:
+            return
         try:
             found = json.loads(self._path.read_text("utf-8"))["seconds"]
         except (OSError, ValueError, KeyError, TypeError):
@@ -151,7 +155,7 @@ class Account:
         if self._before is None:
             return None
         spent = time.monotonic() - self._start if seconds is None else seconds
-        if self._path.parent.is_dir():  # there are results
+        if self._path and self._path.parent.is_dir():  # there are results
             files.write_json(self._path, {"seconds": self._before + spent})
         return self._before + spent
 

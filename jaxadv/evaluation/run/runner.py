@@ -1,7 +1,8 @@
 """Runs a suite of attacks on a classifier and fills the per-example table."""
 
 import dataclasses
-from collections.abc import Callable
+import functools
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from jaxadv.evaluation.run.meters import Progress, Stopwatch
 from jaxadv.evaluation.suite.config import Suite
 from jaxadv.evaluation.table import Table
 
+CLEAN = ""  # among the kept images, where no attack has that label
 _LEVELS = 20  # points of a curve that is read off sizes
 
 
@@ -42,7 +44,11 @@ class Timing:
 
 @dataclasses.dataclass(frozen=True)
 class Outcome:
-    """What `run` returns: the table, and what depends on this run alone."""
+    """What `run` returns: the table, and what depends on this run alone.
+
+    `images` has the clean images and, by label, those that each attack has returned,
+    in the order of the table; it is empty unless they were to be kept.
+    """
 
     table: Table
     timings: dict[str, Timing]
@@ -50,15 +56,18 @@ class Outcome:
     classes: int
     unconfirmed: dict[str, int]
     findings: tuple[checks.Finding, ...]
+    images: Mapping[str, np.ndarray] = dataclasses.field(default_factory=dict)
 
 
 def run(
     model: Any,
     suite: Suite,
     source: Any,
-    workdir: str | Path,
+    workdir: str | Path | None,
     *,
     crafter: Crafter | None = None,
+    keep: bool = False,
+    quiet: bool = False,
     progress: Callable[..., Progress] = Progress,
 ) -> Outcome:
     """Evaluates `model` on the suite's images; the same call again resumes.
@@ -73,27 +82,33 @@ def run(
       source: `source.get(positions) -> {"image": uint8 or float32 [b, h, w, c],
         "label": [b], …}`, with a length and the attribute `name`.
       workdir: where the journal lies; it is created when there is something in it.
+        None keeps no journal.
       crafter: compiled functions to share between runs.
+      keep: return all images too.
+      quiet: do not say that something compiles.
       progress: makes the progress display of one attack.
 
     Raises:
       UsageError: images outside [0, 1] or of the wrong shape, labels outside the
         classes, or logits that are not numbers.
     """
+    watching = functools.partial(Stopwatch, quiet=quiet)
     ids = suite.choose(len(source), suite.examples)
     data = inputs.read(source, parallel.process_slice(ids))
     classes = inputs.check_fit(model, data)
     inputs.check_values(data, classes)
     bench = Bench(model, suite, data, crafter or Crafter(), progress)
-    with Stopwatch("clean") as watch:
+    with watching("clean") as watch:
         bench.judge_clean()
     timings = {"clean": _timing(watch, 0, watch.seconds)}
-    bench.open_journal(Path(workdir), f"{source.name}/{suite.split}")
+    folder = None if workdir is None else Path(workdir)
+    bench.open_journal(folder, f"{source.name}/{suite.split}")
     columns, unconfirmed = bench.clean_columns(), {}
     samples, passed_on = {}, {}
+    kept = {CLEAN: parallel.gather_rows(data["image"])} if keep else {}
     for planned in suite.attacks:
         cascade = suite.cascade(planned.label)
-        with Stopwatch(planned.label) as watch:
+        with watching(planned.label) as watch:
             found, images = bench.attack(
                 planned,
                 planned.label,
@@ -109,8 +124,10 @@ def run(
         found |= bench.distances(images)
         columns |= {f"attack/{planned.label}/{k}": v for k, v in found.items()}
         samples[planned.label] = bench.pictures(found, images)
+        if keep:
+            kept[planned.label] = parallel.gather_rows(images)
     if suite.curve:
-        with Stopwatch(suite.curve_label or "") as watch:
+        with watching(suite.curve_label or "") as watch:
             some = suite.choose(len(source), suite.curve_examples or len(ids))
             columns[f"curve/{suite.curve_label}/eps"] = bench.curve(some)
         timings["curve"] = _timing(watch, bench.resumed)
@@ -118,12 +135,12 @@ def run(
     columns |= {f"curve/{label}/eps": smallest for label, smallest in sizes.items()}
     metadata = _metadata(suite, source, bench.fingerprint, sizes)
     table = Table(columns, metadata)
-    with Stopwatch("checks") as watch:
+    with watching("checks") as watch:
         names = getattr(source, "class_names", None)
         findings = bench.check(table, samples, classes, names)
     timings["checks"] = _timing(watch, bench.resumed)
     pictures = {k: v.first(suite.pictures) for k, v in samples.items()}
-    return Outcome(table, timings, pictures, classes, unconfirmed, findings)
+    return Outcome(table, timings, pictures, classes, unconfirmed, findings, kept)
 
 
 def _timing(watch, resumed=0, measured=None):

@@ -8,6 +8,7 @@ from typing import Any
 
 from jaxadv import protocols
 from jaxadv.attacks import build_attack
+from jaxadv.evaluation.suite import described
 from jaxadv.specs import UsageError
 
 _LONGEST = 200  # bytes; file names end at 255 and get more around them
@@ -137,12 +138,14 @@ def as_spec(spec: Any, kind: str, where: str) -> dict[str, Any]:
 
 
 def plan(label: str, spec: Any, eps: Eps, where: str) -> Planned:
-    """The attack of a spec, its open eps filled in.
+    """The attack of a spec, its open eps filled in; or an attack as it is.
 
     Raises:
       UsageError: a bad label or spec, or an eps that nothing gives.
     """
     check_label(label, "config.attacks")
+    if described.is_attack(spec):
+        return Planned(label, described.spec(spec, where), spec)
     spec = as_spec(spec, "an attack", where)
     spec = eps.fill(spec, where)
     return Planned(label, spec, build_attack(spec, where))

@@ -1,0 +1,1 @@
+"""Experiments as files: `get_config()` of each is a config of train.py or eval.py."""

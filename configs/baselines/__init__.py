@@ -1,0 +1,1 @@
+"""Ordinary training: clean, against PGD, TRADES, fast."""

@@ -1,0 +1,2 @@
+"""Laidlaw et al., "Perceptual adversarial robustness: defense against unseen threat
+models"."""

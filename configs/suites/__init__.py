@@ -1,0 +1,1 @@
+"""Suites of attacks, for eval.py and `jaxadv.evaluate`."""
