@@ -5,7 +5,7 @@ python -m benchmarks.kills FOLDER [--what train train2 eval eval2] [--kills=15]
 
 `train2` and `eval2` are runs of two processes, one of which is killed (SIGKILL). Half
 of the kills come at a random moment, the others as soon as something is being
-written. After every few kills the run is let finish, and its checkpoints and metrics,
+written after it, if that is seen. After every few kills the run is let finish, and its checkpoints and metrics,
 or its per-example table, are compared bit for bit with those of a run that nothing
 disturbed; no temporary file may be left. Prints a Markdown table; the exit status is 1
 where a result differs. The data set mnist5k is prepared in FOLDER.
@@ -103,8 +103,9 @@ class Run:
         processes = self.start(name)
         start, victim = time.monotonic(), rng.choice(processes)
         while victim.poll() is None and time.monotonic() - start < LIMIT:
-            due = time.monotonic() - start > moment
-            if due and (not while_writing or _writes(self.folder / name)):
+            passed = time.monotonic() - start
+            late = not while_writing or passed > 0.85 * seconds
+            if passed > moment and (late or _writes(self.folder / name)):
                 break
             time.sleep(0.001)
         alive = victim.poll() is None

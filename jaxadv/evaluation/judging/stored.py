@@ -7,7 +7,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from jaxadv import parallel
+from jaxadv import parallel, protocols
 from jaxadv.evaluation.judging.judge import Judge, measure
 from jaxadv.files import storage
 
@@ -66,9 +66,9 @@ class Again:
         return found
 
     def _size(self, threat, images, others, labels, ids):
-        if getattr(threat, "norm", None) is not None:
+        if protocols.norm(threat):
             return measure(threat, images, others).astype(np.float32)
-        if hasattr(threat, "distance"):
+        if protocols.has_distance(threat):
             whole = {"size": threat}
             got = self._judge.distances(whole, images, others, labels, ids)
             return got["size"].astype(np.float32)
