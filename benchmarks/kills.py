@@ -5,10 +5,10 @@ python -m benchmarks.kills FOLDER [--what train train2 eval eval2] [--kills=15]
 
 `train2` and `eval2` are runs of two processes, one of which is killed (SIGKILL). Half
 of the kills come at a random moment, the others as soon as something is being
-written after it, if that is seen. After every few kills the run is let finish, and its checkpoints and metrics,
-or its per-example table, are compared bit for bit with those of a run that nothing
-disturbed; no temporary file may be left. Prints a Markdown table; the exit status is 1
-where a result differs. The data set mnist5k is prepared in FOLDER.
+written after it, if that is seen. After every few kills the run is let finish, and its
+checkpoints and metrics, or its per-example table, are compared bit for bit with those
+of a run that nothing disturbed; no temporary file may be left. Prints a Markdown table;
+the exit status is 1 where a result differs. The data set mnist5k is prepared in FOLDER.
 """
 
 import argparse
