@@ -195,6 +195,17 @@ def test_notebooks_see_a_table_and_pictures(found, capsys):
     assert str(found) == repr(found) and "of 30 images" in str(found)
 
 
+def test_show_in_a_notebook_displays_every_attack(found, monkeypatch):
+    shown, kernel = [], types.SimpleNamespace(kernel=1)
+    display = types.SimpleNamespace(HTML=str, display=shown.append)
+    notebook = types.SimpleNamespace(get_ipython=lambda: kernel, display=display)
+    monkeypatch.setitem(sys.modules, "IPython", notebook)
+    monkeypatch.setitem(sys.modules, "IPython.display", display)
+    found.show()
+    (page,) = shown
+    assert page.count("data:image/png;base64,") == 2 and page.count("<table>") == 1
+
+
 def test_a_page_shows_hostile_labels_as_they_are(found):
     hostile = dataclasses.replace(
         found, report={**found.report, "suite": "<script>alert(1)</script>"}
