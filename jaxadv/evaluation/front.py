@@ -11,7 +11,7 @@ import numpy as np
 from flax import linen as nn
 from ml_collections import ConfigDict
 
-from jaxadv import parallel
+from jaxadv import parallel, protocols
 from jaxadv.evaluation import result
 from jaxadv.evaluation.run import meters
 from jaxadv.evaluation.suite import config, described, shipped
@@ -222,7 +222,7 @@ def _found(suite, norm):
         if file == _VERSIONS and "," not in version:
             text = f"{file}:{version or 'standard'},{norm or 'linf'}"
         return plain(settings.complete(shipped.load(text), config.KINDS))
-    if described.is_attack(suite):
+    if protocols.is_attack(suite):
         return {"attacks": {described.spec(suite, "suite")["name"]: suite}}
     if not _is_own(suite):
         raise UsageError(
@@ -251,7 +251,7 @@ def _balls(given):
             threat = attack.get("threat")
             name = threat.get("name") if isinstance(threat, Mapping) else threat
             yield label, name
-        elif described.is_attack(attack):
+        elif protocols.is_attack(attack):
             yield label, described.spec(attack, label)["threat"]["name"]
 
 

@@ -5,17 +5,13 @@ from typing import Any
 
 import numpy as np
 
+from jaxadv import protocols
 from jaxadv.attacks import ATTACKS
 from jaxadv.objectives import OBJECTIVES
 from jaxadv.specs import UsageError
 from jaxadv.threats import THREATS
 
 _LONGEST = 16  # numbers of an array that are written out
-
-
-def is_attack(value: Any) -> bool:
-    """Whether it is an attack, not a spec of one."""
-    return all(hasattr(value, name) for name in ("init", "step", "finish", "steps"))
 
 
 def spec(attack: Any, where: str) -> dict[str, Any]:
@@ -27,7 +23,7 @@ def spec(attack: Any, where: str) -> dict[str, Any]:
     Raises:
       UsageError: its threat has no eps that is one number above or at 0.
     """
-    eps = getattr(getattr(attack, "threat", None), "eps", None)
+    eps = attack.threat.eps if protocols.has_eps(attack.threat) else None
     if eps is None or np.ndim(eps) or not np.isfinite(float(eps)):
         raise UsageError(
             f"{where}: an attack needs a threat whose eps is one number; it is {eps!r}"

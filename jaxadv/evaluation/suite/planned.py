@@ -144,7 +144,7 @@ def plan(label: str, spec: Any, eps: Eps, where: str) -> Planned:
       UsageError: a bad label or spec, or an eps that nothing gives.
     """
     check_label(label, "config.attacks")
-    if described.is_attack(spec):
+    if protocols.is_attack(spec):
         return Planned(label, described.spec(spec, where), spec)
     spec = as_spec(spec, "an attack", where)
     spec = eps.fill(spec, where)
