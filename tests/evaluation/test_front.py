@@ -252,7 +252,9 @@ def test_levels_stay_on_the_clean_side():
     assert found.tolist() == [104, 96, 108, 100, 0, 255]
 
 
-NO_THREAT = types.SimpleNamespace(init=0, step=0, finish=0, steps=1, threat=None)
+NO_THREAT = types.SimpleNamespace(
+    init=0, step=0, finish=0, steps=1, threat=None, objective=None
+)
 BAD = {
     "labels are": {"labels": LABELS[:5]},
     "channels last": {"images": IMAGES[0]},
