@@ -93,7 +93,8 @@ def main(argv: Sequence[str]) -> int:
     def run(config, workdir):
         workdir = workdir if given else str(Path(workdir) / config.name)
         suite = settings.plain(config) | level
-        return evaluate(suite, folder, own.get("which", "best"), workdir, images)
+        more = {"images": images} if images else {}
+        return evaluate(suite, folder, own.get("which", "best"), workdir, **more)
 
     fields = FIELDS | SETS
     return cli.main(

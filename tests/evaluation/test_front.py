@@ -168,13 +168,12 @@ def test_autoattack_is_the_suite():
 
 def test_an_ensemble_is_broken_where_all_its_networks_are():
     models = [MODEL, nets.linear(seed=4)]
-    attack = ja.MinMax(ja.Linf(0.3), steps=4)
+    attack = ja.MinMax(ja.Linf(0.1), steps=4)
     got = call({"both": attack}, model=models)
-    broken = got.table.attack("both", "success") & metrics.clean_correct(got.table)
-    labels = got.table.columns["label"]
+    broken, labels = got.table.attack("both", "success"), got.table.columns["label"]
     each = [nets.predicted(m, got.adversarial["both"]) != labels for m in models]
-    assert broken.any()
-    np.testing.assert_array_equal(np.logical_and(*each)[broken], True)
+    assert np.logical_or(*each).sum() > broken.sum() > 0
+    np.testing.assert_array_equal(np.logical_and(*each), broken)
 
 
 def test_a_description_names_parts_and_fields():
