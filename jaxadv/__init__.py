@@ -37,6 +37,9 @@ _HOMES = {
 }  # fmt: skip
 _HOME = {name: home for home, names in _HOMES.items() for name in names}
 
+# Config files of 0.1.0 import it from here.
+_MOVED = {"settings": "jaxadv.training.settings"}
+
 __all__ = sorted(["__version__", *_MODULES, *_HOME])  # pyright: ignore
 
 
@@ -101,6 +104,8 @@ else:
     def __getattr__(name: str) -> Any:
         if name in _MODULES:
             return importlib.import_module(f"jaxadv.{name}")
+        if name in _MOVED:
+            return importlib.import_module(_MOVED[name])
         if name not in _HOME:
             raise AttributeError(f"module 'jaxadv' has no attribute {name!r}")
         value = getattr(importlib.import_module(_HOME[name]), name)

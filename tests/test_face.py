@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 import jaxadv as ja
+from jaxadv import cli
 from tests import nets
 from tests.paths import ROOT
 
@@ -52,6 +53,16 @@ def test_names_of_attacks_pull_no_data_or_checkpoint_library(use):
         f"print(json.dumps([m for m in {HEAVY} if m in sys.modules]))"
     )
     assert found == []
+
+
+def test_config_files_of_before_are_still_read(tmp_path):
+    path = tmp_path / "config.py"
+    path.write_text(
+        "from jaxadv import settings\n"
+        "def get_config():\n"
+        "    return settings.complete(settings.default_config())\n"
+    )
+    assert cli._load(str(path)).epochs == ja.settings.default_config().epochs
 
 
 def test_every_name_is_what_its_module_says():
