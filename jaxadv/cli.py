@@ -29,8 +29,9 @@ from jaxadv.training import settings
 OVERRIDES = """\
 Every field of the config can be overridden: --config.epochs=3
 --config.attack.threat.eps=0.1 --config.normalize.mean='(0.5,)'. A value has the
-type of the field; a field that is None takes its declared type. A step_size that is
-given takes the place of the config's rel_step_size, and the reverse.
+type of the field; a field that is None takes its declared type; a fraction may be
+written 8/255. A step_size that is given takes the place of the config's rel_step_size,
+and the reverse.
 
 A name brings the fields of what it names, at a new label too, and an empty one takes it
 away: --config.attacks.a.name=fgsm --config.attacks.a.threat.name=l2
@@ -76,6 +77,7 @@ def main(
             return
         if config is not None:
             rest = overrides.expand(config, rest, kinds)
+            rest = overrides.fractions(config, rest)
         config = _parse(values, config, rest)
         batch = config.get("batch_size") if whole_batch else None
         # Before `check`, which may load networks: the first array settles the devices.

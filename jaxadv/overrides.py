@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 from ml_collections import ConfigDict
 
-from jaxadv import specs
+from jaxadv import hints, specs
 from jaxadv.training import settings
 from jaxadv.training.settings import Kind
 
@@ -57,6 +57,24 @@ def expand(
                 spent |= set(flag.where)
     config.lock()
     return [text for i, text in enumerate(arguments) if i not in spent]
+
+
+def fractions(config: Any, arguments: Sequence[str]) -> list[str]:
+    """`arguments` with every `8/255` in a field of numbers written as one number."""
+    found = list(arguments)
+    for flag in _flags(arguments):
+        *above, last = flag.path.split(".")
+        parent = _at(config, above)
+        kind = parent.get_type(last) if parent and last in parent else None
+        if kind in (float, tuple) and not set(flag.value) & set("'\""):
+            value = re.sub(r"[^\s(),\[\]]+", _number, flag.value)
+            place = flag.where[-1]
+            found[place] = arguments[place].removesuffix(flag.value) + value
+    return found
+
+
+def _number(match):
+    return str(hints.number(match[0]))
 
 
 def _flags(arguments) -> list[Flag]:

@@ -7,7 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from jaxadv.specs import LARGEST, UsageError, known
+from jaxadv.hints import LARGEST
+from jaxadv.specs import UsageError, known
 
 SEEDS = 2**32  # JAX and NumPy take the seeds below; larger ones would wrap around
 

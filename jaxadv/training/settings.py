@@ -2,12 +2,13 @@
 
 import dataclasses
 import math
+import typing
 from collections.abc import Iterator, Mapping
 from typing import Any
 
 from ml_collections import ConfigDict, config_dict
 
-from jaxadv import rules, specs
+from jaxadv import hints, rules, specs
 from jaxadv.attacks import ATTACKS, build_attack
 from jaxadv.attacks.gradient.ascent import Ascent
 from jaxadv.craft import warn_units
@@ -354,7 +355,7 @@ def _defaults(make, given=None, where="", own=None) -> dict[str, Any]:
             continue
         if field.name == "compute_dtype" and not isinstance(value, str):
             value = "float32"
-        found[field.name] = _value(value, str(field.type))
+        found[field.name] = _value(value, hints.members(field.type))
     return found
 
 
@@ -383,11 +384,15 @@ def _spec(value, registry):
     return {"name": names[type(value)]} | {k: getattr(value, k) for k in fields}
 
 
-def _value(value, kind):
+_PLAIN = (tuple, float, int, str, bool)
+
+
+def _value(value, kinds):
+    """A field's value in a config: a placeholder of its type in place of None."""
+    plain = {typing.get_origin(kind) or kind for kind in kinds}
     if value is None:
-        types = {"tuple": tuple, "float": float, "int": int, "str": str, "bool": bool}
-        known = next((t for name, t in types.items() if name in kind), object)
-        return config_dict.placeholder(known)
-    if "float" in kind and isinstance(value, int) and not isinstance(value, bool):
+        return config_dict.placeholder(next((t for t in _PLAIN if t in plain), object))
+    value = hints.number(value) if plain & {float} else value
+    if float in plain and isinstance(value, int) and not isinstance(value, bool):
         return float(value)
     return value

@@ -141,7 +141,7 @@ def test_flags_of_training(place, capsys, monkeypatch, flag, words):
 
 
 SETS = """\
-from jaxadv import settings
+from jaxadv.training import settings
 from ml_collections import ConfigDict, config_dict
 
 def get_config():

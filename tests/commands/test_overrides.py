@@ -25,6 +25,7 @@ SUITES = [
     "uar.py:imagenet100,fog+snow", "unseen_cifar.py", "unseen_cifar.py:budgets",
     "unseen_imagenet100.py",
 ]  # fmt: skip
+PGD = ["--config.attack.name=pgd", "--config.attack.threat.name=linf"]
 SOME = {float: 0.5, int: 3, str: "some", tuple: "(1, 2)", object: 0.5}
 
 
@@ -135,6 +136,28 @@ def test_parts_that_were_refused_are_flags(parse):
     ).attacks
     assert found.lpa.threat.projection == "bisection"
     assert found.stadv.threat.smooth == 0.5 and found.recolor.restarts == 3
+
+
+def test_numbers_may_be_written_as_fractions(parse):
+    config = parse(
+        "configs/baselines/mnist5k_pgd_at.py",
+        "--config.attack.threat.eps=8/255",
+        "--config.attack.step_size", "2/255",
+        "--config.ema_decay=999/1000",
+        "--config.normalize.mean=(1/2,0.25, 3/4)",
+        "--config.optimizer.learning_rate=1/8",
+    )  # fmt: skip
+    assert (config.attack.threat.eps, config.attack.step_size) == (8 / 255, 2 / 255)
+    assert (config.ema_decay, config.optimizer.learning_rate) == (0.999, 0.125)
+    assert config.normalize.mean == (0.5, 0.25, 0.75)
+    suite = parse(
+        "configs/suites/linf.py", "--config.eps=8/255", "--config.curve.eps=(1/4,1/2)",
+        "--config.unions.union=('1/2',)", "--config.name=1/2",
+    )  # fmt: skip
+    assert suite.eps == 8 / 255 and suite.curve.eps == (0.25, 0.5)
+    assert suite.unions.union == ("1/2",) and suite.name == "1/2"
+    for flag in ("attack.threat.eps=8/0", "attack.threat.eps=1+1/2", "epochs=4/2"):
+        assert flag.split("=")[1] in parse(TRAINING, f"--config.{flag}", *PGD)
 
 
 def test_training_takes_attacks_by_their_names(parse):

@@ -114,7 +114,7 @@ def _no_cluster(*arguments):
         (["--config", CONFIG], "--workdir: give the folder"),
         (
             ["--config=configs/mnist5k_pgd.py", "--workdir=x"],
-            "no file 'configs/mnist5k_pgd.py' (did you mean configs/mnist5k_",
+            "no file 'configs/mnist5k_pgd.py' (did you mean configs/",
         ),
         (["--config=README", "--workdir=x"], "there is no file 'README'"),
     ],
@@ -132,14 +132,14 @@ def test_missing_files_and_flags(call, arguments, message):
         ("def get_config():\n    return {}\n", "returned no ConfigDict"),
         ("x = 1\n", "get_config"),
         (
-            "from jaxadv import settings\n"
+            "from jaxadv.training import settings\n"
             "def get_config():\n"
             "    config = settings.default_config()\n"
             "    config.epoch = 3\n",
             "epoch",
         ),
         (
-            "from jaxadv import settings\n"
+            "from jaxadv.training import settings\n"
             "def get_config():\n"
             "    config = settings.default_config()\n"
             "    config.model.name = 'lenet_v3'\n"
@@ -201,7 +201,7 @@ def test_the_length_of_a_step_that_is_given_replaces_the_other(call, given):
 def test_argument_of_a_config_file(call, tmp_path):
     path = tmp_path / "config.py"
     path.write_text(
-        "from jaxadv import settings\n"
+        "from jaxadv.training import settings\n"
         "def get_config(seed):\n"
         "    config = settings.default_config()\n"
         "    config.seed = int(seed)\n"
