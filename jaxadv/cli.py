@@ -21,8 +21,9 @@ import jax
 from absl import flags
 from ml_collections import ConfigDict, config_flags
 
-from jaxadv import console, overrides, parallel, rules
+from jaxadv import completion, console, overrides, parallel, specs
 from jaxadv.files import storage
+from jaxadv.schema import Kind
 from jaxadv.specs import UsageError, UsageWarning
 from jaxadv.training import settings
 
@@ -50,7 +51,7 @@ def main(
     help_text: str,
     fields: dict[str, str],
     whole_batch: bool,
-    kinds: Mapping[str, settings.Kind] = settings.KINDS,
+    kinds: Mapping[str, Kind] = settings.KINDS,
 ) -> int:
     """Parses `argv`, checks everything, and calls `run(config, workdir)`.
 
@@ -71,7 +72,7 @@ def main(
     def work():
         values = _flags()
         path, rest = _config_path(argv)
-        config = settings.complete(_load(path), kinds) if path else None
+        config = completion.complete(_load(path), kinds) if path else None
         if "--help" in rest or "-h" in rest or "-help" in rest:
             print(_help(argv[0], help_text, values, config, fields))
             return
@@ -81,7 +82,7 @@ def main(
         config = _parse(values, config, rest)
         batch = config.get("batch_size") if whole_batch else None
         # Before `check`, which may load networks: the first array settles the devices.
-        _devices(values, batch if rules.whole(1).fits(batch) else None)
+        _devices(values, batch if type(batch) is int and batch > 0 else None)
         check(config)
         _check_batch(batch)
         storage.check_folder(values.workdir, "--workdir")
@@ -218,7 +219,7 @@ def _check_groups(config, argv):
 def _check_plain(config):
     """Raises UsageError for a field that is not given, or that no file can hold."""
     try:
-        json.dumps(settings.plain(config))
+        json.dumps(specs.plain(config))
     except (ValueError, TypeError, AttributeError) as error:
         raise UsageError(
             f"--config: {error}; every field must be given, as a number, a text, "
@@ -243,7 +244,7 @@ def _check_field(config, path):
     for key in path.split("."):
         known = list(node.keys()) if isinstance(node, ConfigDict) else []
         if key not in known:
-            every = settings.flat(settings.plain(config))
+            every = specs.flat(specs.plain(config))
             near = [f"config.{p}" for p in every if p.split(".")[-1] == key]
             if not near:
                 near = difflib.get_close_matches(key, known, n=1)
@@ -305,7 +306,7 @@ def _help(program, text, values, config, fields) -> str:
         return "\n".join([*lines, "Give --config too, to see its fields."])
     lines.append("fields of this config, with their values:")
     told = set()
-    for path, value in settings.flat(settings.plain(config)).items():
+    for path, value in specs.flat(specs.plain(config)).items():
         key = path if path in fields else path.split(".")[0]
         note = "" if key in told else fields.get(key, "")
         told.add(key)

@@ -12,9 +12,8 @@ from typing import Any, NamedTuple
 
 from ml_collections import ConfigDict
 
-from jaxadv import hints, specs
-from jaxadv.training import settings
-from jaxadv.training.settings import Kind
+from jaxadv import completion, hints, specs
+from jaxadv.schema import Kind
 
 
 class Flag(NamedTuple):
@@ -112,7 +111,7 @@ def _name(config, keys, name, kinds) -> bool:
     old = specs.plain(old) if isinstance(old, ConfigDict) else {}
     if name and old.get("name") != name:
         chosen = _chosen(old, specs.lookup(name, kind.registry, where), kind)
-        parent[last] = settings.filled({"name": name, **chosen}, kind, where)
+        parent[last] = completion.filled({"name": name, **chosen}, kind, where)
     elif not name and kind.needed:
         known = ", ".join(kind.registry)
         raise specs.UsageError(f"{where}.name is empty; give one of: {known}")
@@ -160,7 +159,7 @@ def _chosen(old, make, kind):
     """The fields of a spec that are not at their defaults and that `make` has."""
     if old.get("name") not in kind.registry:
         return {}
-    defaults = ConfigDict(settings.filled(old["name"], kind, ""))
+    defaults = ConfigDict(completion.filled(old["name"], kind, ""))
     defaults = specs.plain(defaults)
     fields = {field.name for field in specs.configurable(make)}
     return {k: v for k, v in old.items() if k in fields and v != defaults.get(k)}

@@ -59,10 +59,29 @@ def class_index():
 
 
 def static(
-    default: Any = dataclasses.MISSING, *, minimum=None, maximum=None, choices=None
+    default: Any = dataclasses.MISSING,
+    *,
+    minimum=None,
+    maximum=None,
+    above=None,
+    below=None,
+    infinite=None,
+    choices=None,
+    unit=None,
+    help=None,
 ):
-    """A count or a choice: part of the compiled program, not of its inputs."""
-    return _field(default, False, minimum=minimum, maximum=maximum, choices=choices)
+    """A count or a choice: part of the compiled program, not of its inputs.
+
+    Open bounds, `unit` and `help` are for the fields of configs: `jaxadv.schema`.
+    """
+    bounds = {"minimum": minimum, "maximum": maximum, "above": above, "below": below}
+    words = {"choices": choices, "unit": unit, "help": help}
+    return _field(default, False, **bounds, **words, infinite=infinite)
+
+
+def given(default: Any = dataclasses.MISSING, *, minimum=None, choices=None):
+    """A field that the code gives which builds the object; no config shows it."""
+    return _field(default, True, given=True, minimum=minimum, choices=choices)
 
 
 def bound():

@@ -6,9 +6,9 @@ from tests.paths import ROOT
 
 # Lowest first. A file may import what stands before it.
 ORDER = (
-    "struct hints specs rules files console arrays numerics data models weights "
-    "classifier checkpoints perceptual threats objectives attacks peers parallel craft "
-    "defenses training overrides cli evaluation"
+    "struct hints specs rules schema completion files console arrays numerics data "
+    "models weights classifier checkpoints perceptual threats objectives attacks peers "
+    "parallel craft defenses training overrides cli evaluation"
 ).split()
 # Within a folder, what its other files may import; each imports only from before it.
 SHARED = {

@@ -6,11 +6,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from jaxadv import checkpoints, cli, evaluation, weights
+from jaxadv import checkpoints, cli, evaluation, specs, weights
 from jaxadv.data import sources
 from jaxadv.evaluation import corruptions
 from jaxadv.specs import UsageError
-from jaxadv.training import settings
 
 HELP = """\
 Evaluates a checkpoint: eval.py --config=configs/suites/linf.py --checkpoint=runs/a
@@ -72,7 +71,7 @@ def main(argv: Sequence[str]) -> int:
         if not Path(folder).is_dir():
             raise UsageError(f"--checkpoint: there is no folder {folder!r}")
         # With an eps in place of the checkpoint's, which is not read yet.
-        trial = settings.plain(config) | level
+        trial = specs.plain(config) | level
         if "corruptions" in trial:
             corruptions.resolve(trial)
             return
@@ -84,7 +83,7 @@ def main(argv: Sequence[str]) -> int:
 
     def run(config, workdir):
         workdir = workdir if given else str(Path(workdir) / config.name)
-        suite = settings.plain(config) | level
+        suite = specs.plain(config) | level
         return evaluate(suite, folder, own.get("which", "best"), workdir)
 
     fields = FIELDS | SETS
@@ -102,7 +101,7 @@ def main(argv: Sequence[str]) -> int:
 def evaluate(config: Any, checkpoint: str, which: str, workdir: str) -> dict[str, Any]:
     """Evaluates a checkpoint with the suite `config`; see `evaluation.evaluate`."""
     model, config_then, info = checkpoints.load_classifier(checkpoint, which)
-    suite, training = settings.plain(config), settings.plain(config_then)
+    suite, training = specs.plain(config), specs.plain(config_then)
     data = {k: v for k, v in (suite.get("data") or {}).items() if v is not None}
     then = training["data"]
     data = {"name": then["name"], "data_dir": then["data_dir"], **data}

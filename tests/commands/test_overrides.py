@@ -6,7 +6,7 @@ import jax
 import pytest
 from ml_collections import ConfigDict
 
-from jaxadv import cli, specs
+from jaxadv import cli, completion, schema, specs
 from jaxadv.attacks import ATTACKS
 from jaxadv.attacks.perceptual.lagrange import Lpa
 from jaxadv.evaluation.suite import config as suites
@@ -206,18 +206,18 @@ def test_another_name_keeps_what_was_chosen_and_takes_other_defaults(parse):
 def test_completing_changes_no_object():
     for name, make in ATTACKS.items():
         spec = {"name": name, "threat": {"name": "linf", "eps": 0.1}}
-        full = settings.filled(spec, settings.Kind(ATTACKS), "config.attack")
+        full = completion.filled(spec, schema.Kind(ATTACKS), "config.attack")
         full = specs.plain(ConfigDict(full))
         assert json.loads(json.dumps(full))["name"] == name
         part = next(f for f in specs.configurable(make) if f.name == "objective")
         found = specs.build(
             full["objective"], part.metadata["registry"](), "objective"
         )  # fmt: skip
-        assert found == settings._default(part), name
+        assert found == schema.default(part), name
     assert Lpa.__dataclass_fields__["objective"].default_factory().kappa == 1.0
     views = {"name": "weighted", "over": "transforms"}
     spec = {"name": "min_max", "threat": {"name": "linf"}, "objective": views}
-    full = settings.filled(spec, settings.Kind(ATTACKS), "config.attack")
+    full = completion.filled(spec, schema.Kind(ATTACKS), "config.attack")
     parts = json.loads(json.dumps(full["objective"]["over"]))["parts"]
     assert [part["name"] for part in parts][:2] == ["identity", "flip_left_right"]
 

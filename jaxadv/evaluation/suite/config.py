@@ -51,7 +51,7 @@ from typing import Any
 
 import numpy as np
 
-from jaxadv import rules, specs
+from jaxadv import rules, schema, specs
 from jaxadv.attacks import ATTACKS, build_attack
 from jaxadv.craft import warn_units
 from jaxadv.evaluation.suite.fields import plain
@@ -67,7 +67,6 @@ from jaxadv.evaluation.suite.planned import (
 )
 from jaxadv.perceptual import DISTANCES
 from jaxadv.specs import UsageError, known
-from jaxadv.training import settings
 
 LEVELS = ("cheap", "full", "none")
 DEFAULTS = {
@@ -104,10 +103,10 @@ DEFAULTS = {
 }
 # The specs of a suite; see `jaxadv.training.settings`.
 KINDS = {
-    "attacks.*": settings.Kind(ATTACKS),
-    "curve.attack": settings.Kind(ATTACKS),
-    "distances.*": settings.Kind(DISTANCES),
-    "black_box": settings.Kind(ATTACKS, needed=True),
+    "attacks.*": schema.Kind(ATTACKS),
+    "curve.attack": schema.Kind(ATTACKS),
+    "distances.*": schema.Kind(DISTANCES),
+    "black_box": schema.Kind(ATTACKS, needed=True),
 }
 _RULES = {
     "name": rules.NAME,
