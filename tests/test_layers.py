@@ -6,7 +6,7 @@ from tests.paths import ROOT
 
 # Lowest first. A file may import what stands before it.
 ORDER = (
-    "struct hints specs rules schema completion files console arrays numerics data "
+    "struct hints specs schema completion files console arrays numerics data "
     "models weights classifier checkpoints perceptual threats objectives attacks peers "
     "parallel craft defenses training overrides cli evaluation"
 ).split()
@@ -30,7 +30,7 @@ SHARED = {
     "evaluation/report": "page sheets plots charts".split(),
     "evaluation/judging": ["inputs", "judge"],
     "evaluation/run": ["meters", "bench"],
-    "evaluation/suite": ["planned", "fields"],
+    "evaluation/suite": ["planned", "declared"],
     "evaluation/writing": ["escape"],
     "models": ["layers", "resnet", "alexnet"],
     "numerics": ["loops", "safe", "search", "balls", "projections"],

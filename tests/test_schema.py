@@ -7,6 +7,8 @@ import pytest
 
 from jaxadv import schema, specs
 from jaxadv.attacks import ATTACKS
+from jaxadv.evaluation import corruptions
+from jaxadv.evaluation.suite.declared import Fields
 from jaxadv.specs import UsageError, static
 from jaxadv.training import settings
 
@@ -92,7 +94,7 @@ def test_help_and_table_tell_default_unit_and_choices():
     assert all(line.replace("\\|", "").count("|") == 5 for line in lines)
 
 
-@pytest.mark.parametrize("make", [settings.Training])
+@pytest.mark.parametrize("make", [settings.Training, Fields, corruptions.Fields])
 def test_every_field_has_a_sentence_and_a_default_that_passes(make):
     schema.check(make, specs.plain(schema.config(make)), "config")
     for path, field in schema.rows(make):

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from jaxadv import checkpoints, cli, evaluation, specs, weights
+from jaxadv import checkpoints, cli, evaluation, schema, specs, weights
 from jaxadv.data import sources
 from jaxadv.evaluation import corruptions
 from jaxadv.specs import UsageError
@@ -23,37 +23,11 @@ image). The same command goes on where a killed one stopped.
   --checks: "cheap" (the default), "full" or "none", as --config.checks
   --workdir: here optional; default: CHECKPOINT/eval/NAME OF THE SUITE
 """
-FIELDS = {
-    "name": "of the suite",
-    "attacks": "label -> attack; an eps of None is that of config.eps",
-    "eps": "for the attacks without one; None: the eps of the checkpoint's training",
-    "data": "the data set; None: the checkpoint's",
-    "split": "of the data set",
-    "examples": "how many images, drawn by the seed; 0: all",
-    "seed": "of the draw of the images and of the attacks",
-    "batch_size": "images at a time on each device",
-    "chunk_steps": "at most so many steps between looks for finished images",
-    "draws": "keys over whose mean prediction a random network is judged",
-    "unions": "name -> labels to report together; None: all",
-    "cascades": "name -> labels in order, each attacking what those before have left",
-    "sweeps": "name -> one attack at ascending budgets, with UAR",
-    "seen": "labels that training has seen; None: those of its threats",
-    "notes": "label -> what a reader of its accuracy must know",
-    "means": "labels that means count; None: all, a cascade once",
-    "curve": "accuracy against eps: `eps` values, or `points` up to `up_to` x eps",
-    "distances": "name -> distance, measured for every returned image",
-    "overlap": "labels whose broken images are compared; None: all, at most eight",
-    "pictures": "images in each picture grid",
-    "checks": "of the result: cheap, full (runs attacks again) or none",
-    "black_box": "attack without gradients that the full checks add where none is",
-    "about": "for the RobustBench file",
-}
+FIELDS = schema.explain(evaluation.config.Fields)
 WITHOUT = (
     "or leave out the attacks that need them: narrow_*.py:no_alexnet and "
     "unseen_*.py:no_alexnet do"
 )
-# Of a config that runs no attacks; see `jaxadv.evaluation.corruptions`.
-SETS = {"corruptions": "folder of stored sets; reference: a run or a weight file"}
 
 
 def main(argv: Sequence[str]) -> int:
@@ -86,7 +60,7 @@ def main(argv: Sequence[str]) -> int:
         suite = specs.plain(config) | level
         return evaluate(suite, folder, own.get("which", "best"), workdir)
 
-    fields = FIELDS | SETS
+    fields = schema.explain(corruptions.Fields) | FIELDS
     return cli.main(
         rest,
         run,
