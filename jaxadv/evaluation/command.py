@@ -1,14 +1,16 @@
 """The command line of eval.py: a checkpoint, a suite, and where to write."""
 
+import dataclasses
 import os
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from jaxadv import checkpoints, cli, evaluation, schema, specs, weights
 from jaxadv.data import sources
 from jaxadv.evaluation import corruptions
+from jaxadv.evaluation.suite import planned
 from jaxadv.specs import UsageError
 
 HELP = """\
@@ -39,26 +41,21 @@ def main(argv: Sequence[str]) -> int:
     if not given:
         rest.append(f"--workdir={Path(folder) / 'eval'}")
 
+    which, found = own.get("which", "best"), {}
+
     def check(config):
         if not folder:
             raise UsageError("--checkpoint: give the --workdir of a training run")
         if not Path(folder).is_dir():
             raise UsageError(f"--checkpoint: there is no folder {folder!r}")
-        # With an eps in place of the checkpoint's, which is not read yet.
         trial = specs.plain(config) | level
-        if "corruptions" in trial:
-            corruptions.resolve(trial)
-            return
-        eps = trial.get("eps")
-        try:
-            evaluation.config.resolve(trial | {"eps": 1.0 if eps is None else eps})
-        except weights.MissingWeights as error:
-            raise UsageError(f"{error}; {WITHOUT}") from None
+        found["suite"], found["run"] = resolve(trial, folder, which)
 
     def run(config, workdir):
+        if isinstance(found["run"], UsageError):
+            raise found["run"]
         workdir = workdir if given else str(Path(workdir) / config.name)
-        suite = specs.plain(config) | level
-        return evaluate(suite, folder, own.get("which", "best"), workdir)
+        return evaluate(found["suite"], found["run"], workdir)
 
     fields = schema.explain(corruptions.Fields) | FIELDS
     return cli.main(
@@ -72,32 +69,81 @@ def main(argv: Sequence[str]) -> int:
     )
 
 
-def evaluate(config: Any, checkpoint: str, which: str, workdir: str) -> dict[str, Any]:
-    """Evaluates a checkpoint with the suite `config`; see `evaluation.evaluate`."""
-    model, config_then, info = checkpoints.load_classifier(checkpoint, which)
-    suite, training = specs.plain(config), specs.plain(config_then)
-    data = {k: v for k, v in (suite.get("data") or {}).items() if v is not None}
-    then = training["data"]
-    data = {"name": then["name"], "data_dir": then["data_dir"], **data}
-    source = sources.load(data["name"], suite.get("split", "test"), data["data_dir"])
-    _check_shape(data["name"], source.image_shape, info["image_shape"])
-    suite, name = suite | {"data": data}, Path(os.path.abspath(checkpoint)).name
-    if "corruptions" in suite:
-        return corruptions.evaluate(model, source, suite, workdir, name=name)
+@dataclasses.dataclass(frozen=True)
+class Run:
+    """A checkpoint that was read.
+
+    Attributes:
+      folder: of the training run.
+      which: of its checkpoints.
+      model: the Classifier.
+      training: the config of its training.
+      info: the checkpoint's notes.
+    """
+
+    folder: str
+    which: str
+    model: Any
+    training: dict[str, Any]
+    info: dict[str, Any]
+
+
+def resolve(config: Mapping[str, Any], folder: str, which: str) -> tuple[Any, Any]:
+    """The suite of a config, for the run that it judges, and that run.
+
+    Other mistakes are told before that no checkpoint can be read: that error stands in
+    the run's place.
+
+    Raises:
+      UsageError: the config is wrong.
+    """
+    run, unreadable = None, None
+    try:
+        model, training, info = checkpoints.load_classifier(folder, which)
+        run = Run(folder, which, model, specs.plain(training), info)
+    except UsageError as error:
+        unreadable = error
+    if "corruptions" in config:
+        return corruptions.resolve(config), run or unreadable
+    return _suite(config, run, unreadable), run or unreadable
+
+
+def _suite(config, run, unreadable):
+    try:
+        return evaluation.config.resolve(config, run and run.training)
+    except planned.OpenEps as error:
+        raise unreadable or error from None
+    except weights.MissingWeights as error:
+        raise UsageError(f"{error}; {WITHOUT}") from None
+
+
+def evaluate(suite: Any, run: Run, workdir: str) -> dict[str, Any]:
+    """Evaluates a run with a suite, both of `resolve`; see `evaluation.evaluate`."""
+    corrupted = isinstance(suite, Mapping)
+    given, then = suite["data"] if corrupted else suite.data, run.training["data"]
+    data = {"name": then["name"], "data_dir": then["data_dir"]}
+    data |= {k: v for k, v in given.items() if v is not None}
+    split = suite["split"] if corrupted else suite.split
+    source = sources.load(data["name"], split, data["data_dir"])
+    _check_shape(data["name"], source.image_shape, run.info["image_shape"])
+    name = Path(os.path.abspath(run.folder)).name
+    if corrupted:
+        full = {**suite, "data": data}
+        return corruptions.evaluate(run.model, source, full, workdir, name=name)
     return evaluation.evaluate(
-        model,
+        run.model,
         source,
-        suite,
+        dataclasses.replace(suite, data=data),
         workdir,
         info={
             "name": name,
-            "checkpoint": str(checkpoint),
-            "which": which,
-            "step": info.get("step"),
-            "score": info.get("score"),
-            "architecture": training["model"]["name"],
-            "defense": training["defense"]["name"],
-            "training": training,
+            "checkpoint": run.folder,
+            "which": run.which,
+            "step": run.info.get("step"),
+            "score": run.info.get("score"),
+            "architecture": run.training["model"]["name"],
+            "defense": run.training["defense"]["name"],
+            "training": run.training,
         },
     )
 
