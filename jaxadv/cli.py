@@ -40,7 +40,6 @@ away: --config.attacks.a.name=fgsm --config.attacks.a.threat.name=l2
 flags for one of them, as --config.attack.threat.network.path, count for those that have
 no flags of their own.
 """
-_EITHER = {"step_size": "rel_step_size", "rel_step_size": "step_size"}
 
 
 def main(
@@ -79,7 +78,7 @@ def main(
         if config is not None:
             rest = overrides.expand(config, rest, kinds)
             rest = overrides.fractions(config, rest)
-        config = _parse(values, config, rest)
+        config = _parse(values, config, rest, kinds)
         batch = config.get("batch_size") if whole_batch else None
         # Before `check`, which may load networks: the first array settles the devices.
         _devices(values, batch if type(batch) is int and batch > 0 else None)
@@ -174,7 +173,7 @@ def _meant(path: Path) -> str:
     return f" (did you mean {near[0]}?)" if near else ""
 
 
-def _parse(values, config, argv) -> ConfigDict:
+def _parse(values, config, argv, kinds) -> ConfigDict:
     if config is None:
         raise UsageError("--config: give a config file, one of configs/")
     matches = [re.match(r"--?(?:no)?config\.([^=]+)", a) for a in argv[1:]]
@@ -195,7 +194,7 @@ def _parse(values, config, argv) -> ConfigDict:
     if not values.workdir:
         raise UsageError("--workdir: give the folder of the run's outputs")
     config = values["config"].value
-    _drop_others(config, given)
+    overrides.unset_replaced(config, given, kinds)
     _check_plain(config)
     return config
 
@@ -225,16 +224,6 @@ def _check_plain(config):
             f"--config: {error}; every field must be given, as a number, a text, "
             "True, False, None, a tuple or a group of these"
         ) from None
-
-
-def _drop_others(config, given):
-    """Unsets what excludes a field of `given`, the paths of the flags."""
-    for path in given:
-        *parents, field = path.split(".")
-        other = _EITHER.get(field, "")
-        node: Any = functools.reduce(operator.getitem, parents, config)
-        if other in node and ".".join([*parents, other]) not in given:
-            node[other] = None
 
 
 def _check_field(config, path):

@@ -76,6 +76,19 @@ def _number(match):
     return str(hints.number(match[0]))
 
 
+def unset_replaced(
+    config: Any, given: Sequence[str], kinds: Mapping[str, Kind]
+) -> None:
+    """Unsets the fields that those of `given`, the paths of flags, replace."""
+    for path in given:
+        *keys, last = path.split(".")
+        spec, kind = _at(config, keys), _kind(config, keys, kinds)[0]
+        field = {} if spec is None or kind is None else _fields(kind, spec)
+        other = field[last].metadata.get("replaces") if last in field else None
+        if other in (spec or ()) and ".".join([*keys, other]) not in given:
+            spec[other] = None
+
+
 def _flags(arguments) -> list[Flag]:
     found = []
     for i, text in enumerate(arguments):
@@ -142,10 +155,15 @@ def _kind(config, keys, kinds) -> tuple[Kind | None, bool]:
 
 def _part(kind, spec, key) -> Kind | None:
     """What the field `key` of a spec can hold, if it is a part."""
-    make = kind.registry.get(spec.get("name")) if spec is not None else None
-    fields = {} if make is None else {f.name: f for f in specs.configurable(make)}
+    fields = {} if spec is None else _fields(kind, spec)
     registry = fields[key].metadata.get("registry") if key in fields else None
     return None if registry is None else Kind(registry())
+
+
+def _fields(kind, spec) -> dict[str, Any]:
+    """Name -> field of the object that a spec names."""
+    make = kind.registry.get(spec.get("name"))
+    return {} if make is None else {f.name: f for f in specs.configurable(make)}
 
 
 def _at(config, keys) -> Any:

@@ -43,14 +43,17 @@ def leaf(
     infinite=None,
     whole=None,
     binary=None,
+    replaces=None,
 ):
     """A swept number: a pytree leaf, so it is traced and never recompiles.
 
     It is finite, unless `infinite` says that inf is a value of it as well. `whole`
     refuses fractions: the number counts something. `binary` takes 0 and 1 alone.
+    A flag for it unsets the field that it `replaces`.
     """
     bounds = {"minimum": minimum, "maximum": maximum, "binary": binary}
-    return _field(default, True, **bounds, infinite=infinite, whole=whole)
+    others = {"infinite": infinite, "whole": whole, "replaces": replaces}
+    return _field(default, True, **bounds, **others)
 
 
 def class_index():

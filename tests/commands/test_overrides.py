@@ -160,6 +160,36 @@ def test_numbers_may_be_written_as_fractions(parse):
         assert flag.split("=")[1] in parse(TRAINING, f"--config.{flag}", *PGD)
 
 
+@pytest.mark.parametrize(
+    "file",
+    ["baselines/mnist5k_clean", "minmax/mnist5k_gat", "perceptual/mnist5k_pat_self"],
+)
+def test_any_config_takes_another_network_attack_and_defense(parse, file):
+    config = parse(
+        f"configs/{file}.py",
+        "--config.model.name=wrn_28_10",
+        "--config.attack.name=apgd",
+        "--config.defense.name=trades",
+        "--config.defense.beta=1/2",
+        "--config.attack.rho=3/4",
+    )
+    assert (config.model.name, config.model.compute_dtype) == ("wrn_28_10", "float32")
+    assert (config.attack.name, config.attack.rho) == ("apgd", 0.75)
+    assert (config.defense.name, config.defense.beta) == ("trades", 0.5)
+
+
+def test_a_step_of_one_kind_takes_the_place_of_the_other(parse):
+    file = "configs/baselines/mnist5k_pgd_at.py"
+    attack = parse(file, "--config.attack.rel_step_size=1/5").attack
+    assert (attack.step_size, attack.rel_step_size) == (None, 0.2)
+    attack = parse(file, "--config.attack.step_size=1/5").attack
+    assert (attack.step_size, attack.rel_step_size) == (0.2, None)
+    both = ("--config.attack.step_size=1/5", "--config.attack.rel_step_size=1/5")
+    assert "step_size" in parse(file, *both, check=settings.plan)
+    suite = parse("configs/suites/quick.py", "--config.attacks.pgd_linf.step_size=1/5")
+    assert suite.attacks.pgd_linf.rel_step_size is None
+
+
 def test_training_takes_attacks_by_their_names(parse):
     given = [
         "--config.defense.name=adversarial",
