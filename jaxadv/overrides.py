@@ -83,9 +83,11 @@ def unset_replaced(
     for path in given:
         *keys, last = path.split(".")
         spec, kind = _at(config, keys), _kind(config, keys, kinds)[0]
-        field = {} if spec is None or kind is None else _fields(kind, spec)
-        other = field[last].metadata.get("replaces") if last in field else None
-        if other in (spec or ()) and ".".join([*keys, other]) not in given:
+        if spec is None or kind is None:
+            continue
+        field = _fields(kind, spec).get(last)
+        other = "" if field is None else field.metadata.get("replaces", "")
+        if other in spec and ".".join([*keys, other]) not in given:
             spec[other] = None
 
 

@@ -62,17 +62,9 @@ def class_index():
 
 
 def static(
-    default: Any = dataclasses.MISSING,
-    *,
-    minimum=None,
-    maximum=None,
-    above=None,
-    below=None,
-    infinite=None,
-    choices=None,
-    unit=None,
-    help=None,
-):
+    default: Any = dataclasses.MISSING, *, minimum=None, maximum=None, above=None,
+    below=None, infinite=None, choices=None, unit=None, help=None,
+):  # fmt: skip
     """A count or a choice: part of the compiled program, not of its inputs.
 
     Open bounds, `unit` and `help` are for the fields of configs: `jaxadv.schema`.

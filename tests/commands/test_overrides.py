@@ -180,8 +180,7 @@ def test_any_config_takes_another_network_attack_and_defense(parse, file):
 
 def test_a_step_of_one_kind_takes_the_place_of_the_other(parse):
     file = "configs/baselines/mnist5k_pgd_at.py"
-    attack = parse(file, "--config.attack.rel_step_size=1/5").attack
-    assert (attack.step_size, attack.rel_step_size) == (None, 0.2)
+    assert parse(file).attack.rel_step_size
     attack = parse(file, "--config.attack.step_size=1/5").attack
     assert (attack.step_size, attack.rel_step_size) == (0.2, None)
     both = ("--config.attack.step_size=1/5", "--config.attack.rel_step_size=1/5")
