@@ -5,7 +5,7 @@ The same command goes on where a killed run stopped.
 
 import sys
 
-from jaxadv import cli
+from jaxadv import cli, schema
 from jaxadv.training import loop, settings
 
 if __name__ == "__main__":
@@ -15,7 +15,7 @@ if __name__ == "__main__":
             loop.run,
             settings.plan,
             help_text=__doc__ or "",
-            fields=settings.HELP,
+            fields=schema.explain(settings.Training),
             whole_batch=True,
         )
     )

@@ -21,16 +21,18 @@ import jax
 from absl import flags
 from ml_collections import ConfigDict, config_flags
 
-from jaxadv import console, overrides, parallel, rules
+from jaxadv import completion, console, overrides, parallel, specs
 from jaxadv.files import storage
+from jaxadv.schema import Kind
 from jaxadv.specs import UsageError, UsageWarning
 from jaxadv.training import settings
 
 OVERRIDES = """\
 Every field of the config can be overridden: --config.epochs=3
 --config.attack.threat.eps=0.1 --config.normalize.mean='(0.5,)'. A value has the
-type of the field; a field that is None takes its declared type. A step_size that is
-given takes the place of the config's rel_step_size, and the reverse.
+type of the field; a field that is None takes its declared type; a fraction may be
+written 8/255. A step_size that is given takes the place of the config's rel_step_size,
+and the reverse.
 
 A name brings the fields of what it names, at a new label too, and an empty one takes it
 away: --config.attacks.a.name=fgsm --config.attacks.a.threat.name=l2
@@ -38,7 +40,6 @@ away: --config.attacks.a.name=fgsm --config.attacks.a.threat.name=l2
 flags for one of them, as --config.attack.threat.network.path, count for those that have
 no flags of their own.
 """
-_EITHER = {"step_size": "rel_step_size", "rel_step_size": "step_size"}
 
 
 def main(
@@ -49,7 +50,7 @@ def main(
     help_text: str,
     fields: dict[str, str],
     whole_batch: bool,
-    kinds: Mapping[str, settings.Kind] = settings.KINDS,
+    kinds: Mapping[str, Kind] = settings.KINDS,
 ) -> int:
     """Parses `argv`, checks everything, and calls `run(config, workdir)`.
 
@@ -70,16 +71,17 @@ def main(
     def work():
         values = _flags()
         path, rest = _config_path(argv)
-        config = settings.complete(_load(path), kinds) if path else None
+        config = completion.complete(_load(path), kinds) if path else None
         if "--help" in rest or "-h" in rest or "-help" in rest:
             print(_help(argv[0], help_text, values, config, fields))
             return
         if config is not None:
             rest = overrides.expand(config, rest, kinds)
-        config = _parse(values, config, rest)
+            rest = overrides.fractions(config, rest)
+        config = _parse(values, config, rest, kinds)
         batch = config.get("batch_size") if whole_batch else None
         # Before `check`, which may load networks: the first array settles the devices.
-        _devices(values, batch if rules.whole(1).fits(batch) else None)
+        _devices(values, batch if type(batch) is int and batch > 0 else None)
         check(config)
         _check_batch(batch)
         storage.check_folder(values.workdir, "--workdir")
@@ -171,7 +173,7 @@ def _meant(path: Path) -> str:
     return f" (did you mean {near[0]}?)" if near else ""
 
 
-def _parse(values, config, argv) -> ConfigDict:
+def _parse(values, config, argv, kinds) -> ConfigDict:
     if config is None:
         raise UsageError("--config: give a config file, one of configs/")
     matches = [re.match(r"--?(?:no)?config\.([^=]+)", a) for a in argv[1:]]
@@ -192,7 +194,7 @@ def _parse(values, config, argv) -> ConfigDict:
     if not values.workdir:
         raise UsageError("--workdir: give the folder of the run's outputs")
     config = values["config"].value
-    _drop_others(config, given)
+    overrides.unset_replaced(config, given, kinds)
     _check_plain(config)
     return config
 
@@ -216,22 +218,12 @@ def _check_groups(config, argv):
 def _check_plain(config):
     """Raises UsageError for a field that is not given, or that no file can hold."""
     try:
-        json.dumps(settings.plain(config))
+        json.dumps(specs.plain(config))
     except (ValueError, TypeError, AttributeError) as error:
         raise UsageError(
             f"--config: {error}; every field must be given, as a number, a text, "
             "True, False, None, a tuple or a group of these"
         ) from None
-
-
-def _drop_others(config, given):
-    """Unsets what excludes a field of `given`, the paths of the flags."""
-    for path in given:
-        *parents, field = path.split(".")
-        other = _EITHER.get(field, "")
-        node: Any = functools.reduce(operator.getitem, parents, config)
-        if other in node and ".".join([*parents, other]) not in given:
-            node[other] = None
 
 
 def _check_field(config, path):
@@ -241,7 +233,7 @@ def _check_field(config, path):
     for key in path.split("."):
         known = list(node.keys()) if isinstance(node, ConfigDict) else []
         if key not in known:
-            every = settings.flat(settings.plain(config))
+            every = specs.flat(specs.plain(config))
             near = [f"config.{p}" for p in every if p.split(".")[-1] == key]
             if not near:
                 near = difflib.get_close_matches(key, known, n=1)
@@ -303,7 +295,7 @@ def _help(program, text, values, config, fields) -> str:
         return "\n".join([*lines, "Give --config too, to see its fields."])
     lines.append("fields of this config, with their values:")
     told = set()
-    for path, value in settings.flat(settings.plain(config)).items():
+    for path, value in specs.flat(specs.plain(config)).items():
         key = path if path in fields else path.split(".")[0]
         note = "" if key in told else fields.get(key, "")
         told.add(key)

@@ -12,9 +12,8 @@ from typing import Any, NamedTuple
 
 from ml_collections import ConfigDict
 
-from jaxadv import specs
-from jaxadv.training import settings
-from jaxadv.training.settings import Kind
+from jaxadv import completion, hints, specs
+from jaxadv.schema import Kind
 
 
 class Flag(NamedTuple):
@@ -59,6 +58,39 @@ def expand(
     return [text for i, text in enumerate(arguments) if i not in spent]
 
 
+def fractions(config: Any, arguments: Sequence[str]) -> list[str]:
+    """`arguments` with every `8/255` in a field of numbers written as one number."""
+    found = list(arguments)
+    for flag in _flags(arguments):
+        *above, last = flag.path.split(".")
+        parent = _at(config, above)
+        kind = parent.get_type(last) if parent and last in parent else None
+        if kind in (float, tuple) and not set(flag.value) & set("'\""):
+            value = re.sub(r"[^\s(),\[\]]+", _number, flag.value)
+            place = flag.where[-1]
+            found[place] = arguments[place].removesuffix(flag.value) + value
+    return found
+
+
+def _number(match):
+    return str(hints.number(match[0]))
+
+
+def unset_replaced(
+    config: Any, given: Sequence[str], kinds: Mapping[str, Kind]
+) -> None:
+    """Unsets the fields that those of `given`, the paths of flags, replace."""
+    for path in given:
+        *keys, last = path.split(".")
+        spec, kind = _at(config, keys), _kind(config, keys, kinds)[0]
+        if spec is None or kind is None:
+            continue
+        field = _fields(kind, spec).get(last)
+        other = "" if field is None else field.metadata.get("replaces", "")
+        if other in spec and ".".join([*keys, other]) not in given:
+            spec[other] = None
+
+
 def _flags(arguments) -> list[Flag]:
     found = []
     for i, text in enumerate(arguments):
@@ -94,7 +126,7 @@ def _name(config, keys, name, kinds) -> bool:
     old = specs.plain(old) if isinstance(old, ConfigDict) else {}
     if name and old.get("name") != name:
         chosen = _chosen(old, specs.lookup(name, kind.registry, where), kind)
-        parent[last] = settings.filled({"name": name, **chosen}, kind, where)
+        parent[last] = completion.filled({"name": name, **chosen}, kind, where)
     elif not name and kind.needed:
         known = ", ".join(kind.registry)
         raise specs.UsageError(f"{where}.name is empty; give one of: {known}")
@@ -125,10 +157,15 @@ def _kind(config, keys, kinds) -> tuple[Kind | None, bool]:
 
 def _part(kind, spec, key) -> Kind | None:
     """What the field `key` of a spec can hold, if it is a part."""
-    make = kind.registry.get(spec.get("name")) if spec is not None else None
-    fields = {} if make is None else {f.name: f for f in specs.configurable(make)}
+    fields = {} if spec is None else _fields(kind, spec)
     registry = fields[key].metadata.get("registry") if key in fields else None
     return None if registry is None else Kind(registry())
+
+
+def _fields(kind, spec) -> dict[str, Any]:
+    """Name -> field of the object that a spec names."""
+    make = kind.registry.get(spec.get("name"))
+    return {} if make is None else {f.name: f for f in specs.configurable(make)}
 
 
 def _at(config, keys) -> Any:
@@ -142,7 +179,7 @@ def _chosen(old, make, kind):
     """The fields of a spec that are not at their defaults and that `make` has."""
     if old.get("name") not in kind.registry:
         return {}
-    defaults = ConfigDict(settings.filled(old["name"], kind, ""))
+    defaults = ConfigDict(completion.filled(old["name"], kind, ""))
     defaults = specs.plain(defaults)
     fields = {field.name for field in specs.configurable(make)}
     return {k: v for k, v in old.items() if k in fields and v != defaults.get(k)}

@@ -5,11 +5,15 @@ say what they accept. The same declaration serves direct construction, building
 from a config by registry name, and the help text.
 """
 
+import copy
 import dataclasses
 import difflib
+import functools
 import inspect
 import math
 import numbers
+import types
+import typing
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -18,10 +22,9 @@ import jax.numpy as jnp
 import numpy as np
 from jax.core import Tracer
 
-from jaxadv import struct
+from jaxadv import hints, struct
 
 Registry = Mapping[str, Callable[..., Any]]
-LARGEST = 2**31 - 1  # of the whole numbers that devices count with
 
 
 class UsageError(ValueError):
@@ -40,14 +43,17 @@ def leaf(
     infinite=None,
     whole=None,
     binary=None,
+    replaces=None,
 ):
     """A swept number: a pytree leaf, so it is traced and never recompiles.
 
     It is finite, unless `infinite` says that inf is a value of it as well. `whole`
     refuses fractions: the number counts something. `binary` takes 0 and 1 alone.
+    A flag for it unsets the field that it `replaces`.
     """
     bounds = {"minimum": minimum, "maximum": maximum, "binary": binary}
-    return _field(default, True, **bounds, infinite=infinite, whole=whole)
+    others = {"infinite": infinite, "whole": whole, "replaces": replaces}
+    return _field(default, True, **bounds, **others)
 
 
 def class_index():
@@ -56,10 +62,21 @@ def class_index():
 
 
 def static(
-    default: Any = dataclasses.MISSING, *, minimum=None, maximum=None, choices=None
-):
-    """A count or a choice: part of the compiled program, not of its inputs."""
-    return _field(default, False, minimum=minimum, maximum=maximum, choices=choices)
+    default: Any = dataclasses.MISSING, *, minimum=None, maximum=None, above=None,
+    below=None, infinite=None, choices=None, unit=None, help=None,
+):  # fmt: skip
+    """A count or a choice: part of the compiled program, not of its inputs.
+
+    Open bounds, `unit` and `help` are for the fields of configs: `jaxadv.schema`.
+    """
+    bounds = {"minimum": minimum, "maximum": maximum, "above": above, "below": below}
+    words = {"choices": choices, "unit": unit, "help": help}
+    return _field(default, False, **bounds, **words, infinite=infinite)
+
+
+def given(default: Any = dataclasses.MISSING, *, minimum=None, choices=None):
+    """A field that the code gives which builds the object; no config shows it."""
+    return _field(default, True, given=True, minimum=minimum, choices=choices)
 
 
 def bound():
@@ -91,7 +108,7 @@ def check(obj: Any) -> None:
         choices, or is a dataclass that jax may take for another one; see
         `jaxadv.struct`.
     """
-    for field in dataclasses.fields(obj):
+    for field in fields(type(obj)):
         value, rule = getattr(obj, field.name), field.metadata
         where = f"{type(obj).__name__}.{field.name}"
         for piece in value if isinstance(value, tuple) else (value,):
@@ -105,8 +122,9 @@ def check(obj: Any) -> None:
             raise UsageError(f"{where} is {value!r}; allowed: {allowed}")
         if "registry" in rule:
             _check_part(value, where)
-        kinds = _kinds(field)
-        if kinds and not (value is None and "None" in kinds):
+        kinds = hints.members(field.type)
+        optional = value is None and types.NoneType in kinds
+        if _numeric(kinds, bool) and not optional:
             _check_type(value, kinds, where, rule.get("pytree_node", True))
         check_bounds(value, field, where)
 
@@ -119,19 +137,15 @@ def _check_part(value, where):
         raise UsageError(f"{where} is {value!r}; it must be an object, not a value")
 
 
-_NUMBERS = {"float", "int"}
-
-
 def is_number(field: dataclasses.Field) -> bool:
     """Whether a field is declared as one number."""
-    return bool(_NUMBERS & _kinds(field))
+    return _numeric(hints.members(field.type))
 
 
-def _kinds(field) -> set[str]:
-    """The types of a field that is declared as one number or a bool; else none."""
-    kind = field.type.__name__ if isinstance(field.type, type) else str(field.type)
-    kinds = set(kind.split(" | "))
-    return kinds if kinds - {"None"} <= _NUMBERS | {"bool"} else set()
+def _numeric(kinds, *others) -> bool:
+    """Whether all kinds, and one at least, are numbers or of `others`; or None."""
+    kinds = kinds - {types.NoneType}
+    return bool(kinds) and kinds <= {float, int, *others}
 
 
 def _check_type(value, kinds, where, swept):
@@ -143,9 +157,9 @@ def _check_type(value, kinds, where, swept):
             f"{where} has shape {tuple(shape)}; it must be one number"
             + (hint if swept else "")
         )
-    if "bool" in kinds:
+    if bool in kinds:
         wanted, fits = "True or False", _has_kind(value, "b")
-    elif "float" in kinds:
+    elif float in kinds:
         wanted, fits = "a number", _has_kind(value, "iuf")
     else:
         wanted, fits = "a whole number", _has_kind(value, "iu")
@@ -255,11 +269,11 @@ def build(spec: Mapping[str, Any], registry: Registry, where: str) -> Any:
     """
     if not isinstance(spec, Mapping):
         raise UsageError(f"{where} is {spec!r}; it must be a spec: {{'name': …}}")
-    fields = dict(spec)
-    if "name" not in fields:
+    given = dict(spec)
+    if "name" not in given:
         raise UsageError(f"{where}: the field 'name' is missing")
-    make = lookup(fields.pop("name"), registry, where)
-    return construct(make, fields, where)
+    make = lookup(given.pop("name"), registry, where)
+    return construct(make, given, where)
 
 
 def known(
@@ -280,11 +294,11 @@ def known(
     return given
 
 
-def construct(make: Callable[..., Any], fields: Mapping[str, Any], where: str) -> Any:
-    """Calls `make(**fields)` after checking names and types; see `build`."""
+def construct(make: Callable[..., Any], given: Mapping[str, Any], where: str) -> Any:
+    """Calls `make(**given)` after checking names and types; see `build`."""
     declared = {f.name: f for f in configurable(make)}
     built = {}
-    for key, value in known(fields, declared, where).items():
+    for key, value in known(given, declared, where).items():
         field = declared[key]
         if value is None and _required(field):
             raise UsageError(f"{where}.{key} is missing; it has no default")
@@ -300,22 +314,35 @@ def construct(make: Callable[..., Any], fields: Mapping[str, Any], where: str) -
         raise UsageError(f"{where}: {error}") from None
 
 
+@functools.cache
+def fields(make: Callable[..., Any]) -> tuple[dataclasses.Field, ...]:
+    """Fields of a dataclass, or arguments of a function; none has a text for a type."""
+    if dataclasses.is_dataclass(make):
+        declared: Any = map(copy.copy, dataclasses.fields(make))
+    else:
+        declared = map(_argument, inspect.signature(make).parameters.values())
+    found = tuple(declared)
+    for field in found:
+        own = Any if isinstance(field.type, str) else field.type
+        field.type = hints.of(make).get(field.name, own)
+    return found
+
+
 def configurable(make: Callable[..., Any]) -> list[dataclasses.Field]:
     """The fields of a dataclass, or keyword arguments of a function, to configure."""
     if not dataclasses.is_dataclass(make):
-        return [_argument(p) for p in inspect.signature(make).parameters.values()]
-    known: Any = dataclasses.fields(make)
-    hidden = ("parent", "name")
+        return list(fields(make))
+    hidden = ("parent", "name")  # of linen modules
     return [
         field
-        for field in known
+        for field in fields(make)
         if field.init and field.name not in hidden and "bound" not in field.metadata
     ]
 
 
 def _required(field):
     defaults = (field.default, field.default_factory)
-    optional = "None" in str(field.type)
+    optional = types.NoneType in hints.members(field.type)
     return not optional and all(d is dataclasses.MISSING for d in defaults)
 
 
@@ -343,48 +370,28 @@ def _build_part(value, registry, where, key):
 
 def _typed(value, field, where):
     """`value` as the annotation of `field` asks, or an error that names it."""
-    kinds = str(field.type)
-    if isinstance(value, (tuple, list)) and "tuple[" in kinds:
-        inner = kinds.split("tuple[")[1].split("]")[0]
-        several = inner.endswith("...")
+    kinds = hints.members(field.type)
+    several = next((k for k in kinds if typing.get_origin(k) is tuple), None)
+    if isinstance(value, (tuple, list)) and several:
+        kind, *rest = typing.get_args(several)
         # Pairs and longer ones of several kinds are left to the constructor.
-        return tuple(_item(v, inner, where) for v in value) if several else tuple(value)
+        return tuple(_item(v, kind, where) if rest == [...] else v for v in value)
     if isinstance(value, float) and not math.isfinite(value):
         # An infinite default means that there is no limit.
-        if "float" not in kinds or value != field.default:
+        if float not in kinds or value != field.default:
             raise UsageError(f"{where} is {value}; it must be a finite number")
-    fits, value = _as(value, kinds)
+    fits, value = hints.convert(value, kinds)
     if not fits:
-        label = getattr(field.type, "__name__", kinds)
-        large = isinstance(value, int) and abs(value) > LARGEST
-        most = f", at most {LARGEST}" if large else ""
+        large = isinstance(value, int) and abs(value) > hints.LARGEST
+        most = f", at most {hints.LARGEST}" if large else ""
+        label = getattr(field.type, "__name__", field.type)
         raise UsageError(f"{where} is {value!r}; it must be of type {label}{most}")
     return tuple(value) if isinstance(value, list) else value
 
 
-def _item(value, kinds, where):
-    fits, value = _as(value, kinds)
+def _item(value, kind, where):
+    fits, value = hints.convert(value, hints.members(kind))
     if not fits or (isinstance(value, float) and not math.isfinite(value)):
-        kind = kinds.split(",")[0]
-        raise UsageError(f"{where} holds {value!r}; all must be of type {kind}")
+        label = getattr(kind, "__name__", kind)
+        raise UsageError(f"{where} holds {value!r}; all must be of type {label}")
     return value
-
-
-def _as(value: Any, kinds: str) -> tuple[bool, Any]:
-    """Whether `value` is of one of the `kinds`, and itself as that one."""
-    wants_bool, wants_str = "bool" in kinds, "str" in kinds
-    is_number = isinstance(value, numbers.Real) and not isinstance(value, bool)
-    if is_number and isinstance(value, int) and abs(value) > LARGEST:
-        return False, value  # neither float32 nor int32 has it
-    if "float" in kinds and is_number:
-        return True, float(value)
-    if "int" in kinds and is_number and float(value).is_integer():
-        return True, int(float(value))
-    simple = any(kind in kinds for kind in ("float", "int", "bool", "str"))
-    fits = (
-        (value is None and "None" in kinds)
-        or not simple
-        or (wants_bool and isinstance(value, bool))
-        or (wants_str and isinstance(value, str))
-    )
-    return fits, value

@@ -6,9 +6,9 @@ from tests.paths import ROOT
 
 # Lowest first. A file may import what stands before it.
 ORDER = (
-    "struct protocols specs rules files console arrays numerics data models weights "
-    "adapters classifier checkpoints perceptual threats objectives attacks peers "
-    "parallel craft defenses training overrides cli evaluation"
+    "struct protocols hints specs schema completion files console arrays numerics data "
+    "models weights adapters classifier checkpoints perceptual threats objectives "
+    "attacks peers parallel craft defenses training overrides cli evaluation"
 ).split()
 # Within a folder, what its other files may import; each imports only from before it.
 SHARED = {
@@ -30,7 +30,7 @@ SHARED = {
     "evaluation/report": "page sheets plots charts drawing".split(),
     "evaluation/judging": ["inputs", "judge", "stored"],
     "evaluation/run": ["meters", "bench"],
-    "evaluation/suite": ["described", "planned", "fields"],
+    "evaluation/suite": ["described", "planned", "declared"],
     "evaluation/writing": ["escape"],
     "models": ["layers", "resnet", "alexnet"],
     "numerics": ["loops", "safe", "search", "balls", "projections"],

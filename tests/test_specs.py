@@ -5,11 +5,12 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxadv import specs
+from jaxadv import hints, specs, struct
 from jaxadv.attacks import ATTACKS, Ascent
 from jaxadv.objectives import Margin
 from jaxadv.specs import UsageError
 from jaxadv.threats import Linf, Masked
+from jaxadv.training import optim
 
 PGD = {
     "name": "pgd",
@@ -84,11 +85,40 @@ def test_attacks_are_pytrees_whose_numbers_are_leaves():
     lambda v: Linf(v), lambda v: Ascent(Linf(0.1), step_size=v),
     lambda v: specs.build({**PGD, "step_size": v}, ATTACKS, "c"),
 ])  # fmt: skip
-@pytest.mark.parametrize("value", ["8/255", float("inf"), float("nan"), True, [0.1]])
+@pytest.mark.parametrize("value", ["8/0", float("inf"), float("nan"), True, [0.1]])
 def test_a_number_is_a_finite_number(make, value):
     with pytest.raises(UsageError, match=r"(eps|step_size) is .* must be") as error:
         make(value)
     assert "\n" not in str(error.value)
+
+
+def test_a_fraction_in_a_spec_is_a_number():
+    spec = {**PGD, "step_size": "2/255", "threat": {"name": "linf", "eps": "8 / 255"}}
+    attack = specs.build(spec, ATTACKS, "c")
+    assert (attack.step_size, attack.threat.eps) == (2 / 255, 8 / 255)
+    for given, found in (("-1e2/.5", -200.0), ("1/3.", 1 / 3), ("8/0", "8/0")):
+        assert hints.number(given) == found
+    for other in ("1/2/3", "a/2", "8/", "1+1/2", "8", None, 3):
+        assert hints.number(other) is other
+    with pytest.raises(UsageError, match="steps is '10/2'; it must be of type int"):
+        specs.build({**PGD, "steps": "10/2"}, ATTACKS, "c")
+
+
+def test_types_are_read_as_types_and_not_by_their_spelling():
+    class Hint:
+        """Has int in its name."""
+
+    def make(text: "float | None" = None, hint: Hint | None = None, both: "int" = 1):
+        return text, hint, both
+
+    found = specs.construct(make, {"text": 1, "hint": "a", "both": 2.0}, "c")
+    assert found == (1.0, "a", 2) and isinstance(found[0], float)
+    with pytest.raises(UsageError, match="c.both is 0.5; it must be of type int"):
+        specs.construct(make, {"both": 0.5}, "c")
+    schedule = {"kind": "steps", "drop_epochs": ("1/2", 3)}
+    assert specs.construct(optim.Schedule, schedule, "c").drop_epochs == (0.5, 3.0)
+    with pytest.raises(UsageError, match=r"c.drop_epochs is 3; .* of type tuple"):
+        specs.construct(optim.Schedule, {**schedule, "drop_epochs": 3}, "c")
 
 
 def test_counts_and_switches_are_of_their_own_type():
@@ -117,3 +147,18 @@ def test_what_jax_puts_into_a_pytree_is_not_checked():
     for filler in ("axis", None, object(), jnp.array([-1.0, 2.0])):
         filled = jax.tree.map(lambda _, f=filler: f, attack)
         assert filled.threat.eps is filler
+
+
+def test_fields_whose_types_are_text_are_checked_as_others():
+    @struct.dataclass
+    class Text:
+        size: "float | None" = specs.leaf(None, minimum=0.0)
+        count: "int" = specs.static(1, minimum=1)
+
+        __post_init__ = specs.check
+
+    size = next(f for f in specs.fields(Text) if f.name == "size")
+    assert specs.is_number(size) and specs.construct(Text, {"size": "1/4"}, "c").size
+    for wrong in ({"size": float("inf")}, {"size": "a"}, {"count": 0}, {"count": 1.5}):
+        with pytest.raises(UsageError, match=f"Text.{next(iter(wrong))} is "):
+            Text(**wrong)

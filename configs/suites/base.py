@@ -5,7 +5,8 @@ import copy
 from ml_collections import ConfigDict
 from ml_collections.config_dict import placeholder
 
-from jaxadv.evaluation.suite.config import DEFAULTS
+from jaxadv import schema
+from jaxadv.evaluation.suite.declared import Fields
 from jaxadv.specs import UsageError
 
 # The text after the colon of suites that run without the weights of an AlexNet too.
@@ -17,21 +18,8 @@ def suite(name, attacks, **fields) -> ConfigDict:
 
     Fields that are None in `fields` are placeholders of their type.
     """
-    config = ConfigDict(DEFAULTS)
+    config = schema.config(Fields).unlock()
     config.name, config.attacks, config.examples = name, attacks, 1000
-    config.data = {"name": placeholder(str), "data_dir": placeholder(str)}
-    config.eps = placeholder(float)
-    config.unions = {"union": placeholder(tuple)}
-    config.seen = placeholder(tuple)
-    config.means = placeholder(tuple)
-    config.curve = {
-        "attack": None,
-        "eps": placeholder(tuple),
-        "points": 10,
-        "up_to": 2.0,
-        "examples": placeholder(int),
-    }
-    config.overlap = placeholder(tuple)
     for field, value in fields.items():
         config[field] = value
     return config

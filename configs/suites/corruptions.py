@@ -8,16 +8,11 @@ The folders are read as published (Hendrycks and Dietterich, 2019), of ImageNet-
 classes of ImageNet-100; see `jaxadv.evaluation.corruptions.sets`.
 """
 
-from ml_collections import ConfigDict
-from ml_collections.config_dict import placeholder
-
-from jaxadv.evaluation.corruptions import DEFAULTS
+from jaxadv import schema
+from jaxadv.evaluation.corruptions import Fields
 
 
 def get_config(data="cifar10"):
-    config = ConfigDict(DEFAULTS)
-    config.corruptions = {name: placeholder(str) for name in DEFAULTS["corruptions"]}
-    config.data = {"name": placeholder(str), "data_dir": placeholder(str)}
-    config.examples = placeholder(int)
+    config = schema.config(Fields)
     config.split = "validation" if data == "imagenet100" else "test"
     return config

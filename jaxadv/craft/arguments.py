@@ -100,7 +100,7 @@ def numbers(part: Any, path: str = "") -> Iterator[tuple[str, tuple[Any, Any]]]:
 
     Those are the leaves that are declared, neither networks nor what `bind` fills in.
     """
-    for field in dataclasses.fields(part):
+    for field in specs.fields(type(part)):
         rule, value = field.metadata, getattr(part, field.name)
         if "bound" in rule or not rule.get("pytree_node", True):
             continue

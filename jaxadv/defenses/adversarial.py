@@ -36,7 +36,7 @@ class Adversarial:
       only_attack_correct: leave images clean that are misclassified already.
     """
 
-    attacks: Any
+    attacks: Any = specs.given()
     mode: str = specs.static("random", choices=("random", "average", "maximum"))
     alpha: float = specs.static(0.0, minimum=0.0)
     beta: float = specs.static(1.0, minimum=0.0)

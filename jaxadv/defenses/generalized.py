@@ -61,7 +61,7 @@ class Generalized:
         to benign is 0.5 and 0.5.
     """
 
-    attacks: Any
+    attacks: Any = specs.given()
     weighting: str = specs.static("min_max", choices=("min_max", "average"))
     share: str = specs.static("example", choices=("example", "batch"))
     warm_start: bool = specs.static(True)

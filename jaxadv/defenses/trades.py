@@ -31,7 +31,7 @@ class Trades:
         has no gradient at the image itself.
     """
 
-    attacks: Any
+    attacks: Any = specs.given()
     beta: float = specs.static(6.0, minimum=0.0)
     start: float | None = specs.static(0.001, minimum=0.0)
 

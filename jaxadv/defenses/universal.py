@@ -27,7 +27,7 @@ class Universal:
         schedule use is made; the perturbation begins at zero.
     """
 
-    attacks: Any
+    attacks: Any = specs.given()
 
     def __post_init__(self):
         if len(self.attacks) != 1:

@@ -30,7 +30,8 @@ def evaluate(
     Args:
       model: a Classifier.
       source: the images; see `suite.run`.
-      suite_config: a ConfigDict or mapping; see `jaxadv.evaluation.suite.config`.
+      suite_config: a ConfigDict or mapping (see `jaxadv.evaluation.suite.config`),
+        or the Suite that it is resolved to.
       workdir: gets `table.npz`, `report.json`, `.md`, `.html` and `.csv`, the other
         CSV files of `sheets.files`, `curve_*.png`, `distances.png`, `overlap.png`,
         `pictures_*.png` and the journal.
@@ -50,7 +51,9 @@ def evaluate(
         then.
     """
     info = dict(info or {})
-    plan = config.resolve(suite_config, info.get("training"))
+    plan = suite_config
+    if not isinstance(plan, config.Suite):
+        plan = config.resolve(suite_config, info.get("training"))
     workdir = Path(workdir)
     with contextlib.ExitStack() as stack:
         parallel.primary_first(lambda: stack.enter_context(locks.hold(workdir)))

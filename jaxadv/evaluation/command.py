@@ -1,17 +1,18 @@
 """The command line of eval.py: a checkpoint, a suite, and where to write."""
 
+import dataclasses
 import os
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from jaxadv import checkpoints, cli, evaluation, weights
+from jaxadv import checkpoints, cli, evaluation, schema, specs, weights
 from jaxadv.data import sources
 from jaxadv.evaluation import corruptions
 from jaxadv.evaluation.judging import stored
+from jaxadv.evaluation.suite import planned
 from jaxadv.specs import UsageError
-from jaxadv.training import settings
 
 HELP = """\
 Evaluates a checkpoint: eval.py --config=configs/suites/linf.py --checkpoint=runs/a
@@ -26,37 +27,11 @@ image). The same command goes on where a killed one stopped.
   --save_images: write adversarial.npz too, as float32; --save_images=uint8 is a quarter
   --workdir: here optional; default: CHECKPOINT/eval/NAME OF THE SUITE
 """
-FIELDS = {
-    "name": "of the suite",
-    "attacks": "label -> attack; an eps of None is that of config.eps",
-    "eps": "for the attacks without one; None: the eps of the checkpoint's training",
-    "data": "the data set; None: the checkpoint's",
-    "split": "of the data set",
-    "examples": "how many images, drawn by the seed; 0: all",
-    "seed": "of the draw of the images and of the attacks",
-    "batch_size": "images at a time on each device",
-    "chunk_steps": "at most so many steps between looks for finished images",
-    "draws": "keys over whose mean prediction a random network is judged",
-    "unions": "name -> labels to report together; None: all",
-    "cascades": "name -> labels in order, each attacking what those before have left",
-    "sweeps": "name -> one attack at ascending budgets, with UAR",
-    "seen": "labels that training has seen; None: those of its threats",
-    "notes": "label -> what a reader of its accuracy must know",
-    "means": "labels that means count; None: all, a cascade once",
-    "curve": "accuracy against eps: `eps` values, or `points` up to `up_to` x eps",
-    "distances": "name -> distance, measured for every returned image",
-    "overlap": "labels whose broken images are compared; None: all, at most eight",
-    "pictures": "images in each picture grid",
-    "checks": "of the result: cheap, full (runs attacks again) or none",
-    "black_box": "attack without gradients that the full checks add where none is",
-    "about": "for the RobustBench file",
-}
+FIELDS = schema.explain(evaluation.config.Fields)
 WITHOUT = (
     "or leave out the attacks that need them: narrow_*.py:no_alexnet and "
     "unseen_*.py:no_alexnet do"
 )
-# Of a config that runs no attacks; see `jaxadv.evaluation.corruptions`.
-SETS = {"corruptions": "folder of stored sets; reference: a run or a weight file"}
 
 
 def main(argv: Sequence[str]) -> int:
@@ -68,6 +43,8 @@ def main(argv: Sequence[str]) -> int:
     if not given:
         rest.append(f"--workdir={Path(folder) / 'eval'}")
 
+    which, found = own.get("which", "best"), {}
+
     def check(config):
         if not folder:
             raise UsageError("--checkpoint: give the --workdir of a training run")
@@ -77,26 +54,18 @@ def main(argv: Sequence[str]) -> int:
             )
         if not Path(folder).is_dir():
             raise UsageError(f"--checkpoint: there is no folder {folder!r}")
-        # With an eps in place of the checkpoint's, which is not read yet.
-        trial = settings.plain(config) | level
-        if "corruptions" in trial:
-            if images:
-                raise UsageError("--save_images: this suite attacks no images")
-            corruptions.resolve(trial)
-            return
-        eps = trial.get("eps")
-        try:
-            evaluation.config.resolve(trial | {"eps": 1.0 if eps is None else eps})
-        except weights.MissingWeights as error:
-            raise UsageError(f"{error}; {WITHOUT}") from None
+        trial = specs.plain(config) | level
+        if images and "corruptions" in trial:
+            raise UsageError("--save_images: this suite attacks no images")
+        found["suite"], found["run"] = resolve(trial, folder, which)
 
     def run(config, workdir):
+        if isinstance(found["run"], UsageError):
+            raise found["run"]
         workdir = workdir if given else str(Path(workdir) / config.name)
-        suite = settings.plain(config) | level
-        more = {"images": images} if images else {}
-        return evaluate(suite, folder, own.get("which", "best"), workdir, **more)
+        return evaluate(found["suite"], found["run"], workdir, images)
 
-    fields = FIELDS | SETS
+    fields = schema.explain(corruptions.Fields) | FIELDS
     return cli.main(
         rest,
         run,
@@ -108,35 +77,84 @@ def main(argv: Sequence[str]) -> int:
     )
 
 
+@dataclasses.dataclass(frozen=True)
+class Run:
+    """A checkpoint that was read.
+
+    Attributes:
+      folder: of the training run.
+      which: of its checkpoints.
+      model: the Classifier.
+      training: the config of its training.
+      info: the checkpoint's notes.
+    """
+
+    folder: str
+    which: str
+    model: Any
+    training: dict[str, Any]
+    info: dict[str, Any]
+
+
+def resolve(config: Mapping[str, Any], folder: str, which: str) -> tuple[Any, Any]:
+    """The suite of a config, for the run that it judges, and that run.
+
+    Other mistakes are told before that no checkpoint can be read: that error stands in
+    the run's place.
+
+    Raises:
+      UsageError: the config is wrong.
+    """
+    run, unreadable = None, None
+    try:
+        model, training, info = checkpoints.load_classifier(folder, which)
+        run = Run(folder, which, model, specs.plain(training), info)
+    except UsageError as error:
+        unreadable = error
+    if "corruptions" in config:
+        return corruptions.resolve(config), run or unreadable
+    return _suite(config, run, unreadable), run or unreadable
+
+
+def _suite(config, run, unreadable):
+    try:
+        return evaluation.config.resolve(config, run and run.training)
+    except planned.OpenEps as error:
+        raise unreadable or error from None
+    except weights.MissingWeights as error:
+        raise UsageError(f"{error}; {WITHOUT}") from None
+
+
 def evaluate(
-    config: Any, checkpoint: str, which: str, workdir: str, images: str | None = None
+    suite: Any, run: Run, workdir: str, images: str | None = None
 ) -> dict[str, Any]:
-    """Evaluates a checkpoint with the suite `config`; see `evaluation.evaluate`."""
-    model, config_then, info = checkpoints.load_classifier(checkpoint, which)
-    suite, training = settings.plain(config), settings.plain(config_then)
-    data = {k: v for k, v in (suite.get("data") or {}).items() if v is not None}
-    then = training["data"]
-    data = {"name": then["name"], "data_dir": then["data_dir"], **data}
-    source = sources.load(data["name"], suite.get("split", "test"), data["data_dir"])
-    _check_shape(data["name"], source.image_shape, info["image_shape"])
-    suite, name = suite | {"data": data}, Path(os.path.abspath(checkpoint)).name
-    if "corruptions" in suite:
-        return corruptions.evaluate(model, source, suite, workdir, name=name)
+    """Evaluates a run with a suite, both of `resolve`; see `evaluation.evaluate`."""
+    corrupted = isinstance(suite, Mapping)
+    given, then = suite["data"] if corrupted else suite.data, run.training["data"]
+    data = {"name": then["name"], "data_dir": then["data_dir"]}
+    data |= {k: v for k, v in given.items() if v is not None}
+    split = suite["split"] if corrupted else suite.split
+    source = sources.load(data["name"], split, data["data_dir"])
+    _check_shape(data["name"], source.image_shape, run.info["image_shape"])
+    name = Path(os.path.abspath(run.folder)).name
+    if corrupted:
+        full = {**suite, "data": data}
+        return corruptions.evaluate(run.model, source, full, workdir, name=name)
     return evaluation.evaluate(
-        model,
+        run.model,
         source,
-        suite,
+        dataclasses.replace(suite, data=data),
         workdir,
         save_images=images,
         info={
             "name": name,
-            "checkpoint": str(checkpoint),
-            "which": which,
-            "step": info.get("step"),
-            "score": info.get("score"),
-            "architecture": training["model"]["name"],
-            "defense": training["defense"]["name"],
-            "training": training,
+            "checkpoint": run.folder,
+            "which": run.which,
+            "step": run.info.get("step"),
+            "score": run.info.get("score"),
+            "architecture": run.training["model"]["name"],
+            "defense": run.training["defense"]["name"],
+            "training": run.training,
         },
     )
 

@@ -11,14 +11,13 @@ import numpy as np
 from flax import linen as nn
 from ml_collections import ConfigDict
 
-from jaxadv import parallel, protocols
+from jaxadv import parallel, protocols, schema
+from jaxadv.completion import complete
 from jaxadv.evaluation import result
 from jaxadv.evaluation.run import meters
 from jaxadv.evaluation.suite import config, described, shipped
-from jaxadv.evaluation.suite.fields import plain
 from jaxadv.files import locks
-from jaxadv.specs import UsageError
-from jaxadv.training import settings
+from jaxadv.specs import UsageError, plain
 
 _VERSIONS = "autoattack"  # the suite whose file takes a norm
 
@@ -132,7 +131,7 @@ def autoattack(
     return evaluate(model, images, labels, suite, norm=norm, eps=eps, **options)
 
 
-_BATCH: Any = config.DEFAULTS["batch_size"]
+_BATCH: Any = schema.fill(config.Fields)["batch_size"]
 
 
 def _network(model):
@@ -221,7 +220,7 @@ def _found(suite, norm):
         file, _, version = text.partition(":")
         if file == _VERSIONS and "," not in version:
             text = f"{file}:{version or 'standard'},{norm or 'linf'}"
-        return plain(settings.complete(shipped.load(text), config.KINDS))
+        return plain(complete(shipped.load(text), config.KINDS))
     if protocols.is_attack(suite):
         return {"attacks": {described.spec(suite, "suite")["name"]: suite}}
     if not _is_own(suite):

@@ -34,7 +34,7 @@ class ImageClassifier(nn.Module):
       UsageError: a field is out of bounds, or `compute_dtype` is not floating.
     """
 
-    num_classes: int = specs.static(10, minimum=1)
+    num_classes: int = specs.given(10, minimum=1)
     compute_dtype: Any = jnp.float32
 
     def __post_init__(self):

@@ -31,7 +31,7 @@ class Schedule:
       peak: where the triangle is highest, as a fraction of the training.
     """
 
-    kind: str = specs.static("constant", choices=SCHEDULES)
+    kind: str = specs.given("constant", choices=SCHEDULES)
     warmup_epochs: float = specs.static(0.0, minimum=0.0)
     drop_epochs: tuple[float, ...] = ()
     drop_factor: float = specs.static(0.1, minimum=0.0)
@@ -92,7 +92,7 @@ class Optimizer:
       clip_norm: largest l2 norm of the whole gradient; None for no limit.
     """
 
-    kind: str = specs.static("sgd", choices=OPTIMIZERS)
+    kind: str = specs.given("sgd", choices=OPTIMIZERS)
     learning_rate: float = specs.static(0.1, minimum=0.0)
     momentum: float = specs.static(0.9, minimum=0.0, maximum=1.0)
     nesterov: bool = specs.static(False)

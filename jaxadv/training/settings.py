@@ -2,12 +2,10 @@
 
 import dataclasses
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import Any
 
-from ml_collections import ConfigDict, config_dict
-
-from jaxadv import rules, specs
+from jaxadv import completion, schema, specs
 from jaxadv.attacks import ATTACKS, build_attack
 from jaxadv.attacks.gradient.ascent import Ascent
 from jaxadv.craft import warn_units
@@ -16,66 +14,133 @@ from jaxadv.data.augment import AUGMENTATIONS
 from jaxadv.defenses import DEFENSES
 from jaxadv.defenses.clean import Clean
 from jaxadv.models import MODELS
-from jaxadv.specs import flat, plain
+from jaxadv.schema import Kind
+from jaxadv.specs import flat, plain, static
 from jaxadv.threats import lpips
 from jaxadv.training import optim
 
 # A ConfigDict, whose fields type checkers cannot know.
 Config = Any
 
-HELP = {
-    "seed": "of the initial weights, the order of the data and the attacks",
-    "epochs": "passes over the training data",
-    "batch_size": "images of one step, over all devices of all hosts",
-    "clean_epochs": "epochs of clean training before the defense begins",
-    "ema_decay": "of the averaged weights that are evaluated in place of the last",
-    "patience": "epochs of the defense without a better validation score before "
-    "training stops",
-    "log_steps": "steps between two lines of metrics.jsonl",
-    "checkpoint_steps": "steps between two checkpoints inside an epoch; 0 for none",
-    "checkpoint_seconds": "seconds between two checkpoints inside an epoch",
-    "data.name": "a prepared data set",
-    "data.augment": "names or specs of augmentations, first to last; stored images "
-    "of varying size are cropped once, as resized_crop says or by its defaults",
-    "data.validation": "training images held out to select the best checkpoint",
-    "data.examples": "use only so many of the training images, drawn by class",
-    "data.data_dir": "where prepared data sets lie",
-    "normalize": "mean and std of each channel, in [0, 1] units, inside the network",
-    "model": "the network; compute_dtype may be bfloat16",
-    "defense": "how to train",
-    "attack": "the attack to train with (and to validate with, stronger)",
-    "attacks": "the same, several: label -> attack",
-    "validation.attack": "attack of the validation; default: PGD in the same threat",
-    "validation.steps": "steps of that default",
-    "validation.batch_size": "images of one validation step, over all devices",
-    "optimizer": "the optimizer; its learning_rate is the schedule's maximum",
-    "schedule": "how the learning rate moves",
-}
+PIXELS = "[0, 1] units"
 
 
 @dataclasses.dataclass(frozen=True)
-class Kind:
-    """What the specs at one place of a config describe.
+class Data:
+    """The training images."""
 
-    Attributes:
-      registry: name -> what can stand there.
-      own: defaults that hold there, in place of the objects' own.
-      needed: whether something must stand there.
-    """
+    name: str = static("mnist5k", help="a prepared data set")
+    augment: tuple = static(
+        (),
+        help="names or specs of augmentations, first to last; stored images of varying "
+        "size are cropped once, as resized_crop says or by its defaults",
+    )
+    validation: int = static(
+        400, minimum=0, help="training images held out to select the best checkpoint"
+    )
+    examples: int | None = static(
+        None,
+        minimum=1,
+        help="use only so many of the training images, drawn by class; None: all",
+    )
+    data_dir: str | None = static(None, help="where prepared data sets lie")
 
-    registry: specs.Registry
-    own: Mapping[str, Any] = dataclasses.field(default_factory=dict)
-    needed: bool = False
+
+@dataclasses.dataclass(frozen=True)
+class Normalize:
+    """What happens to pixels inside the network."""
+
+    mean: tuple[float, ...] = static((0.0,), help="of each channel", unit=PIXELS)
+    std: tuple[float, ...] = static(
+        (1.0,), above=0, help="of each channel", unit=PIXELS
+    )
 
 
-# Path of a spec -> its kind; `*` is any label.
-KINDS = {
-    "model": Kind(MODELS, needed=True),
-    "defense": Kind(DEFENSES, needed=True),
-    "attack": Kind(ATTACKS, {"keep": "last"}),
-    "attacks.*": Kind(ATTACKS, {"keep": "last"}),
-    "validation.attack": Kind(ATTACKS, {"keep": "best"}),
-}
+@dataclasses.dataclass(frozen=True)
+class Validation:
+    """How the best checkpoint is selected."""
+
+    attack: Mapping = schema.spec(
+        Kind(ATTACKS, {"keep": "best"}),
+        {},
+        help="attack of the validation; default: PGD in the training's threat",
+    )
+    steps: int = static(20, minimum=1, help="steps of that default")
+    batch_size: int = static(
+        500, minimum=1, help="images of one validation step, over all devices"
+    )
+
+
+@dataclasses.dataclass(frozen=True)
+class Training:
+    """Every field of a training config; clean training of a small network."""
+
+    seed: int = schema.seed("of the initial weights, the order of the data and attacks")
+    epochs: int = static(10, minimum=1, help="passes over the training data")
+    batch_size: int = static(
+        128, minimum=1, help="images of one step, over all devices of all hosts"
+    )
+    clean_epochs: int = static(
+        0, minimum=0, help="epochs of clean training before the defense begins"
+    )
+    ema_decay: float | None = static(
+        None,
+        minimum=0,
+        below=1,
+        help="of the averaged weights that are evaluated in place of the last",
+    )
+    patience: int | None = static(
+        None,
+        minimum=1,
+        help="epochs of the defense without a better validation score before training "
+        "stops; None: never",
+    )
+    log_steps: int = static(
+        50, minimum=1, help="steps between two lines of metrics.jsonl"
+    )
+    checkpoint_steps: int = static(
+        0, minimum=0, help="steps between two checkpoints inside an epoch; 0 for none"
+    )
+    checkpoint_seconds: float = static(
+        300.0,
+        minimum=0,
+        infinite=True,
+        unit="seconds",
+        help="time between two checkpoints inside an epoch",
+    )
+    data: Data = schema.group(Data, "where the images come from")
+    normalize: Normalize = schema.group(Normalize, "of pixels, inside the network")
+    model: Mapping = schema.spec(
+        Kind(MODELS, needed=True),
+        {"name": "lenet_v2"},
+        help="the network; compute_dtype may be bfloat16",
+    )
+    defense: Mapping = schema.spec(
+        Kind(DEFENSES, needed=True), {"name": "clean"}, help="how to train"
+    )
+    attack: Mapping = schema.spec(
+        Kind(ATTACKS, {"keep": "last"}),
+        {},
+        help="the attack to train with (and to validate with, stronger)",
+    )
+    attacks: Mapping = schema.spec(
+        Kind(ATTACKS, {"keep": "last"}),
+        {},
+        labeled=True,
+        help="the same, several: label -> attack",
+    )
+    validation: Validation = schema.group(Validation, "selects the best checkpoint")
+    optimizer: Mapping = static(
+        completion.defaults(optim.Optimizer, {"name": "sgd"}),
+        help="the optimizer; its learning_rate is the schedule's maximum",
+    )
+    schedule: Mapping = static(
+        completion.defaults(optim.Schedule, {"name": "constant"}),
+        help="how the learning rate moves",
+    )
+
+
+KINDS = schema.kinds(Training)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -113,66 +178,12 @@ def default_config() -> Config:
     Assign to its fields, whole specs to `attack`, `attacks`, `defense` and
     `model`, and return `complete(config)`.
     """
-    config = ConfigDict(
-        {
-            "seed": 0,
-            "epochs": 10,
-            "batch_size": 128,
-            "clean_epochs": 0,
-            "ema_decay": config_dict.placeholder(float),
-            "patience": config_dict.placeholder(int),
-            "log_steps": 50,
-            "checkpoint_steps": 0,
-            "checkpoint_seconds": 300.0,
-            "data": {
-                "name": "mnist5k",
-                "augment": (),
-                "validation": 400,
-                "examples": config_dict.placeholder(int),
-                "data_dir": config_dict.placeholder(str),
-            },
-            "normalize": {"mean": (0.0,), "std": (1.0,)},
-            "model": {"name": "lenet_v2"},
-            "defense": {"name": "clean"},
-            "attack": {},
-            "attacks": {},
-            "validation": {"attack": {}, "steps": 20, "batch_size": 500},
-            "optimizer": _defaults(optim.Optimizer, {"name": "sgd"}),
-            "schedule": _defaults(optim.Schedule, {"name": "constant"}),
-        }
-    )
-    return config.lock()
+    return schema.config(Training)
 
 
 def complete(config: Config, kinds: Mapping[str, Kind] = KINDS) -> Config:
-    """`config` with every unnamed field of its specs filled in by its default.
-
-    So all of them are seen by `--help`, can be overridden, and have a type; those that
-    have no default are None.
-
-    Raises:
-      UsageError: unknown name.
-    """
-    with config.unlocked():
-        for pattern, kind in kinds.items():
-            for path, parent, key in list(_places(config, pattern.split("."))):
-                if given := parent[key]:
-                    del parent[key]  # a name becomes a group of another type
-                    parent[key] = filled(given, kind, f"config{path}")
-    return config.lock()
-
-
-def _places(config, keys, path="") -> Iterator[tuple[str, Any, str]]:
-    """(path, parent, key) of all fields that `keys`, of which one may be *, name."""
-    if not isinstance(config, ConfigDict):
-        return
-    first, *rest = keys
-    for key in config if first == "*" else (first,):
-        here = f"{path}.{key}"
-        if key in config and rest:
-            yield from _places(config[key], rest, here)
-        elif key in config:
-            yield here, config, key
+    """`completion.complete`, of a training config unless `kinds` say otherwise."""
+    return completion.complete(config, kinds)
 
 
 def plan(config: Config) -> Plan:
@@ -187,8 +198,9 @@ def plan(config: Config) -> Plan:
     make: Any = specs.lookup(config.defense.get("name"), DEFENSES, "config.defense")
     fields = plain(config.defense)
     fields.pop("name", None)
-    if any(field.name == "attacks" for field in dataclasses.fields(make)):
-        fields["attacks"] = tuple(attacks)
+    for field in specs.configurable(make):
+        if "given" in field.metadata:
+            fields[field.name] = tuple(attacks)
     defense = specs.construct(make, fields, "config.defense")
     if not isinstance(defense, Clean) and config.clean_epochs >= config.epochs:
         raise specs.UsageError(
@@ -233,41 +245,9 @@ def _of_kind(config, field, make, kinds):
     return specs.construct(make, fields | {"kind": kind}, where)
 
 
-_RULES = {
-    "seed": rules.SEED,
-    "epochs": rules.whole(1),
-    "batch_size": rules.whole(1),
-    "clean_epochs": rules.whole(0),
-    "ema_decay": rules.optional(rules.number(0, below=1)),
-    "patience": rules.optional(rules.whole(1)),
-    "log_steps": rules.whole(1),
-    "checkpoint_steps": rules.whole(0),
-    "checkpoint_seconds": rules.number(0, infinite=True),
-    "data": rules.GROUP,
-    "data.name": rules.NAME,
-    "data.augment": rules.LIST,
-    "data.validation": rules.whole(0),
-    "data.examples": rules.optional(rules.whole(1)),
-    "data.data_dir": rules.optional(rules.NAME),
-    "normalize": rules.GROUP,
-    "normalize.mean": rules.several(rules.number()),
-    "normalize.std": rules.several(rules.number(above=0)),
-    "model": rules.GROUP,
-    "defense": rules.GROUP,
-    "attack": rules.GROUP,
-    "attacks": rules.GROUP,
-    "validation": rules.GROUP,
-    "validation.attack": rules.GROUP,
-    "validation.steps": rules.whole(1),
-    "validation.batch_size": rules.whole(1),
-    "optimizer": rules.GROUP,
-    "schedule": rules.GROUP,
-}
-
-
 def _check_fields(config):
     fields = plain(config)
-    rules.check(fields, _RULES, "config")
+    schema.check(Training, fields, "config")
     for path, value in flat(fields).items():
         if isinstance(value, float) and math.isnan(value):
             raise specs.UsageError(f"config.{path} is nan; it must be a number")
@@ -317,77 +297,3 @@ def _stronger(attack: Any, steps: int) -> Any:
     if type(attack) is not ascent:
         return ascent(attack.threat, **size)
     return attack.replace(**size, keep="best", random_start=True)
-
-
-_NOT_CONFIGURED = ("attacks", "kind", "num_classes")
-
-
-def filled(spec: Any, kind: Kind, where: str) -> dict[str, Any]:
-    """A spec, or a name alone, with every field that it leaves open.
-
-    Raises:
-      UsageError: it is something else, or has no name, or an unknown one.
-    """
-    if not (isinstance(spec, ConfigDict) or rules.SPEC.fits(spec)):
-        raise specs.UsageError(f"{where} is {spec!r}; it must be {rules.SPEC.words}")
-    spec = {"name": spec} if isinstance(spec, str) else dict(spec)
-    if "name" not in spec:
-        raise specs.UsageError(f"{where}: the field 'name' is missing")
-    make = specs.lookup(spec["name"], kind.registry, where)
-    return _defaults(make, spec, where, kind.own)
-
-
-def _defaults(make, given=None, where="", own=None) -> dict[str, Any]:
-    """The fields of dataclass `make`, those of `given` first, as config values.
-
-    Those of `own` come before its defaults.
-    """
-    given, own = dict(given or {}), own or {}
-    found = dict(given)
-    for field in specs.configurable(make):
-        if field.name in _NOT_CONFIGURED:
-            continue
-        value = given.get(field.name, own.get(field.name, _default(field)))
-        if "registry" in field.metadata:
-            registry = field.metadata["registry"]()
-            found[field.name] = _part(value, registry, f"{where}.{field.name}")
-            continue
-        if field.name == "compute_dtype" and not isinstance(value, str):
-            value = "float32"
-        found[field.name] = _value(value, str(field.type))
-    return found
-
-
-def _default(field):
-    if field.default_factory is not dataclasses.MISSING:
-        return field.default_factory()
-    return None if field.default is dataclasses.MISSING else field.default
-
-
-def _part(value, registry, where):
-    """The spec of a nested part, which may be an object that is a default."""
-    if isinstance(value, (tuple, list)):
-        # What a list holds is no flag: only objects are turned into specs.
-        objects = map(dataclasses.is_dataclass, value)
-        some = zip(value, objects, strict=True)
-        return tuple(_part(v, registry, where) if o else v for v, o in some)
-    if dataclasses.is_dataclass(value):
-        return filled(_spec(value, registry), Kind(registry), where)
-    return filled(value, Kind(registry), where) if value else value
-
-
-def _spec(value, registry):
-    """The spec of an object, with its own values."""
-    names = {make: name for name, make in registry.items()}
-    fields = [field.name for field in specs.configurable(type(value))]
-    return {"name": names[type(value)]} | {k: getattr(value, k) for k in fields}
-
-
-def _value(value, kind):
-    if value is None:
-        types = {"tuple": tuple, "float": float, "int": int, "str": str, "bool": bool}
-        known = next((t for name, t in types.items() if name in kind), object)
-        return config_dict.placeholder(known)
-    if "float" in kind and isinstance(value, int) and not isinstance(value, bool):
-        return float(value)
-    return value

@@ -12,7 +12,7 @@ import jax
 import numpy as np
 import pytest
 
-from jaxadv import cli
+from jaxadv import cli, schema
 from jaxadv.checkpoints import Checkpoints
 from jaxadv.data import sources
 from jaxadv.evaluation import command, table
@@ -175,14 +175,39 @@ def test_the_suites_of_the_project_are_complete(name, folder, monkeypatch):
     monkeypatch.setattr(command, "evaluate", lambda *args: asked.append(args))
     suite = f"--config={ROOT / 'configs' / 'suites' / name}.py"
     assert call(folder, suite, "--config.attacks.pgd_linf.threat.eps=0.2") == 0
-    ((config, checkpoint, which, workdir),) = asked
-    assert which == "best" and Path(workdir) == Path(checkpoint) / "eval" / name
-    plan = command.evaluation.config.resolve(
-        settings.plain(config), {"attack": {"threat": {"name": "linf", "eps": 0.1}}}
-    )
+    ((plan, run, workdir),) = asked
+    assert run.which == "best" and Path(workdir) == Path(run.folder) / "eval" / name
     eps = {planned.label: planned.eps for planned in plan.attacks}
     assert eps["pgd_linf"] == 0.2  # one override does not spread to the others
     assert eps["fgsm_linf"] == eps["noise_linf"] == 0.1
+
+
+def test_a_suite_is_resolved_once_for_the_run_that_it_judges(
+    folder, tmp_path, monkeypatch, capsys
+):
+    resolved = []
+    resolve = config.resolve
+
+    def once(given, training=None):
+        resolved.append(training)
+        return resolve(given, training)
+
+    monkeypatch.setattr(config, "resolve", once)
+    assert call(folder, f"--workdir={tmp_path / 'o'}") == 0
+    (training,) = resolved
+    assert training["attack"]["threat"]["eps"] == 0.1
+    assert (
+        table.load(tmp_path / "o" / "table.npz").metadata["attacks"]["fgsm"]["eps"]
+        == 0.1
+    )
+    # A mistake in the suite is told first; an eps that only the run knows is none.
+    (tmp_path / "empty").mkdir()
+    for flag, words in (
+        ("pictures=-1", "config.pictures is -1"),
+        ("examples=1", "no check"),
+    ):
+        assert call(folder, f"--config.{flag}", checkpoint=tmp_path / "empty") == 2
+        assert words in capsys.readouterr().err
 
 
 def _plan(path, *text):
@@ -288,13 +313,14 @@ def test_suites_with_alexnet_run_without_its_weights(
     assert call(folder, f"{suite}:no_alexnet", *shapes) == 0
     (own, *_), (other, *_, workdir) = asked
     # ImageNet-100 has no test images, other data sets have.
-    assert own["split"] == ("validation" if "imagenet" in name else "test")
-    assert (other["split"], other["data"]["name"]) == ("test", "shapes/64")
+    assert own.split == ("validation" if "imagenet" in name else "test")
+    assert (other.split, other.data["name"]) == ("test", "shapes/64")
     assert Path(workdir).name == f"{name}_no_alexnet"
-    plan = command.evaluation.config.resolve(own)
-    assert not {"ppgd", "lpa"} & {planned.label for planned in plan.attacks}
-    assert {"stadv", "recolor"} <= {planned.label for planned in plan.attacks}
-    assert plan.seen == (("linf", "l2") if name.startswith("unseen") else ())
+    assert not {"ppgd", "lpa"} & {planned.label for planned in own.attacks}
+    assert {"stadv", "recolor"} <= {planned.label for planned in own.attacks}
+    trained = [p.label for p in own.attacks if p.spec["threat"]["name"] == "linf"]
+    unseen = name.startswith("unseen")
+    assert own.seen == (("linf", "l2") if unseen else tuple(trained))
 
 
 def _load(file, text):
@@ -351,7 +377,7 @@ def test_devices_and_processes_are_settled_before_a_network_is_loaded(folder):
 
 
 def test_every_field_of_a_suite_is_explained():
-    assert set(command.FIELDS) == {*config.DEFAULTS, "attacks"}
+    assert all(map(schema.explain(config.Fields).get, command.FIELDS))
 
 
 def test_help_explains_every_flag():

@@ -6,7 +6,7 @@ import os
 import jax
 import pytest
 
-from jaxadv import cli
+from jaxadv import cli, schema
 from jaxadv.data import prepare, sources
 from jaxadv.evaluation import command
 from jaxadv.evaluation.tools import compare, study
@@ -65,7 +65,7 @@ def train(place, *flags, config=ROOT / "configs" / "baselines" / "mnist5k_pgd_at
         loop.run,
         settings.plan,
         help_text="",
-        fields=settings.HELP,
+        fields=schema.explain(settings.Training),
         whole_batch=True,
     )
 

@@ -6,7 +6,7 @@ import jax
 import pytest
 from ml_collections import ConfigDict
 
-from jaxadv import cli, specs
+from jaxadv import cli, completion, schema, specs
 from jaxadv.attacks import ATTACKS
 from jaxadv.attacks.perceptual.lagrange import Lpa
 from jaxadv.evaluation.suite import config as suites
@@ -25,6 +25,7 @@ SUITES = [
     "uar.py:imagenet100,fog+snow", "unseen_cifar.py", "unseen_cifar.py:budgets",
     "unseen_imagenet100.py",
 ]  # fmt: skip
+PGD = ["--config.attack.name=pgd", "--config.attack.threat.name=linf"]
 SOME = {float: 0.5, int: 3, str: "some", tuple: "(1, 2)", object: 0.5}
 
 
@@ -137,6 +138,57 @@ def test_parts_that_were_refused_are_flags(parse):
     assert found.stadv.threat.smooth == 0.5 and found.recolor.restarts == 3
 
 
+def test_numbers_may_be_written_as_fractions(parse):
+    config = parse(
+        "configs/baselines/mnist5k_pgd_at.py",
+        "--config.attack.threat.eps=8/255",
+        "--config.attack.step_size", "2/255",
+        "--config.ema_decay=999/1000",
+        "--config.normalize.mean=(1/2,0.25, 3/4)",
+        "--config.optimizer.learning_rate=1/8",
+    )  # fmt: skip
+    assert (config.attack.threat.eps, config.attack.step_size) == (8 / 255, 2 / 255)
+    assert (config.ema_decay, config.optimizer.learning_rate) == (0.999, 0.125)
+    assert config.normalize.mean == (0.5, 0.25, 0.75)
+    suite = parse(
+        "configs/suites/linf.py", "--config.eps=8/255", "--config.curve.eps=(1/4,1/2)",
+        "--config.unions.union=('1/2',)", "--config.name=1/2",
+    )  # fmt: skip
+    assert suite.eps == 8 / 255 and suite.curve.eps == (0.25, 0.5)
+    assert suite.unions.union == ("1/2",) and suite.name == "1/2"
+    for flag in ("attack.threat.eps=8/0", "attack.threat.eps=1+1/2", "epochs=4/2"):
+        assert flag.split("=")[1] in parse(TRAINING, f"--config.{flag}", *PGD)
+
+
+@pytest.mark.parametrize(
+    "file",
+    ["baselines/mnist5k_clean", "minmax/mnist5k_gat", "perceptual/mnist5k_pat_self"],
+)
+def test_any_config_takes_another_network_attack_and_defense(parse, file):
+    config = parse(
+        f"configs/{file}.py",
+        "--config.model.name=wrn_28_10",
+        "--config.attack.name=apgd",
+        "--config.defense.name=trades",
+        "--config.defense.beta=1/2",
+        "--config.attack.rho=3/4",
+    )
+    assert (config.model.name, config.model.compute_dtype) == ("wrn_28_10", "float32")
+    assert (config.attack.name, config.attack.rho) == ("apgd", 0.75)
+    assert (config.defense.name, config.defense.beta) == ("trades", 0.5)
+
+
+def test_a_step_of_one_kind_takes_the_place_of_the_other(parse):
+    file = "configs/baselines/mnist5k_pgd_at.py"
+    assert parse(file).attack.rel_step_size
+    attack = parse(file, "--config.attack.step_size=1/5").attack
+    assert (attack.step_size, attack.rel_step_size) == (0.2, None)
+    both = ("--config.attack.step_size=1/5", "--config.attack.rel_step_size=1/5")
+    assert "step_size" in parse(file, *both, check=settings.plan)
+    suite = parse("configs/suites/quick.py", "--config.attacks.pgd_linf.step_size=1/5")
+    assert suite.attacks.pgd_linf.rel_step_size is None
+
+
 def test_training_takes_attacks_by_their_names(parse):
     given = [
         "--config.defense.name=adversarial",
@@ -183,18 +235,18 @@ def test_another_name_keeps_what_was_chosen_and_takes_other_defaults(parse):
 def test_completing_changes_no_object():
     for name, make in ATTACKS.items():
         spec = {"name": name, "threat": {"name": "linf", "eps": 0.1}}
-        full = settings.filled(spec, settings.Kind(ATTACKS), "config.attack")
+        full = completion.filled(spec, schema.Kind(ATTACKS), "config.attack")
         full = specs.plain(ConfigDict(full))
         assert json.loads(json.dumps(full))["name"] == name
         part = next(f for f in specs.configurable(make) if f.name == "objective")
         found = specs.build(
             full["objective"], part.metadata["registry"](), "objective"
         )  # fmt: skip
-        assert found == settings._default(part), name
+        assert found == schema.default(part), name
     assert Lpa.__dataclass_fields__["objective"].default_factory().kappa == 1.0
     views = {"name": "weighted", "over": "transforms"}
     spec = {"name": "min_max", "threat": {"name": "linf"}, "objective": views}
-    full = settings.filled(spec, settings.Kind(ATTACKS), "config.attack")
+    full = completion.filled(spec, schema.Kind(ATTACKS), "config.attack")
     parts = json.loads(json.dumps(full["objective"]["over"]))["parts"]
     assert [part["name"] for part in parts][:2] == ["identity", "flip_left_right"]
 

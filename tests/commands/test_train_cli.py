@@ -13,7 +13,7 @@ import jax
 import pytest
 
 from configs.minmax import cifar10_minmax, mnist5k_minmax, mnist_gat, mnist_minmax
-from jaxadv import cli
+from jaxadv import cli, schema
 from jaxadv.checkpoints import Checkpoints
 from jaxadv.perceptual import NETWORKS
 from jaxadv.specs import UsageError
@@ -37,7 +37,7 @@ def call(monkeypatch, tmp_path, capsys):
             lambda config, workdir: started.append((config, workdir)),
             check,
             help_text="Trains.",
-            fields=settings.HELP,
+            fields=schema.explain(settings.Training),
             whole_batch=True,
         )
         output = capsys.readouterr()

@@ -1,7 +1,7 @@
 """Errors under stored sets of common corruptions, and mCE."""
 
 from jaxadv.evaluation.corruptions.run import (
-    DEFAULTS,
+    Fields,
     corruption_error,
     evaluate,
     load_reference,
@@ -14,7 +14,7 @@ from jaxadv.evaluation.corruptions.run import (
 )
 
 __all__ = [
-    "DEFAULTS",
+    "Fields",
     "corruption_error",
     "evaluate",
     "load_reference",

@@ -6,22 +6,13 @@
 Writes `corruptions.md`, `.csv` and `.json`; what a killed run has measured is kept in
 `corruptions.jsonl`. With a reference network, the CIFAR AlexNet in the papers, the
 error of each corruption is also given relative to its error; the mean of these is mCE.
-The fields of the config:
-
-  name           of the output folder
-  corruptions    `folder` of the stored sets (see `corrupted`); `reference`, the folder
-                 of a training run or a weight file, or None; `architecture` of a weight
-                 file that does not say its own (see `jaxadv.weights`)
-  data           {"name", "data_dir"} of the data set; None takes the checkpoint's
-  split          of the clean images
-  examples       how many images of each severity, evenly over them; 0 or None: all
-  batch_size     images at a time on each device
 
 Source: Hendrycks and Dietterich, "Benchmarking neural network robustness to common
 corruptions and perturbations", 2019, section 4.
 """
 
 import contextlib
+import dataclasses
 import functools
 import json
 import sys
@@ -33,7 +24,7 @@ import jax
 import numpy as np
 from tqdm import tqdm
 
-from jaxadv import checkpoints, parallel, rules, weights
+from jaxadv import checkpoints, parallel, schema, weights
 from jaxadv.classifier import Classifier
 from jaxadv.evaluation import metrics
 from jaxadv.evaluation.corruptions.sets import (
@@ -45,35 +36,46 @@ from jaxadv.evaluation.corruptions.sets import (
 )
 from jaxadv.evaluation.judging import inputs
 from jaxadv.evaluation.judging.judge import Judge
+from jaxadv.evaluation.suite.declared import Data
 from jaxadv.evaluation.suite.planned import check_name
 from jaxadv.evaluation.writing import escape, files
 from jaxadv.evaluation.writing.cells import aligned, page_table, percent
 from jaxadv.files import locks, storage
 from jaxadv.files.checksums import checksum_json
 from jaxadv.files.storage import remove_temporary
-from jaxadv.specs import UsageError, known
+from jaxadv.specs import UsageError, static
 
-DEFAULTS = {
-    "name": "corruptions",
-    "corruptions": {"folder": None, "reference": None, "architecture": None},
-    "data": {"name": None, "data_dir": None},
-    "split": "test",
-    "examples": None,
-    "batch_size": 128,
-}
-_RULES = {
-    "name": rules.NAME,
-    "corruptions": rules.GROUP,
-    "corruptions.folder": rules.optional(rules.NAME),
-    "corruptions.reference": rules.optional(rules.NAME),
-    "corruptions.architecture": rules.optional(rules.NAME),
-    "data": rules.GROUP,
-    "data.name": rules.optional(rules.NAME),
-    "data.data_dir": rules.optional(rules.NAME),
-    "split": rules.NAME,
-    "examples": rules.optional(rules.whole(0)),
-    "batch_size": rules.whole(1),
-}
+
+@dataclasses.dataclass(frozen=True)
+class Sets:
+    """Which images, and whose errors stand beside."""
+
+    folder: str | None = static(None, help="of the stored sets, as CIFAR-10-C")
+    reference: str | None = static(
+        None,
+        help="folder of a run, or a weight file, by whose errors ours are divided",
+    )
+    architecture: str | None = static(
+        None, help="of a weight file that does not say its own (see jaxadv.weights)"
+    )
+
+
+@dataclasses.dataclass(frozen=True)
+class Fields:
+    """The fields of a config that measures errors under corruptions."""
+
+    name: str = static("corruptions", help="of the output folder")
+    corruptions: Sets = schema.group(Sets, "the stored sets and the reference")
+    data: Data = schema.group(Data, "the data set; None: the checkpoint's")
+    split: str = static("test", help="of the clean images")
+    examples: int | None = static(
+        None,
+        minimum=0,
+        help="how many images of each severity, evenly over them; 0 or None: all",
+    )
+    batch_size: int = static(128, minimum=1, help="images at a time on each device")
+
+
 _BLOCK = 1000  # images in memory at a time
 
 
@@ -83,12 +85,8 @@ def resolve(given: Mapping[str, Any]) -> dict[str, Any]:
     Raises:
       UsageError: an unknown field, a bad number, or no folder.
     """
-    known(given, DEFAULTS, "config")
-    full = {**DEFAULTS, **given}
-    for group in ("corruptions", "data"):
-        if full[group] is None or isinstance(full[group], Mapping):
-            full[group] = {**DEFAULTS[group], **(full[group] or {})}
-    rules.check(full, _RULES, "config")
+    full = schema.fill(Fields, given)
+    schema.check(Fields, full, "config")
     check_name(full["name"], "config.name")
     if not full["corruptions"]["folder"]:
         raise UsageError(

@@ -14,6 +14,10 @@ from jaxadv.specs import UsageError
 _LONGEST = 200  # bytes; file names end at 255 and get more around them
 
 
+class OpenEps(UsageError):
+    """An eps is left open, and nothing says what it is."""
+
+
 @dataclasses.dataclass(frozen=True)
 class Planned:
     """One attack of a suite.
@@ -85,7 +89,7 @@ class Eps:
             trained = attack.get("threat") or {}
             if trained.get("name") == threat and trained.get("eps") is not None:
                 return float(trained["eps"])
-        raise UsageError(
+        raise OpenEps(
             f"{where}.eps is None and the checkpoint was not trained with a "
             f"{threat!r} threat; give --config.eps=<budget>"
         )
