@@ -248,8 +248,10 @@ def _sentence(field) -> str:
 
 
 def _shown(field) -> str:
-    """A default as it is told: a spec by its name."""
+    """A default as it is told: a spec by its name, nothing by "none"."""
     value = default(field)
+    if value is None or value == {}:
+        return "none"
     return repr(value.get("name", value) if isinstance(value, Mapping) else value)
 
 

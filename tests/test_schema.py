@@ -85,7 +85,7 @@ def test_what_is_not_as_declared_is_refused(change, words):
 
 def test_help_and_table_tell_default_unit_and_choices():
     told = schema.explain(Outer)
-    assert told["inner.rate"] == "a rate; in seconds; default: None"
+    assert told["inner.rate"] == "a rate; in seconds; default: none"
     assert told["level"] == "a | choice; one of low, high; default: 'low'"
     assert told["attack"] == "one; default: 'pgd'" and told["inner"] == "a group"
     lines = schema.table(Outer).splitlines()

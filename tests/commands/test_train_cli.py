@@ -15,6 +15,7 @@ import pytest
 from configs.minmax import cifar10_minmax, mnist5k_minmax, mnist_gat, mnist_minmax
 from jaxadv import cli, schema
 from jaxadv.checkpoints import Checkpoints
+from jaxadv.evaluation.suite.declared import KINDS
 from jaxadv.perceptual import NETWORKS
 from jaxadv.specs import UsageError
 from jaxadv.training import log, settings
@@ -191,7 +192,8 @@ def test_the_length_of_a_step_that_is_given_replaces_the_other(call, given):
     ):  # fmt: skip
         flag, values = f"--config.{path}.{given}=0.25", cli._flags()
         values.workdir = "x"
-        found = cli._parse(values, some, ["train.py", flag])
+        kinds = settings.KINDS if some is config else KINDS
+        found = cli._parse(values, some, ["train.py", flag], kinds)
         for key in path.split("."):
             found = found[key]
         other = {"step_size", "rel_step_size"} - {given}
