@@ -28,6 +28,7 @@ from benchmarks.generalized import (
     test_images,
     trained,
 )
+from jaxadv.craft import joint
 from jaxadv.evaluation.report import domain_charts
 from jaxadv.training import log as logs
 from jaxadv.training import settings
@@ -95,7 +96,7 @@ def weights_found(args, model, row, eps, seed):
 
 @jax.jit
 def _searched(defense, model, key, batch, weights):
-    return defense.search(model, key, batch, weights)[1]
+    return joint.search(defense, model, key, batch, weights)[1]
 
 
 def _overlap(args, model, row, folder):

@@ -97,7 +97,7 @@ class _Run:
             self.attack, keys, self.model, self.images, self.labels
         )
         if isinstance(attack, Lpa):  # a multiplier of 0.01 to the last bit
-            state = state.replace(lam=jnp.full(COUNT, 0.01, self.images.dtype))
+            state = state.replace(own=jnp.full(COUNT, 0.01, self.images.dtype))
         self.state = state
         self.put(starts)
 
@@ -320,7 +320,7 @@ def test_lpa_follows_the_reference_through_all_rounds():
                 np.testing.assert_allclose(
                     points[i], search.points[t + 1], rtol=0, atol=1e-9
                 )
-            np.testing.assert_allclose(run.state.lam, [s.lams[t] for s in moving])
+            np.testing.assert_allclose(run.state.own, [s.lams[t] for s in moving])
             found = [s.found is not None and s.found <= t for s in frozen]
             np.testing.assert_array_equal(run.state.best.broken, found)
 
@@ -342,7 +342,7 @@ def test_lpa_freezes_each_image_at_the_point_that_was_verified():
         np.testing.assert_allclose(kept, search.points[-1], rtol=0, atol=1e-9)
         used = ROUNDS * ROUND_STEPS if search.found is None else search.found + 1
         assert run.state.count[i] == used
-        np.testing.assert_allclose(run.state.lam[i], search.lams[used - 1])
+        np.testing.assert_allclose(run.state.own[i], search.lams[used - 1])
 
 
 def test_craft_returns_the_references_verified_point():
