@@ -37,7 +37,7 @@ SHARED = {
     "objectives": ["losses", "base", "untargeted", "transforms"],
     "perceptual": ["networks", "lpips", "jacobian", "projection"],
     "threats": ["base", "lp"],
-    "training": ["log", "optim", "state", "validation", "settings"],
+    "training": ["log", "optim", "state", "validation", "settings", "data"],
     "weights": ["torch_files", "layouts", "files"],
 }
 

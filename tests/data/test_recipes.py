@@ -9,7 +9,8 @@ import pytest
 from PIL import Image
 
 from jaxadv.data import augment, batches, prepare, sources
-from jaxadv.training import loop, settings
+from jaxadv.training import settings
+from jaxadv.training.data import load_data
 from tests.paths import ROOT
 
 CONFIGS = {
@@ -86,7 +87,7 @@ def pictures(tmp_path_factory):
 def trained_on(config):
     """What a training sees in its first epoch, but for colors: [n, h, w, c]."""
     plan = settings.plan(config)
-    data = loop.load_data(config, plan.augmentations)
+    data = load_data(config, plan.augmentations)
     moves = [a for a in data.augmentations if not isinstance(a, COLORS)]
     ids = np.arange(len(data.train), dtype=np.int32)
     images = batches.to_float(data.train.get(ids, draw=(config.seed, 0))["image"])
