@@ -5,17 +5,7 @@ The same command goes on where a killed run stopped.
 
 import sys
 
-from jaxadv import cli, schema
-from jaxadv.training import loop, settings
+from jaxadv import commands
 
 if __name__ == "__main__":
-    sys.exit(
-        cli.main(
-            sys.argv,
-            loop.run,
-            settings.plan,
-            help_text=__doc__ or "",
-            fields=schema.explain(settings.Training),
-            whole_batch=True,
-        )
-    )
+    sys.exit(commands.train(sys.argv))

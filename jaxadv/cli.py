@@ -147,6 +147,9 @@ def _config_path(argv):
 def _load(path: str) -> ConfigDict:
     """`get_config()` of a config file; `file.py:text` is `get_config("text")`."""
     name, *argument = path.split(":", 1)
+    ours = Path(__file__).resolve().parents[1] / name  # installed beside the package
+    if not os.path.isfile(name) and name.startswith("configs/") and ours.is_file():
+        name = str(ours)
     if not os.path.isfile(name):
         raise UsageError(f"--config: there is no file {name!r}{_meant(Path(name))}")
     spec = importlib.util.spec_from_file_location("run_config", name)
@@ -167,7 +170,7 @@ def _load(path: str) -> ConfigDict:
 
 def _meant(path: Path) -> str:
     """A hint at the config that has the path's name, or a name like it."""
-    found = {str(p): p.name for p in sorted(Path("configs").rglob("*.py"))}
+    found = {str(p): p.name for p in sorted(Path("configs").rglob("[a-z]*.py"))}
     same = [p for p, name in found.items() if name == path.name]
     near = same or difflib.get_close_matches(str(path), found)
     return f" (did you mean {near[0]}?)" if near else ""

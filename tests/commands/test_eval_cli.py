@@ -12,7 +12,7 @@ import jax
 import numpy as np
 import pytest
 
-from jaxadv import cli, schema
+from jaxadv import cli
 from jaxadv.checkpoints import Checkpoints
 from jaxadv.data import sources
 from jaxadv.evaluation import command, table
@@ -374,10 +374,6 @@ def test_devices_and_processes_are_settled_before_a_network_is_loaded(folder):
         timeout=120,
     )  # fmt: skip
     assert (done.returncode, done.stdout) == (0, "2 1\n"), done.stderr
-
-
-def test_every_field_of_a_suite_is_explained():
-    assert all(map(schema.explain(config.Fields).get, command.FIELDS))
 
 
 def test_help_explains_every_flag():

@@ -1,0 +1,131 @@
+"""The command `jaxadv`: everything that can be run, by name.
+
+jaxadv train --config=configs/demo.py --workdir=runs/demo
+jaxadv eval --config=configs/suites/linf.py --checkpoint=runs/demo
+jaxadv list attacks
+"""
+
+import ast
+import importlib
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+
+from jaxadv import cli, console
+
+ROOT = Path(cli.__file__).resolve().parents[1]  # configs/ lies beside the package
+# Name -> (module, its registry), of parts that a config names.
+PARTS = {
+    "attacks": ("jaxadv.attacks", "ATTACKS"),
+    "threats": ("jaxadv.threats", "THREATS"),
+    "objectives": ("jaxadv.objectives", "OBJECTIVES"),
+    "defenses": ("jaxadv.defenses", "DEFENSES"),
+    "models": ("jaxadv.models", "MODELS"),
+    "augmentations": ("jaxadv.data.augment", "AUGMENTATIONS"),
+    "distances": ("jaxadv.perceptual", "DISTANCES"),
+    "data": ("jaxadv.data.catalog", "DATASETS"),
+}
+# Name -> (what it does, the module whose `main(arguments)` does it).
+OTHERS = {
+    "compare": ("sets runs side by side", "jaxadv.evaluation.tools.compare"),
+    "study": ("a perceptual study", "jaxadv.evaluation.tools.study"),
+    "prepare": ("prepares a data set once", "jaxadv.data.prepare"),
+    "weights": ("shows and converts weight files", "jaxadv.weights.__main__"),
+}
+TRAIN = """\
+Trains a classifier: train --config=configs/demo.py --workdir=runs/a
+
+The same command goes on where a killed run stopped.
+"""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Runs a command; the exit status, 2 for a user's mistake."""
+    given = list(sys.argv[1:] if arguments is None else arguments)
+    name, rest = (given[0], given[1:]) if given else ("--help", [])
+    if name in ("-h", "--help", "help"):
+        print(usage())
+        return 0
+    if name == "train":
+        return train(["jaxadv train", *rest])
+    if name == "eval":
+        return _module("jaxadv.evaluation.command").main(["jaxadv eval", *rest])
+    if name == "list":
+        return _list(rest)
+    if name not in OTHERS:
+        print(f"error: {name!r} is no command\n\n{usage()}", file=sys.stderr)
+        return 2
+    return _module(OTHERS[name][1]).main(rest)
+
+
+def train(argv: Sequence[str]) -> int:
+    """The command line of train.py."""
+    from jaxadv import schema
+    from jaxadv.training import loop, settings
+
+    return cli.main(
+        argv,
+        loop.run,
+        settings.plan,
+        help_text=TRAIN,
+        fields=schema.explain(settings.Training),
+        whole_batch=True,
+    )
+
+
+def usage() -> str:
+    """What the commands are."""
+    known = {
+        "train": "trains a classifier, as train.py",
+        "eval": "judges a trained classifier, as eval.py",
+        **{name: told for name, (told, _) in OTHERS.items()},
+        "list": f"configs, suites, {', '.join(PARTS)}: a line each",
+    }
+    width = max(map(len, known))
+    lines = [f"  {name.ljust(width)}  {told}" for name, told in known.items()]
+    return "\n".join(["usage: jaxadv COMMAND [--help] …", "", *lines])
+
+
+def listed(kind: str) -> dict[str, str]:
+    """Name -> one line, of the configs, the suites or one kind of parts."""
+    if kind in ("configs", "suites"):
+        return dict(_files(kind))
+    module, registry = PARTS[kind]
+    return {k: _first_line(v) for k, v in getattr(_module(module), registry).items()}
+
+
+def _list(kinds):
+    parser = console.Parser(prog="jaxadv list", description="What there is.")
+    every = ["configs", "suites", *PARTS]
+    parser.add_argument("kinds", nargs="*", metavar="KIND", help=", ".join(every))
+    chosen = parser.parse_args(kinds).kinds or every
+    for kind in chosen:
+        if kind not in every:
+            parser.error(f"there is no {kind!r}; give {', '.join(every)}")
+        _show(kind, listed(kind))
+    return 0
+
+
+def _show(kind: str, lines: Mapping[str, str]) -> None:
+    width = max(map(len, lines), default=0)
+    print(f"{kind}:")
+    for name, told in lines.items():
+        print(f"  {name.ljust(width)}  {told}".rstrip())
+
+
+def _files(kind) -> Iterator[tuple[str, str]]:
+    """(path, first line) of the files that have a `get_config`."""
+    for path in sorted((ROOT / "configs").rglob("[a-z]*.py")):
+        tree = ast.parse(path.read_text(encoding="utf-8"))
+        suite = path.parent.name == "suites"
+        if suite is (kind == "suites") and "get_config" in path.read_text("utf-8"):
+            told = (ast.get_docstring(tree) or "").partition("\n")[0]
+            yield path.relative_to(ROOT).as_posix(), told
+
+
+def _first_line(part) -> str:
+    return (getattr(part, "__doc__", None) or "").strip().partition("\n")[0]
+
+
+def _module(name):
+    return importlib.import_module(name)
