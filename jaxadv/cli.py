@@ -41,6 +41,8 @@ flags for one of them, as --config.attack.threat.network.path, count for those t
 no flags of their own.
 """
 
+_BESIDE = Path(__file__).resolve().parents[1]  # where configs/ is installed
+
 
 def main(
     argv: Sequence[str],
@@ -147,7 +149,7 @@ def _config_path(argv):
 def _load(path: str) -> ConfigDict:
     """`get_config()` of a config file; `file.py:text` is `get_config("text")`."""
     name, *argument = path.split(":", 1)
-    ours = Path(__file__).resolve().parents[1] / name  # installed beside the package
+    ours = _BESIDE / name
     if not os.path.isfile(name) and name.startswith("configs/") and ours.is_file():
         name = str(ours)
     if not os.path.isfile(name):
@@ -170,7 +172,11 @@ def _load(path: str) -> ConfigDict:
 
 def _meant(path: Path) -> str:
     """A hint at the config that has the path's name, or a name like it."""
-    found = {str(p): p.name for p in sorted(Path("configs").rglob("[a-z]*.py"))}
+    found = {
+        file.relative_to(root).as_posix(): file.name
+        for root in (Path(), _BESIDE)
+        for file in sorted((root / "configs").rglob("[a-z]*.py"))
+    }
     same = [p for p, name in found.items() if name == path.name]
     near = same or difflib.get_close_matches(str(path), found)
     return f" (did you mean {near[0]}?)" if near else ""
