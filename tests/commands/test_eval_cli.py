@@ -175,7 +175,7 @@ def test_the_suites_of_the_project_are_complete(name, folder, monkeypatch):
     monkeypatch.setattr(command, "evaluate", lambda *args: asked.append(args))
     suite = f"--config={ROOT / 'configs' / 'suites' / name}.py"
     assert call(folder, suite, "--config.attacks.pgd_linf.threat.eps=0.2") == 0
-    ((plan, run, workdir),) = asked
+    ((plan, run, workdir, _),) = asked
     assert run.which == "best" and Path(workdir) == Path(run.folder) / "eval" / name
     eps = {planned.label: planned.eps for planned in plan.attacks}
     assert eps["pgd_linf"] == 0.2  # one override does not spread to the others
@@ -311,7 +311,7 @@ def test_suites_with_alexnet_run_without_its_weights(
     shapes = ["--config.data.name=shapes/64", "--config.split=test"]
     assert call(folder, f"{suite}:no_alexnet") == 0
     assert call(folder, f"{suite}:no_alexnet", *shapes) == 0
-    (own, *_), (other, *_, workdir) = asked
+    (own, *_), (other, _, workdir, _) = asked
     # ImageNet-100 has no test images, other data sets have.
     assert own.split == ("validation" if "imagenet" in name else "test")
     assert (other.split, other.data["name"]) == ("test", "shapes/64")
