@@ -15,12 +15,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import linen, nnx
-from flax.errors import ModifyScopeVariableError
+from flax.errors import ModifyScopeVariableError, ScopeCollectionNotFound
 
 from jaxadv.specs import UsageError
 
 # Arguments that tell a module what it is called for, and their value in evaluation.
-EVALUATION = {
+EVALUATION: dict[str, Any] = {
     "train": False,
     "training": False,
     "is_training": False,
@@ -28,12 +28,6 @@ EVALUATION = {
     "use_running_average": True,
 }
 LAYOUTS = ("hwc", "chw")
-
-
-def evaluation_of(module: linen.Module) -> dict[str, bool]:
-    """The arguments of `EVALUATION` that the module's `__call__` takes."""
-    taken = inspect.signature(type(module).__call__).parameters
-    return {name: value for name, value in EVALUATION.items() if name in taken}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -72,6 +66,12 @@ class Linen:
                 mutable=["features"],
                 **dict(self.arguments),
             )
+        except ScopeCollectionNotFound as error:
+            raise UsageError(
+                f"{type(self.module).__name__} misses some of its variables "
+                f"({_first_line(error)}): give all that its init returned, as "
+                '{"params": …, "batch_stats": …}'
+            ) from error
         except ModifyScopeVariableError as error:
             raise UsageError(
                 f"{type(self.module).__name__} changes its variables when it is called "
@@ -115,21 +115,27 @@ class Nnx:
     Attributes:
       graph: its structure, of `nnx.split`.
       random: its random state, which evaluation does not use.
+      arguments: (name, value) of the further arguments of its call.
     """
 
     graph: Any
     random: Any
+    arguments: tuple[tuple[str, Any], ...] = ()
 
     def __call__(self, variables, image, key):
         model = nnx.merge(self.graph, self.random.tree, variables)
-        return model(image[None])[0], ()
+        logits = model(image[None], **dict(self.arguments))
+        # Whatever the module returns, as for linen.
+        return jax.tree.map(lambda x: x[0], logits), ()
 
 
-def of_nnx(model: nnx.Module) -> tuple[Any, Nnx]:
+def of_nnx(
+    model: nnx.Module, evaluation: Mapping[str, Any] | None = None
+) -> tuple[Any, Nnx]:
     """(variables, adapter) of a copy of the module in evaluation mode.
 
     Raises:
-      UsageError: it is no nnx module.
+      UsageError: it is no nnx module, or its call lacks an argument of `evaluation`.
     """
     if not isinstance(model, nnx.Module):
         name = type(model).__name__
@@ -137,7 +143,10 @@ def of_nnx(model: nnx.Module) -> tuple[Any, Nnx]:
     copy = nnx.merge(*nnx.split(model))
     copy.eval()
     graph, random, state = nnx.split(copy, nnx.RngState, ...)
-    return state, Nnx(graph, Frozen(jax.tree.map(_blank, random)))
+    arguments = checked_evaluation(evaluation, model)
+    if evaluation is None and "rngs" in _required(model):
+        arguments += (("rngs", None),)  # of dropout, which is off
+    return state, Nnx(graph, Frozen(jax.tree.map(_blank, random)), arguments)
 
 
 def _blank(leaf):
@@ -178,13 +187,22 @@ def of_equinox(model: Any, state: Any, layout: str) -> tuple[Any, Equinox]:
     """(variables, adapter) of the module in inference mode.
 
     Raises:
-      UsageError: it is no equinox module, or the layout is unknown.
+      UsageError: it is no equinox module, the layout is unknown, or a state is
+        missing or not taken.
     """
     equinox = _library("equinox")
     if not isinstance(model, equinox.Module):
         name = type(model).__name__
         raise UsageError(f"from_equinox: the model is a {name}; give an eqx.Module")
     check_layout(layout)
+    name = type(model).__name__
+    if state is None and len(_required(model)) > 1:
+        needs = "an image and a state; give its state too"
+        raise UsageError(f"from_equinox: {name} is called with {needs}")
+    positional = [p for p in _taken(model).values() if p.kind is not p.KEYWORD_ONLY]
+    if state is not None and len(positional) < 2:
+        needs = "an image alone; leave the state out"
+        raise UsageError(f"from_equinox: {name} is called with {needs}")
     model = equinox.nn.inference_mode(model)
     variables, static = equinox.partition((model, state), equinox.is_array)
     return variables, Equinox(static, layout)
@@ -239,6 +257,7 @@ class Torch:
         return found.permute(0, 2, 3, 1).numpy().reshape(np.shape(image))
 
     def _run(self, images):
+        _check_mode(self.module)
         logits = self.module(images)
         if getattr(logits, "ndim", 0) != 2:
             raise UsageError(
@@ -252,20 +271,33 @@ def of_torch(module: Any) -> Torch:
     """The adapter of a torch module on the CPU, in evaluation mode.
 
     Raises:
-      UsageError: it is no torch module, is in training mode or not on the CPU.
+      UsageError: it is no torch module, is in training mode or not on the CPU, or a
+        weight is NaN.
     """
     torch = _library("torch")
     if not isinstance(module, torch.nn.Module):
         name = type(module).__name__
         raise UsageError(f"from_torch: the model is a {name}; give a torch.nn.Module")
-    if module.training:
-        raise UsageError(
-            "from_torch: the module is in training mode; give module.eval()"
-        )
-    for parameter in module.parameters():
-        if parameter.device.type != "cpu":
+    _check_mode(module)
+    for name, tensor in module.state_dict().items():
+        if tensor.device.type != "cpu":
             raise UsageError("from_torch: the module must be on the CPU: module.cpu()")
+        if count := int(torch.isnan(tensor).sum()):
+            raise UsageError(
+                f"from_torch: {count} of the {tensor.numel()} numbers of {name} are "
+                "NaN; take other weights"
+            )
     return Torch(module)
+
+
+def _check_mode(module):
+    """Refuses a torch module of which a part draws, or changes its statistics."""
+    for name, part in module.named_modules():
+        if part.training:
+            where = f"its part {name}" if name else "the module"
+            raise UsageError(
+                f"from_torch: {where} is in training mode; give module.eval()"
+            )
 
 
 class Frozen:
@@ -296,23 +328,41 @@ def check_layout(layout: str) -> None:
         raise UsageError(f"layout is {layout!r}; allowed: {', '.join(LAYOUTS)}")
 
 
-def checked_evaluation(given: Mapping[str, Any] | None, module: linen.Module) -> tuple:
-    """(name, value) of the arguments of a linen module's call.
+def checked_evaluation(given: Mapping[str, Any] | None, module: Any) -> tuple:
+    """(name, value) of the arguments of a module's call that select evaluation mode.
+
+    Those of `EVALUATION` that it takes where None are given.
 
     Raises:
       UsageError: its `__call__` does not take one of them.
     """
+    taken = _taken(module)
     if given is None:
-        return tuple(evaluation_of(module).items())
-    taken = inspect.signature(type(module).__call__).parameters
+        return tuple((k, value) for k, value in EVALUATION.items() if k in taken)
     several = any(p.kind is p.VAR_KEYWORD for p in taken.values())
     for name in given:
         if name not in taken and not several:
             raise UsageError(
                 f"evaluation: {type(module).__name__} takes no argument {name!r}; it "
-                f"takes {', '.join(list(taken)[1:]) or 'none'}"
+                f"takes {', '.join(taken) or 'none'}"
             )
     return tuple(given.items())
+
+
+def _taken(module) -> Mapping[str, inspect.Parameter]:
+    """The parameters of a module's call, `self` left out."""
+    found = list(inspect.signature(type(module).__call__).parameters.items())
+    return dict(found[1:])
+
+
+def _required(module) -> list[str]:
+    """Those that have no default, the image first."""
+    several = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
+    return [
+        name
+        for name, p in _taken(module).items()
+        if p.default is p.empty and p.kind not in several
+    ]
 
 
 def _batch(image):

@@ -95,16 +95,29 @@ class Classifier:
         return cls(variables, _row(mean, "mean"), _row(std, "std"), apply)
 
     @classmethod
-    def from_nnx(cls, model: Any, mean: Any = 0.0, std: Any = 1.0) -> "Classifier":
+    def from_nnx(
+        cls,
+        model: Any,
+        mean: Any = 0.0,
+        std: Any = 1.0,
+        *,
+        evaluation: Mapping[str, Any] | None = None,
+    ) -> "Classifier":
         """A classifier from an nnx module that takes images [n, h, w, c].
 
         A copy is taken and put into evaluation mode: dropout is off, batch norm uses
-        its running averages.
+        its running averages. It computes in its own precision, in verification too.
+
+        Args:
+          model: the module.
+          mean: [c] or scalar; see the class.
+          std: [c] or scalar; see the class.
+          evaluation: arguments of its call, as for `from_linen`.
 
         Raises:
-          UsageError: it is no nnx module.
+          UsageError: it is no nnx module, or has no such argument.
         """
-        variables, apply = adapters.of_nnx(model)
+        variables, apply = adapters.of_nnx(model, evaluation)
         return cls(variables, _row(mean, "mean"), _row(std, "std"), apply)
 
     @classmethod

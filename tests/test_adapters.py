@@ -188,6 +188,44 @@ def test_nnx_runs_in_evaluation_mode_and_is_left_alone():
         Classifier.from_nnx(Plain())
 
 
+class WithArguments(nnx.Module):
+    def __init__(self, rngs):
+        self.dropout = nnx.Dropout(0.5)
+        self.dense = nnx.Linear(192, CLASSES, rngs=rngs)
+
+    def __call__(self, x, rngs, train: bool = True):
+        x = x.reshape(x.shape[0], -1)
+        return self.dense(self.dropout(x, rngs=rngs) if train else 2 * x)
+
+
+class Pair(NnxCnn):
+    def __call__(self, x):
+        return super().__call__(x), x
+
+
+def test_nnx_calls_with_arguments_and_pairs():
+    module = WithArguments(nnx.Rngs(0))
+    model = Classifier.from_nnx(module, MEAN, STD)
+    exact = module.dense(2 * Z.reshape(len(Z), -1))
+    np.testing.assert_allclose(jax.vmap(model)(X), exact, atol=1e-4)
+    model = Classifier.from_nnx(
+        module, MEAN, STD, evaluation={"rngs": None, "train": True}
+    )
+    np.testing.assert_allclose(jax.vmap(model)(X), module.dense(
+        Z.reshape(len(Z), -1)
+    ), atol=1e-4)  # fmt: skip
+    with pytest.raises(UsageError, match="takes no argument 'mode'; it takes x, rngs"):
+        Classifier.from_nnx(module, evaluation={"mode": 1})
+    with pytest.raises(UsageError, match="the network returns a tuple"):
+        Classifier.from_nnx(Pair(nnx.Rngs(0)))(X[0])
+
+
+def test_missing_variables_of_linen_are_named():
+    params = {"params": variables(Cnn())["params"]}
+    with pytest.raises(UsageError, match="misses some of its variables .* init return"):
+        Classifier.from_linen(Cnn(), params)(X[0])
+
+
 def test_networks_of_one_structure_share_a_program():
     traced = []
 
@@ -237,6 +275,19 @@ def test_equinox_networks():
     same(model, jax.vmap(mlp)(jnp.asarray(Z)), gradients(jax.vmap(mlp)))
     with pytest.raises(UsageError, match="layout is 'nchw'; allowed: hwc, chw"):
         Classifier.from_equinox(mlp, layout="nchw")
+    with pytest.raises(UsageError, match="an image and a state; give its state too"):
+        Classifier.from_equinox(net)
+    with pytest.raises(UsageError, match="an image alone; leave the state out"):
+        Classifier.from_equinox(eqx.nn.MLP(4, 2, 3, 1, key=jax.random.key(0)), state)
+
+    def stack(key):
+        norm = eqx.nn.BatchNorm(3, axis_name="batch", mode="batch")
+        dense = eqx.nn.Linear(192, CLASSES, key=key)
+        return eqx.nn.Sequential([norm, eqx.nn.Lambda(jnp.ravel), dense])
+
+    # A state that the call takes, and could do without.
+    model = Classifier.from_equinox(*eqx.nn.make_with_state(stack)(jax.random.key(2)))
+    assert model(X[0]).shape == (CLASSES,)
     with pytest.raises(UsageError, match="from_equinox: the model is a Plain"):
         Classifier.from_equinox(Plain())
 
@@ -269,6 +320,15 @@ def test_torch_networks():
     jax.block_until_ready(jax.jit(jax.vmap(model))(X))
     assert len(calls) <= 2  # the shape of the logits, and one batch
     attacked(model)
+    module[4].train()
+    with pytest.raises(UsageError, match="its part 4 is in training mode"):
+        Classifier.from_torch(module)
+    with pytest.raises(Exception, match="its part 4 is in training mode"):
+        model(X[0])
+    with torch.no_grad():
+        module.eval()[0].bias[1] = float("nan")
+    with pytest.raises(UsageError, match="1 of the 4 numbers of 0.bias are NaN"):
+        Classifier.from_torch(module)
     with pytest.raises(UsageError, match="from_torch: the model is a Plain"):
         Classifier.from_torch(Plain())
 
