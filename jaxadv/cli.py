@@ -6,7 +6,6 @@ anything is written.
 
 import difflib
 import functools
-import importlib.util
 import itertools
 import json
 import operator
@@ -14,14 +13,13 @@ import os
 import re
 import warnings
 from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 import jax
 from absl import flags
 from ml_collections import ConfigDict, config_flags
 
-from jaxadv import completion, console, overrides, parallel, specs
+from jaxadv import completion, configfiles, console, overrides, parallel, specs
 from jaxadv.files import storage
 from jaxadv.schema import Kind
 from jaxadv.specs import UsageError, UsageWarning
@@ -40,8 +38,6 @@ away: --config.attacks.a.name=fgsm --config.attacks.a.threat.name=l2
 flags for one of them, as --config.attack.threat.network.path, count for those that have
 no flags of their own.
 """
-
-_BESIDE = Path(__file__).resolve().parents[1]  # where configs/ is installed
 
 
 def main(
@@ -73,7 +69,7 @@ def main(
     def work():
         values = _flags()
         path, rest = _config_path(argv)
-        config = completion.complete(_load(path), kinds) if path else None
+        config = completion.complete(configfiles.load(path), kinds) if path else None
         if "--help" in rest or "-h" in rest or "-help" in rest:
             print(_help(argv[0], help_text, values, config, fields))
             return
@@ -144,42 +140,6 @@ def _config_path(argv):
         else:
             rest.append(argument)
     return path, rest
-
-
-def _load(path: str) -> ConfigDict:
-    """`get_config()` of a config file; `file.py:text` is `get_config("text")`."""
-    name, *argument = path.split(":", 1)
-    ours = _BESIDE / name
-    if not os.path.isfile(name) and name.startswith("configs/") and ours.is_file():
-        name = str(ours)
-    if not os.path.isfile(name):
-        raise UsageError(f"--config: there is no file {name!r}{_meant(Path(name))}")
-    spec = importlib.util.spec_from_file_location("run_config", name)
-    if spec is None or spec.loader is None:
-        raise UsageError(f"--config: {name} is not a Python file")
-    module = importlib.util.module_from_spec(spec)
-    try:
-        spec.loader.exec_module(module)
-        config = module.get_config(*argument)
-        if isinstance(config, ConfigDict):
-            return config.lock()
-    except UsageError:
-        raise
-    except Exception as error:  # whatever the user's file raises
-        raise UsageError(f"--config: {name}: {type(error).__name__}: {error}") from None
-    raise UsageError(f"--config: get_config() of {name} returned no ConfigDict")
-
-
-def _meant(path: Path) -> str:
-    """A hint at the config that has the path's name, or a name like it."""
-    found = {
-        file.relative_to(root).as_posix(): file.name
-        for root in (Path(), _BESIDE)
-        for file in sorted((root / "configs").rglob("[a-z]*.py"))
-    }
-    same = [p for p, name in found.items() if name == path.name]
-    near = same or difflib.get_close_matches(str(path), found)
-    return f" (did you mean {near[0]}?)" if near else ""
 
 
 def _parse(values, config, argv, kinds) -> ConfigDict:

@@ -9,11 +9,9 @@ import ast
 import importlib
 import sys
 from collections.abc import Iterator, Mapping, Sequence
-from pathlib import Path
 
-from jaxadv import cli, console
+from jaxadv import cli, configfiles, console
 
-ROOT = Path(cli.__file__).resolve().parents[1]  # configs/ lies beside the package
 # Name -> (module, its registry), of parts that a config names.
 PARTS = {
     "attacks": ("jaxadv.attacks", "ATTACKS"),
@@ -115,12 +113,12 @@ def _show(kind: str, lines: Mapping[str, str]) -> None:
 
 def _files(kind) -> Iterator[tuple[str, str]]:
     """(path, first line) of the files that have a `get_config`."""
-    for path in sorted((ROOT / "configs").rglob("[a-z]*.py")):
+    for path in configfiles.files():
         tree = ast.parse(path.read_text(encoding="utf-8"))
         suite = path.parent.name == "suites"
         if suite is (kind == "suites") and "get_config" in path.read_text("utf-8"):
             told = (ast.get_docstring(tree) or "").partition("\n")[0]
-            yield path.relative_to(ROOT).as_posix(), told
+            yield path.relative_to(configfiles.ROOT).as_posix(), told
 
 
 def _first_line(part) -> str:

@@ -6,11 +6,12 @@ not check that such results agree on all devices: a forgotten mean is silent, so
 `assert_replicated` is for tests. Keys travel as integers and are folded inside.
 """
 
+import contextlib
 import inspect
 import os
 import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import jax
@@ -19,6 +20,7 @@ from jax._src import distributed as runtime  # the store has no public name
 from jax.experimental import multihost_utils
 
 from jaxadv import peers
+from jaxadv.files import locks
 from jaxadv.specs import UsageError
 
 AXIS = "batch"
@@ -78,6 +80,18 @@ def _nobody_came(coordinator):
     print(f"error: --distributed: {text}; start all of them", file=sys.stderr)
     sys.stderr.flush()
     os._exit(peers.STATUS)
+
+
+@contextlib.contextmanager
+def held(folder: str | os.PathLike) -> Iterator[None]:
+    """A folder that is this run's own, on all processes, until the block ends.
+
+    Raises:
+      UsageError: another run is at work in it; see `locks.hold`.
+    """
+    with contextlib.ExitStack() as stack:
+        primary_first(lambda: stack.enter_context(locks.hold(folder)))
+        yield
 
 
 def is_primary() -> bool:

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 import jaxadv as ja
-from jaxadv import cli
+from jaxadv import configfiles
 from tests import nets
 from tests.paths import ROOT
 
@@ -62,7 +62,7 @@ def test_config_files_of_before_are_still_read(tmp_path):
         "def get_config():\n"
         "    return settings.complete(settings.default_config())\n"
     )
-    assert cli._load(str(path)).epochs == ja.settings.default_config().epochs
+    assert configfiles.load(str(path)).epochs == ja.settings.default_config().epochs
 
 
 def test_every_name_is_what_its_module_says():

@@ -6,10 +6,10 @@ from tests.paths import ROOT
 
 # Lowest first. A file may import what stands before it.
 ORDER = (
-    "struct protocols hints specs schema completion files console arrays numerics data "
-    "models weights adapters classifier checkpoints perceptual threats objectives "
-    "attacks peers parallel craft defenses training overrides cli evaluation "
-    "commands __main__"
+    "struct protocols hints specs schema completion configfiles files console arrays "
+    "numerics data models weights adapters classifier checkpoints perceptual threats "
+    "objectives attacks peers parallel craft defenses training overrides cli "
+    "evaluation commands __main__"
 ).split()
 # Within a folder, what its other files may import; each imports only from before it.
 SHARED = {
@@ -117,6 +117,14 @@ def test_pmap_lives_in_one_file():
         if "pmap(" in path.read_text() and path.name != "parallel.py"
     ]
     assert not users
+
+
+def test_other_libraries_are_asked_for_by_name_in_one_file():
+    for path in (ROOT / "jaxadv").rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.Call) and path.name != "adapters.py":
+                given = {a.value for a in node.args if isinstance(a, ast.Constant)}
+                assert not given & {"torch", "equinox"}, path
 
 
 def test_no_tensorflow_or_torch_is_imported():

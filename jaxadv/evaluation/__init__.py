@@ -1,6 +1,5 @@
 """Evaluation: suites of attacks, the per-example table, metrics, report, plots."""
 
-import contextlib
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -9,7 +8,6 @@ from jaxadv import parallel
 from jaxadv.evaluation import metrics, report, result, table
 from jaxadv.evaluation.run import meters
 from jaxadv.evaluation.suite import config
-from jaxadv.files import locks
 
 __all__ = ["config", "evaluate", "metrics", "report", "table"]
 
@@ -55,8 +53,7 @@ def evaluate(
     if not isinstance(plan, config.Suite):
         plan = config.resolve(suite_config, info.get("training"))
     workdir = Path(workdir)
-    with contextlib.ExitStack() as stack:
-        parallel.primary_first(lambda: stack.enter_context(locks.hold(workdir)))
+    with parallel.held(workdir):
         found = result.find(
             model,
             plan,

@@ -2,7 +2,7 @@
 
 import contextlib
 import dataclasses
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +16,6 @@ from jaxadv.completion import complete
 from jaxadv.evaluation import result
 from jaxadv.evaluation.run import meters
 from jaxadv.evaluation.suite import config, described, shipped
-from jaxadv.files import locks
 from jaxadv.specs import UsageError, plain
 
 _VERSIONS = "autoattack"  # the suite whose file takes a norm
@@ -87,7 +86,7 @@ def evaluate(
     plan = config.resolve(given | {"examples": count, "split": "given"})
     where = None if folder is None else Path(folder)
     shown = meters.Progress if progress else _Silent
-    with _held(where):
+    with contextlib.nullcontext() if where is None else parallel.held(where):
         found = result.find(
             model,
             plan,
@@ -277,15 +276,6 @@ def _count(given, examples, size, own):
     if not isinstance(examples, int) or isinstance(examples, bool) or examples < 0:
         raise UsageError(f"examples is {examples!r}; it must be a whole number >= 0")
     return min(examples or size, size)
-
-
-@contextlib.contextmanager
-def _held(folder) -> Iterator[None]:
-    """The folder, if there is one, belongs to this run."""
-    with contextlib.ExitStack() as stack:
-        if folder is not None:
-            parallel.primary_first(lambda: stack.enter_context(locks.hold(folder)))
-        yield
 
 
 class _Silent(meters.Progress):

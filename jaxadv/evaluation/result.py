@@ -1,7 +1,6 @@
 """What an evaluation has found: numbers, images, a page, files."""
 
 import base64
-import contextlib
 import dataclasses
 import html
 import tempfile
@@ -19,7 +18,6 @@ from jaxadv.evaluation.report import drawing, page, sheets
 from jaxadv.evaluation.run import meters, runner
 from jaxadv.evaluation.suite.config import Suite
 from jaxadv.evaluation.writing import cells, escape
-from jaxadv.files import locks
 from jaxadv.files.storage import remove_temporary
 from jaxadv.specs import UsageError
 
@@ -103,8 +101,7 @@ class Result:
         Raises:
           UsageError: another run is at work in the folder, or it cannot be written.
         """
-        with contextlib.ExitStack() as stack:
-            parallel.primary_first(lambda: stack.enter_context(locks.hold(folder)))
+        with parallel.held(folder):
             return self.write(Path(folder)) if parallel.is_primary() else {}
 
     def write(

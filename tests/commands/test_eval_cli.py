@@ -12,7 +12,7 @@ import jax
 import numpy as np
 import pytest
 
-from jaxadv import cli
+from jaxadv import configfiles
 from jaxadv.checkpoints import Checkpoints
 from jaxadv.data import sources
 from jaxadv.evaluation import command, table
@@ -324,7 +324,7 @@ def test_suites_with_alexnet_run_without_its_weights(
 
 
 def _load(file, text):
-    return cli._load(f"{ROOT / 'configs' / 'suites' / file}:{text}")
+    return configfiles.load(f"{ROOT / 'configs' / 'suites' / file}:{text}")
 
 
 def test_uar_has_the_published_steps_and_the_split_of_the_data():

@@ -6,7 +6,7 @@ import jax
 import pytest
 from ml_collections import ConfigDict
 
-from jaxadv import cli, completion, schema, specs
+from jaxadv import cli, completion, configfiles, schema, specs
 from jaxadv.attacks import ATTACKS
 from jaxadv.attacks.perceptual.lagrange import Lpa
 from jaxadv.evaluation.suite import config as suites
@@ -293,7 +293,7 @@ def test_suites_plan_the_same_attacks_when_they_are_complete(parse):
         "autoattack.py:rand",
         "uar.py:cifar10,elastic",
     ):
-        given = cli._load(str(ROOT / "configs/suites" / text))
+        given = configfiles.load(str(ROOT / "configs/suites" / text))
         full = settings.complete(given.copy_and_resolve_references(), suites.KINDS)
         eps = planned.Eps(0.1, [])
         for label, spec in settings.plain(given.attacks).items():

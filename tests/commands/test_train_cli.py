@@ -13,7 +13,7 @@ import jax
 import pytest
 
 from configs.minmax import cifar10_minmax, mnist5k_minmax, mnist_gat, mnist_minmax
-from jaxadv import cli, schema
+from jaxadv import cli, configfiles, schema
 from jaxadv.checkpoints import Checkpoints
 from jaxadv.evaluation.suite.declared import KINDS
 from jaxadv.perceptual import NETWORKS
@@ -185,8 +185,8 @@ def test_overrides_reach_the_run_with_their_types(call, tmp_path):
 @pytest.mark.parametrize("given", ["step_size", "rel_step_size"])
 def test_the_length_of_a_step_that_is_given_replaces_the_other(call, given):
     suites = ROOT / "configs" / "suites"
-    config, suite = cli._load(CONFIG), cli._load(f"{suites / 'linf.py'}")
-    sweep = cli._load(f"{suites / 'uar.py'}:cifar10,linf")
+    config, suite = configfiles.load(CONFIG), configfiles.load(f"{suites / 'linf.py'}")
+    sweep = configfiles.load(f"{suites / 'uar.py'}:cifar10,linf")
     for some, path in (
         (config, "attack"), (suite, "attacks.pgd_l2"), (sweep, "attacks.linf_1")
     ):  # fmt: skip
@@ -222,7 +222,7 @@ def test_help_names_every_flag_and_field(call):
     assert (status, error, started) == (0, "", [])
     for flag in ("config", "workdir", "cpu_devices", "distributed", "coordinator"):
         assert f"--{flag}: " in output
-    config = cli._load(CONFIG)
+    config = configfiles.load(CONFIG)
     for path in settings.flat(settings.plain(config)):
         assert f"--config.{path}=" in output
     assert "can be overridden" in output
@@ -237,7 +237,7 @@ def test_every_training_config_is_complete_and_sound(call, monkeypatch):
     for path in paths:
         if path.parent.name == "suites":
             continue
-        config = cli._load(str(path))
+        config = configfiles.load(str(path))
         if "defense" not in config:
             continue  # an evaluation
         plan = settings.plan(config)
@@ -254,7 +254,7 @@ def test_generalized_training_has_a_config_for_every_row(file):
     kinds = {"natural": "Clean", "linf": "Adversarial", "l2": "Adversarial",
              "usgd": "Universal"}  # fmt: skip
     for training in mnist_gat.TRAININGS:
-        config = cli._load(f"{path}:lenet,{training}")
+        config = configfiles.load(f"{path}:lenet,{training}")
         defense = settings.plan(config).defense
         assert type(defense).__name__ == kinds.get(training, "Generalized")
         assert config.model.name == "lenet"
@@ -265,7 +265,9 @@ def test_generalized_training_has_a_config_for_every_row(file):
             assert defense.weighting == training.removesuffix("_dpar")
             assert (defense.alpha, defense.beta) == (0.5, 0.5)
     for training in ("average", "average_dpar", "min_max", "min_max_dpar"):
-        plain, raw = (cli._load(f"{path}:mlp,{training}{end}") for end in ("", "_raw"))
+        plain, raw = (
+            configfiles.load(f"{path}:mlp,{training}{end}") for end in ("", "_raw")
+        )
         defense = settings.plan(raw).defense
         assert defense.gradient == "raw"
         assert {a.step_size for a in defense.attacks} == {1 / 6}
@@ -273,22 +275,22 @@ def test_generalized_training_has_a_config_for_every_row(file):
             raw.attacks, raw.defense.gradient = plain.attacks, plain.defense.gradient
         assert settings.plain(raw) == settings.plain(plain)
     with pytest.raises(UsageError, match="'linf_raw'.*min_max_dpar_raw"):
-        cli._load(f"{path}:mlp,linf_raw")
+        configfiles.load(f"{path}:mlp,linf_raw")
     with pytest.raises(UsageError, match="'minmax' in 'mlp,minmax'.*'mlp,min_max'"):
-        cli._load(f"{path}:mlp,minmax")
+        configfiles.load(f"{path}:mlp,minmax")
 
 
 @pytest.mark.parametrize("file", [mnist_minmax, mnist5k_minmax, cifar10_minmax])
 def test_min_max_attacks_have_a_config_for_every_network(file):
     for name in getattr(file, "MODELS", mnist_minmax.MODELS):
-        config = cli._load(f"{file.__file__}:{name}")
+        config = configfiles.load(f"{file.__file__}:{name}")
         settings.plan(config)
         assert config.model.name == name
         fast = name in ("cifar_vgg16", "resnet50", "madry_wrn")
         rate = {"adam": 0.001, "sgd": 0.1 if fast else 0.01}[config.optimizer.name]
         assert config.optimizer.learning_rate == rate
     with pytest.raises(UsageError, match="'vgg' is not a network of this config"):
-        cli._load(f"{file.__file__}:vgg")
+        configfiles.load(f"{file.__file__}:vgg")
 
 
 # A real process ---------------------------------------------------------------------

@@ -5,7 +5,7 @@ import json
 import numpy as np
 import pytest
 
-from jaxadv import cli, evaluation
+from jaxadv import configfiles, evaluation
 from jaxadv.evaluation import metrics, report
 from jaxadv.evaluation.report import charts, drawing, page, plots, sheets
 from jaxadv.evaluation.suite import config as configs
@@ -297,7 +297,8 @@ def test_a_note_of_a_suite_stands_beside_the_accuracy(written, tmp_path):
 @pytest.mark.parametrize("name", ["narrow", "unseen"])
 @pytest.mark.parametrize("data", ["cifar", "imagenet100"])
 def test_suites_tell_which_attacks_are_not_searched_as_published(name, data):
-    suite = cli._load(f"{base.ROOT / 'configs' / 'suites' / f'{name}_{data}.py'}")
+    path = base.ROOT / "configs" / "suites" / f"{name}_{data}.py"
+    suite = configfiles.load(str(path))
     assert set(suite.notes) == {"stadv", "recolor"} <= set(suite.attacks)
     for label, note in suite.notes.items():
         spec = suite.attacks[label]

@@ -11,7 +11,6 @@ Source: Hendrycks and Dietterich, "Benchmarking neural network robustness to com
 corruptions and perturbations", 2019, section 4.
 """
 
-import contextlib
 import dataclasses
 import functools
 import json
@@ -40,7 +39,7 @@ from jaxadv.evaluation.suite.declared import Data
 from jaxadv.evaluation.suite.planned import check_name
 from jaxadv.evaluation.writing import escape, files
 from jaxadv.evaluation.writing.cells import aligned, page_table, percent
-from jaxadv.files import locks, storage
+from jaxadv.files import storage
 from jaxadv.files.checksums import checksum_json
 from jaxadv.files.storage import remove_temporary
 from jaxadv.specs import UsageError, static
@@ -132,8 +131,7 @@ def evaluate(
         rest = full["examples"], full["batch_size"], kept
         return measure(network, source, stored, *rest)
 
-    with contextlib.ExitStack() as stack:
-        parallel.primary_first(lambda: stack.enter_context(locks.hold(workdir)))
+    with parallel.held(workdir):
         found = measured(model)
         content = summarize(found, None if other is None else measured(other))
         if parallel.is_primary():

@@ -82,16 +82,31 @@ class Judge:
     ) -> tuple[np.ndarray, float]:
         """Sizes [n] of the perturbations, and the excess that rounding may cause.
 
-        They are measured on the two images alone: in double precision for lp
-        threats, by `threat.distance` for those that have it. What has neither is
-        measured by its own `size`, as the attack's last pass reported it.
+        See `measured`; what cannot be measured so has its own `size`, as the attack's
+        last pass reported it.
+        """
+        sizes, slack = self.measured(threat, images, found.image, labels, ids)
+        return np.asarray(found.size, np.float64) if sizes is None else sizes, slack
+
+    def measured(
+        self,
+        threat: Any,
+        images: np.ndarray,
+        others: np.ndarray,
+        labels: np.ndarray,
+        ids: np.ndarray,
+    ) -> tuple[np.ndarray | None, float]:
+        """Sizes [n], of two images each, and the excess that rounding may cause.
+
+        In double precision for lp threats, by `threat.distance` for those that have
+        it; None for threats that have neither.
         """
         if protocols.norm(threat):
-            return measure(threat, images, found.image), SLACK
+            return measure(threat, images, others), SLACK
         if protocols.has_distance(threat):
-            got = self.distances({"size": threat}, images, found.image, labels, ids)
+            got = self.distances({"size": threat}, images, others, labels, ids)
             return got["size"].astype(np.float64), NETWORK_SLACK
-        return np.asarray(found.size, np.float64), SLACK
+        return None, SLACK
 
     def _blocks(self, program, whole, rows, like):
         """Runs `program(*whole, *rows)` on rows [n, …], the ids being the last."""

@@ -7,8 +7,8 @@ from typing import Any
 import jax
 import numpy as np
 
-from jaxadv import parallel, protocols
-from jaxadv.evaluation.judging.judge import Judge, measure
+from jaxadv import parallel
+from jaxadv.evaluation.judging.judge import NETWORK_SLACK, Judge
 from jaxadv.files import storage
 
 DTYPES = ("float32", "uint8")
@@ -60,19 +60,13 @@ class Again:
             verdict = self._judge.verdict(self._key, local, *own[2:])
             columns: dict[str, np.ndarray] = {"fooled": verdict["margin"] >= 0}
             if threats[name] is not None:
-                columns["size"] = self._size(threats[name], own[1], local, *own[2:])
+                threat, rows = threats[name], (own[1], local, *own[2:])
+                size, _ = self._judge.measured(threat, *rows)
+                size = np.full(len(local), np.nan) if size is None else size
+                columns["size"] = size.astype(np.float32)
             for key, column in parallel.gather_rows(columns).items():
                 found[f"{name}/{key}"] = column
         return found
-
-    def _size(self, threat, images, others, labels, ids):
-        if protocols.norm(threat):
-            return measure(threat, images, others).astype(np.float32)
-        if protocols.has_distance(threat):
-            whole = {"size": threat}
-            got = self._judge.distances(whole, images, others, labels, ids)
-            return got["size"].astype(np.float32)
-        return np.full(len(ids), np.nan, np.float32)
 
 
 def told(found: Mapping[str, np.ndarray], table: Any) -> Iterator[str]:
@@ -85,7 +79,7 @@ def told(found: Mapping[str, np.ndarray], table: Any) -> Iterator[str]:
         if np.isnan(size).all():
             yield f"{line}; their sizes cannot be measured again"
         else:
-            outside = int(np.sum(success & (size > eps * (1 + 1e-5))))
+            outside = int(np.sum(success & (size > eps * (1 + NETWORK_SLACK))))
             yield f"{line}, {outside} of them leave the budget"
 
 
