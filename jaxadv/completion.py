@@ -93,6 +93,7 @@ def _part(value, registry, where):
 
 def _spec(value, registry):
     """The spec of an object, with its own values."""
-    names = {make: name for name, make in registry.items()}
     fields = [field.name for field in specs.configurable(type(value))]
-    return {"name": names[type(value)]} | {k: getattr(value, k) for k in fields}
+    return {"name": registry.name_of(type(value))} | {
+        k: getattr(value, k) for k in fields
+    }

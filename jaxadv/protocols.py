@@ -5,6 +5,7 @@ one. What not every part has is asked for by the functions below, and nowhere el
 Arrays are of ONE image; drivers map over batches.
 """
 
+import dataclasses
 from collections.abc import Iterator
 from typing import Any, Protocol
 
@@ -86,6 +87,35 @@ class Defense(Protocol):
     def loss(self, params: Any, state: Any, batch: Any, key: Any) -> Any:
         """(loss, `defenses.base.Output`)."""
         ...
+
+
+class Augmentation(Protocol):
+    """A random change of one training image [h, w, c] that keeps its label."""
+
+    def __call__(self, key: jax.Array, image: jax.Array) -> jax.Array: ...
+
+
+class Distance(Protocol):
+    """How far two images [h, w, c] are from one another, a scalar."""
+
+    def __call__(self, image: jax.Array, other: jax.Array) -> jax.Array: ...
+
+
+class Network(Protocol):
+    """A linen module that can be trained: it is told `num_classes` and `train`."""
+
+    num_classes: int
+
+    def __call__(self, images: jax.Array, train: bool = False) -> jax.Array: ...
+
+
+def lacking(make: type, noun: type) -> list[str]:
+    """What a protocol has and a class, by its attributes and fields, has not."""
+    wanted = {*vars(noun).get("__annotations__", {}), *vars(noun)}
+    has = {field.name for field in dataclasses.fields(make)}
+    has |= {name for kind in make.__mro__ for name in vars(kind)}
+    public = {name for name in wanted if name == "__call__" or name[0] != "_"}
+    return sorted(public - has)
 
 
 def is_attack(part: Any) -> bool:

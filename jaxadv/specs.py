@@ -245,14 +245,18 @@ def lookup(name: Any, registry: Registry, where: str) -> Callable[..., Any]:
     """The registered constructor called `name`.
 
     Raises:
-      UsageError: the name is unknown; the message lists the known ones.
+      UsageError: the name is unknown, and the message lists the known ones; or its
+        package cannot be imported.
     """
     if not isinstance(name, str) or name not in registry:
         near = difflib.get_close_matches(str(name), registry, n=1)
         hint = f" (did you mean {near[0]!r}?)" if near else ""
         known = ", ".join(sorted(registry))
         raise UsageError(f"{where}: unknown name {name!r}{hint}; known: {known}")
-    return registry[name]
+    try:
+        return registry[name]
+    except UsageError as error:
+        raise UsageError(f"{where}: {error}") from None
 
 
 def build(spec: Mapping[str, Any], registry: Registry, where: str) -> Any:
@@ -307,7 +311,10 @@ def construct(make: Callable[..., Any], given: Mapping[str, Any], where: str) ->
         else:
             built[key] = _typed(value, field, f"{where}.{key}")
     try:
-        return make(**built)
+        made = make(**built)
+        if dataclasses.is_dataclass(made) and not hasattr(made, "__post_init__"):
+            check(made)
+        return made
     except UsageError as error:
         raise type(error)(f"{where}: {error}") from None
     except TypeError as error:

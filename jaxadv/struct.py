@@ -50,4 +50,10 @@ def dataclass(cls: type[T]) -> type[T]:
 
     jax.tree_util.register_pytree_with_keys(made, flatten_with_keys, unflatten, flatten)
     made.replace = dataclasses.replace
+    made._jaxadv_dataclass = True
     return made
+
+
+def is_pytree(made: type) -> bool:
+    """Whether a class, itself and not one it inherits from, was made by `dataclass`."""
+    return "_jaxadv_dataclass" in vars(made)

@@ -17,7 +17,7 @@ One that minimizes the norm of what it returns says so by `minimizes`.
 from collections.abc import Mapping
 from typing import Any
 
-from jaxadv import specs
+from jaxadv import protocols, specs
 from jaxadv.attacks.gradient.apgd import Apgd
 from jaxadv.attacks.gradient.apgd_l1 import ApgdL1
 from jaxadv.attacks.gradient.ascent import Ascent
@@ -36,28 +36,33 @@ from jaxadv.attacks.sampling.grid import Grid
 from jaxadv.attacks.sampling.noise import UniformNoise
 from jaxadv.attacks.sampling.square import Square
 from jaxadv.attacks.sparse.pgd0 import Pgd0
+from jaxadv.plugins import Registry
 
-ATTACKS = {
-    "apgd": Apgd,
-    "apgd_l1": ApgdL1,
-    "carlini_wagner": CarliniWagner,
-    "corrupt": Corrupt,
-    "ddn": Ddn,
-    "deepfool": DeepFool,
-    "elastic_net": ElasticNet,
-    "fab": Fab,
-    "fast_lpa": FastLpa,
-    "fgsm": Fgsm,
-    "fmn": Fmn,
-    "grid": Grid,
-    "lpa": Lpa,
-    "min_max": MinMax,
-    "pgd": Ascent,
-    "pgd0": Pgd0,
-    "ppgd": Ppgd,
-    "square": Square,
-    "uniform_noise": UniformNoise,
-}
+ATTACKS = Registry(
+    "attacks",
+    {
+        "apgd": Apgd,
+        "apgd_l1": ApgdL1,
+        "carlini_wagner": CarliniWagner,
+        "corrupt": Corrupt,
+        "ddn": Ddn,
+        "deepfool": DeepFool,
+        "elastic_net": ElasticNet,
+        "fab": Fab,
+        "fast_lpa": FastLpa,
+        "fgsm": Fgsm,
+        "fmn": Fmn,
+        "grid": Grid,
+        "lpa": Lpa,
+        "min_max": MinMax,
+        "pgd": Ascent,
+        "pgd0": Pgd0,
+        "ppgd": Ppgd,
+        "square": Square,
+        "uniform_noise": UniformNoise,
+    },
+    protocols.Attack,
+)
 
 
 def build_attack(spec: Mapping[str, Any], where: str) -> Any:

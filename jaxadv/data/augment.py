@@ -15,7 +15,8 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from jaxadv import specs, struct
+from jaxadv import protocols, specs, struct
+from jaxadv.plugins import Registry
 
 Augmentation = Callable[[jax.Array, jax.Array], jax.Array]
 
@@ -182,14 +183,18 @@ class Rotate:
         return rotate(image, limit * jax.random.uniform(key, (), minval=-1.0))
 
 
-AUGMENTATIONS: dict[str, Callable[..., Augmentation]] = {
-    "pad_crop": PadCrop,
-    "flip": Flip,
-    "resized_crop": ResizedCrop,
-    "color_jitter": ColorJitter,
-    "lighting": Lighting,
-    "rotate": Rotate,
-}
+AUGMENTATIONS = Registry(
+    "augmentations",
+    {
+        "pad_crop": PadCrop,
+        "flip": Flip,
+        "resized_crop": ResizedCrop,
+        "color_jitter": ColorJitter,
+        "lighting": Lighting,
+        "rotate": Rotate,
+    },
+    protocols.Augmentation,
+)
 
 
 def without_crop(

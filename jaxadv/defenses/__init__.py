@@ -17,16 +17,22 @@ gradient. The attacks come from the config's `attack` or
 `attacks`, not from the defense's own spec.
 """
 
+from jaxadv import protocols
 from jaxadv.defenses.adversarial import Adversarial
 from jaxadv.defenses.clean import Clean
 from jaxadv.defenses.generalized import Generalized
 from jaxadv.defenses.trades import Trades
 from jaxadv.defenses.universal import Universal
+from jaxadv.plugins import Registry
 
-DEFENSES = {
-    "adversarial": Adversarial,
-    "clean": Clean,
-    "generalized": Generalized,
-    "trades": Trades,
-    "universal": Universal,
-}
+DEFENSES = Registry(
+    "defenses",
+    {
+        "adversarial": Adversarial,
+        "clean": Clean,
+        "generalized": Generalized,
+        "trades": Trades,
+        "universal": Universal,
+    },
+    protocols.Defense,
+)

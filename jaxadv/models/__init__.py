@@ -4,29 +4,32 @@ All take normalized images [n, h, w, c] and return float32 logits; see
 `layers.ImageClassifier` for the feature maps they offer.
 """
 
-from collections.abc import Callable
-from typing import Any
-
+from jaxadv import protocols
 from jaxadv.models import alexnet, googlenet, resnet, small, vgg, wide_resnet
+from jaxadv.plugins import Registry
 
-MODELS: dict[str, Callable[..., Any]] = {
-    "mlp": small.MLP,
-    "all_cnn": small.AllCNN,
-    "lenet": small.LeNet,
-    "lenet_v2": small.LeNetV2,
-    "resnet18": resnet.ResNet18,
-    "resnet34": resnet.ResNet34,
-    "resnet50": resnet.ResNet50,
-    "resnet18_imagenet": resnet.ResNet18ImageNet,
-    "resnet34_imagenet": resnet.ResNet34ImageNet,
-    "resnet50_imagenet": resnet.ResNet50ImageNet,
-    "preact_resnet18": resnet.PreActResNet18,
-    "wrn_28_10": wide_resnet.WRN28x10,
-    "wrn_34_10": wide_resnet.WRN34x10,
-    "madry_wrn": wide_resnet.MadryWRN,
-    "googlenet": googlenet.GoogLeNet,
-    "alexnet": alexnet.AlexNet,
-    "cifar_alexnet": alexnet.CifarAlexNet,
-    "vgg16": vgg.VGG16,
-    "cifar_vgg16": vgg.CifarVGG16,
-}
+MODELS = Registry(
+    "models",
+    {
+        "mlp": small.MLP,
+        "all_cnn": small.AllCNN,
+        "lenet": small.LeNet,
+        "lenet_v2": small.LeNetV2,
+        "resnet18": resnet.ResNet18,
+        "resnet34": resnet.ResNet34,
+        "resnet50": resnet.ResNet50,
+        "resnet18_imagenet": resnet.ResNet18ImageNet,
+        "resnet34_imagenet": resnet.ResNet34ImageNet,
+        "resnet50_imagenet": resnet.ResNet50ImageNet,
+        "preact_resnet18": resnet.PreActResNet18,
+        "wrn_28_10": wide_resnet.WRN28x10,
+        "wrn_34_10": wide_resnet.WRN34x10,
+        "madry_wrn": wide_resnet.MadryWRN,
+        "googlenet": googlenet.GoogLeNet,
+        "alexnet": alexnet.AlexNet,
+        "cifar_alexnet": alexnet.CifarAlexNet,
+        "vgg16": vgg.VGG16,
+        "cifar_vgg16": vgg.CifarVGG16,
+    },
+    protocols.Network,
+)

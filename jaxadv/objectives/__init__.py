@@ -12,6 +12,7 @@ restart has `restarted(number)`, which they call before that. One whose values l
 digits that a search needs has `score`; see the function of that name.
 """
 
+from jaxadv import protocols
 from jaxadv.objectives.base import (
     check_logits,
     check_start,
@@ -69,17 +70,22 @@ __all__ = [
     "soft_margin",
     "targeted_dlr",
 ]
+from jaxadv.plugins import Registry
 
-OBJECTIVES = {
-    "cross_entropy": CrossEntropy,
-    "dlr": DLR,
-    "expectation": Expectation,
-    "kl": KL,
-    "likely_target": LikelyTarget,
-    "margin": Margin,
-    "random_target": RandomTarget,
-    "targeted_cross_entropy": TargetedCrossEntropy,
-    "targeted_dlr": TargetedDLR,
-    "targeted_margin": TargetedMargin,
-    "weighted": Weighted,
-}
+OBJECTIVES = Registry(
+    "objectives",
+    {
+        "cross_entropy": CrossEntropy,
+        "dlr": DLR,
+        "expectation": Expectation,
+        "kl": KL,
+        "likely_target": LikelyTarget,
+        "margin": Margin,
+        "random_target": RandomTarget,
+        "targeted_cross_entropy": TargetedCrossEntropy,
+        "targeted_dlr": TargetedDLR,
+        "targeted_margin": TargetedMargin,
+        "weighted": Weighted,
+    },
+    protocols.Objective,
+)

@@ -29,6 +29,7 @@ from jaxadv import numerics, objectives, protocols, specs, struct
 from jaxadv.numerics import streams
 from jaxadv.objectives import base, transforms
 from jaxadv.objectives.untargeted import CrossEntropy
+from jaxadv.plugins import Registry
 
 _SUM = 0.011  # how far from 1 weights that are rounded to two digits may sum
 
@@ -130,7 +131,9 @@ class Transforms:
         )
 
 
-DOMAINS = {"images": Images, "models": Models, "transforms": Transforms}
+DOMAINS = Registry(
+    "domains", {"images": Images, "models": Models, "transforms": Transforms}
+)
 
 
 @struct.dataclass

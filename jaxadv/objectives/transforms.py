@@ -12,6 +12,7 @@ import jax
 import jax.numpy as jnp
 
 from jaxadv import specs, struct
+from jaxadv.plugins import Registry
 from jaxadv.threats.base import sample
 from jaxadv.threats.spatial import RotationTranslation
 
@@ -133,16 +134,19 @@ class Sometimes:
         return jnp.where(done, self.transform(image, own), image)
 
 
-TRANSFORMS = {
-    "brightness": Brightness,
-    "crop_resize": CropResize,
-    "flip_left_right": FlipLeftRight,
-    "flip_up_down": FlipUpDown,
-    "gamma": Gamma,
-    "identity": Identity,
-    "rotation": Rotation,
-    "sometimes": Sometimes,
-}
+TRANSFORMS = Registry(
+    "transforms",
+    {
+        "brightness": Brightness,
+        "crop_resize": CropResize,
+        "flip_left_right": FlipLeftRight,
+        "flip_up_down": FlipUpDown,
+        "gamma": Gamma,
+        "identity": Identity,
+        "rotation": Rotation,
+        "sometimes": Sometimes,
+    },
+)
 
 
 def deterministic(count: int = 6) -> tuple[Any, ...]:

@@ -3,10 +3,10 @@
 import functools
 import os
 from pathlib import Path
-from typing import Any
 
 from jaxadv import specs, weights
 from jaxadv.classifier import Classifier
+from jaxadv.plugins import Registry
 
 
 def run(path: str) -> Classifier:
@@ -63,4 +63,6 @@ def _of(arch):
     return load
 
 
-NETWORKS: dict[str, Any] = {arch: _of(arch) for arch in weights.NAMES} | {"run": run}
+NETWORKS = Registry(
+    "networks", {arch: _of(arch) for arch in weights.NAMES} | {"run": run}
+)

@@ -16,6 +16,8 @@ image or on the network; and `distance(image, other)`, the size as a function of
 two images, so that an evaluation measures it again.
 """
 
+from jaxadv import protocols
+from jaxadv.plugins import Registry
 from jaxadv.threats.compose import Composed
 from jaxadv.threats.elastic import Elastic
 from jaxadv.threats.flow import StAdv
@@ -30,21 +32,25 @@ from jaxadv.threats.shared import Shared
 from jaxadv.threats.snow import Snow
 from jaxadv.threats.spatial import RotationTranslation
 
-THREATS = {
-    "composed": Composed,
-    "elastic": Elastic,
-    "fog": Fog,
-    "gabor": Gabor,
-    "jpeg": Jpeg,
-    "l0": L0,
-    "l1": L1,
-    "l2": L2,
-    "linf": Linf,
-    "lpips": LpipsBall,
-    "masked": Masked,
-    "recolor": ReColor,
-    "rotation_translation": RotationTranslation,
-    "shared": Shared,
-    "snow": Snow,
-    "stadv": StAdv,
-}
+THREATS = Registry(
+    "threats",
+    {
+        "composed": Composed,
+        "elastic": Elastic,
+        "fog": Fog,
+        "gabor": Gabor,
+        "jpeg": Jpeg,
+        "l0": L0,
+        "l1": L1,
+        "l2": L2,
+        "linf": Linf,
+        "lpips": LpipsBall,
+        "masked": Masked,
+        "recolor": ReColor,
+        "rotation_translation": RotationTranslation,
+        "shared": Shared,
+        "snow": Snow,
+        "stadv": StAdv,
+    },
+    protocols.Threat,
+)

@@ -7,6 +7,7 @@ import jax
 from jaxadv import numerics, specs, struct
 from jaxadv.attacks import base
 from jaxadv.attacks.sampling.noise import UniformNoise
+from jaxadv.plugins import Registry
 from jaxadv.threats import L0, L1, L2, THREATS, Linf
 from jaxadv.threats.base import blur, gaussian
 
@@ -52,7 +53,9 @@ class GaussianBlur:
         return numerics.clip(blurred, 0.0, 1.0)
 
 
-CORRUPTIONS = {"gaussian_blur": GaussianBlur, "gaussian_noise": GaussianNoise}
+CORRUPTIONS = Registry(
+    "corruptions", {"gaussian_blur": GaussianBlur, "gaussian_noise": GaussianNoise}
+)
 
 
 @struct.dataclass

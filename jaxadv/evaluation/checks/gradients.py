@@ -20,7 +20,6 @@ DIRECTIONS = 4
 # looked at.
 PATHS, POINTS = 2, 8
 ROUNDING = 1e-6  # of a loss, relative to it
-_NAMES = {kind: name for name, kind in OBJECTIVES.items()}
 
 
 def zero(
@@ -90,7 +89,7 @@ def climbed(attacks: Iterable[Any]) -> tuple[tuple[str, ...], int]:
         draws = 1
         for part in protocols.chain(planned.attack.objective):
             draws *= protocols.draws(part)
-            name = _NAMES.get(type(part), "")
+            name = OBJECTIVES.name_of(type(part))
             if name in ("likely_target", "random_target"):
                 name = f"targeted_{part.loss}"
             if name == "targeted_cross_entropy":

@@ -21,7 +21,6 @@ from jaxadv.objectives import OBJECTIVES, SURE
 # Of the logits of one image, largest minus smallest: below it no wrong class weighs
 # e times as much as another in the cross-entropy's gradient.
 SMALL = 1.0
-_NAMES = {kind: name for name, kind in OBJECTIVES.items()}
 _BOUND = ("cross_entropy", "kl", "targeted_cross_entropy")
 
 
@@ -112,6 +111,6 @@ def _loss(chain):
     """The name of the innermost objective, "" where there is none."""
     if not chain:
         return ""
-    name = _NAMES.get(type(chain[-1]), "")
+    name = OBJECTIVES.name_of(type(chain[-1]))
     aimed = name in ("likely_target", "random_target")
     return f"targeted_{chain[-1].loss}" if aimed else name

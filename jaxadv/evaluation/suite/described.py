@@ -55,7 +55,6 @@ def _array(value):
 
 def _name(kind):
     for registry in (ATTACKS, THREATS, OBJECTIVES):
-        for name, made in registry.items():
-            if made is kind:
-                return name
+        if kind in registry.data.values():
+            return registry.name_of(kind)
     return kind.__name__
