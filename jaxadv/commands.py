@@ -88,8 +88,9 @@ def listed(kind: str) -> dict[str, str]:
     """Name -> one line, of the configs, the suites or one kind of parts."""
     if kind in ("configs", "suites"):
         return dict(_files(kind))
-    module, registry = PARTS[kind]
-    return {k: _first_line(v) for k, v in getattr(_module(module), registry).items()}
+    module, name = PARTS[kind]
+    registry = getattr(_module(module), name)
+    return {part: registry.told(part) for part in registry}
 
 
 def _list(kinds):
@@ -119,10 +120,6 @@ def _files(kind) -> Iterator[tuple[str, str]]:
         if suite is (kind == "suites") and "get_config" in path.read_text("utf-8"):
             told = (ast.get_docstring(tree) or "").partition("\n")[0]
             yield path.relative_to(configfiles.ROOT).as_posix(), told
-
-
-def _first_line(part) -> str:
-    return (getattr(part, "__doc__", None) or "").strip().partition("\n")[0]
 
 
 def _module(name):

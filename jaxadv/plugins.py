@@ -38,9 +38,7 @@ class Registry(collections.UserDict):
     imported when they are asked for.
     """
 
-    def __init__(
-        self, kind: str, own: Mapping[str, Callable[..., Any]], noun: Any = None
-    ):
+    def __init__(self, kind: str, own: Mapping[str, Any], noun: Any = None):
         """Registers our own parts.
 
         Args:
@@ -82,6 +80,15 @@ class Registry(collections.UserDict):
         """Name -> entry point of what installed packages add to these parts."""
         return _installed(self.kind, frozenset(self.data))
 
+    def told(self, name: str) -> str:
+        """What a part is, in a line; of another package also whose it is."""
+        try:
+            text = (self[name].__doc__ or "").strip().partition("\n")[0]
+        except UsageError as error:
+            text = str(error)
+        entry = None if name in self.data else self.installed().get(name)
+        return text if entry is None else f"{text} ({_package(entry)})"
+
     def name_of(self, make: Any) -> str:
         """The name, or else the path, of a part's class."""
         own = (name for name, one in self.data.items() if one is make)
@@ -102,6 +109,11 @@ class Registry(collections.UserDict):
         @functools.wraps(make)
         def checked(*args, **kwargs):
             made = make(*args, **kwargs)
+            if not dataclasses.is_dataclass(made):
+                raise UsageError(
+                    f"{told} makes a {type(made).__name__}; it must make a "
+                    "jaxadv.struct.dataclass"
+                )
             self._check(type(made), told)
             return made
 
@@ -182,7 +194,7 @@ def _module(name: str, told: str) -> ModuleType:
             f"{told}: there is no module {error.name!r}; install its package, or start "
             "in the folder that it lies in"
         ) from None
-    except Exception as error:  # whatever the package raises
+    except (Exception, SystemExit) as error:  # whatever the package raises
         place = traceback.extract_tb(error.__traceback__)[-1]
         raise UsageError(
             f"{told}: importing {name} fails: {type(error).__name__}: {error} "

@@ -6,6 +6,7 @@ import re
 from pathlib import Path
 
 from jaxadv import specs
+from jaxadv.plugins import Registry
 
 
 @dataclasses.dataclass(frozen=True)
@@ -30,17 +31,20 @@ class Entry:
     configs: tuple[str, ...] = ()
 
 
-DATASETS = {
-    "mnist5k": Entry("1.0.0", own=True),
-    "shapes": Entry("1.0.0", own=True, default_config="32", configs=("32", "64")),
-    "mnist": Entry("3.0.1", files="idx", download=True),
-    "fashion_mnist": Entry("3.0.1", files="idx", download=True),
-    "cifar10": Entry("3.0.2", files="cifar", download=True),
-    "cifar100": Entry("3.0.2", files="cifar", download=True),
-    "stl10": Entry("1.0.0", download=True),
-    "tf_flowers": Entry("3.0.1", download=True),
-    "imagenet100": Entry("1.0.0", files="imagenet"),
-}
+DATASETS = Registry(
+    "data",
+    {
+        "mnist5k": Entry("1.0.0", own=True),
+        "shapes": Entry("1.0.0", own=True, default_config="32", configs=("32", "64")),
+        "mnist": Entry("3.0.1", files="idx", download=True),
+        "fashion_mnist": Entry("3.0.1", files="idx", download=True),
+        "cifar10": Entry("3.0.2", files="cifar", download=True),
+        "cifar100": Entry("3.0.2", files="cifar", download=True),
+        "stl10": Entry("1.0.0", download=True),
+        "tf_flowers": Entry("3.0.1", download=True),
+        "imagenet100": Entry("1.0.0", files="imagenet"),
+    },
+)
 
 
 def entry(name: str) -> tuple[str, str | None, Entry]:
@@ -50,7 +54,7 @@ def entry(name: str) -> tuple[str, str | None, Entry]:
       specs.UsageError: there is no such data set or configuration.
     """
     known = {}
-    for plain, one in DATASETS.items():
+    for plain, one in DATASETS.data.items():
         known[plain] = lambda p=plain, e=one: (p, e.default_config, e)
         for config in one.configs:
             key = f"{plain}/{config}"
