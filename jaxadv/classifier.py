@@ -240,10 +240,10 @@ class Seen:
         self._model, self._image = model, image
         self._found = model.run(image)
 
-    def __call__(self, image, key=None):
+    def __call__(self, image: jax.Array, key: Any = None) -> jax.Array:
         return self._found[0] if image is self._image else self._model(image, key)
 
-    def features(self, image, key=None):
+    def features(self, image: jax.Array, key: Any = None) -> Any:
         if image is self._image:
             return self._found[1]
         return self._model.features(image, key)

@@ -36,15 +36,9 @@ class UsageWarning(UserWarning):
 
 
 def leaf(
-    default: Any = dataclasses.MISSING,
-    *,
-    minimum=None,
-    maximum=None,
-    infinite=None,
-    whole=None,
-    binary=None,
-    replaces=None,
-):
+    default: Any = dataclasses.MISSING, *, minimum=None, maximum=None, infinite=None,
+    whole=None, binary=None, replaces=None,
+):  # fmt: skip
     """A swept number: a pytree leaf, so it is traced and never recompiles.
 
     It is finite, unless `infinite` says that inf is a value of it as well. `whole`

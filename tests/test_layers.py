@@ -137,3 +137,28 @@ def test_no_tensorflow_or_torch_is_imported():
                 names = [node.module or ""]
             roots = {name.split(".")[0] for name in names}
             assert not roots & {"tensorflow", "torch"}, path
+
+
+CORE = "attacks threats objectives craft defenses numerics perceptual models".split()
+
+
+def test_public_functions_of_the_core_are_annotated():
+    """All arguments and what is returned, in the rooms that users write parts for."""
+    bare = []
+    for path in (p for room in CORE for p in (ROOT / "jaxadv" / room).rglob("*.py")):
+        for function in public(ast.parse(path.read_text())):
+            given = [*function.args.posonlyargs, *function.args.args]
+            given += function.args.kwonlyargs
+            names = [a.arg for a in given if a.annotation is None]
+            if {*names} - {"self", "cls"} or function.returns is None:
+                bare.append(f"{path.relative_to(ROOT)}: {function.name}")
+    assert not bare
+
+
+def public(node):
+    for inner in getattr(node, "body", []):
+        if isinstance(inner, ast.ClassDef) and not inner.name.startswith("_"):
+            yield from public(inner)
+        elif isinstance(inner, ast.FunctionDef):
+            if inner.name == "__call__" or not inner.name.startswith("_"):
+                yield inner

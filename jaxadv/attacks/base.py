@@ -22,10 +22,10 @@ class Best:
     goal: jax.Array
 
     @classmethod
-    def none(cls, params) -> "Best":
+    def none(cls, params: Any) -> "Best":
         return cls(params, jnp.full((), -jnp.inf))
 
-    def update(self, params, goal) -> "Best":
+    def update(self, params: Any, goal: jax.Array) -> "Best":
         """Keeps the better of the two; a NaN goal never wins."""
         better = goal > self.goal
         return Best(
@@ -36,7 +36,7 @@ class Best:
     def broken(self) -> jax.Array:
         return self.goal >= 0
 
-    def or_last(self, params):
+    def or_last(self, params: Any) -> Any:
         """The broken point if there is one, else `params`."""
         return select(self.broken, self.params, params)
 
@@ -61,7 +61,9 @@ class State:
     own: Any
     done: jax.Array
 
-    def after(self, params, *, best=None, own=None, stop: bool = False) -> "State":
+    def after(
+        self, params: Any, *, best: Any = None, own: Any = None, stop: bool = False
+    ) -> "State":
         """The state after a step to `params`.
 
         Args:
@@ -80,17 +82,17 @@ def begin(key: jax.Array, params: Any, *, best: Any = None, own: Any = None) -> 
     return State(key, zero, params, best, own, false)
 
 
-def select(condition, on_true, on_false):
+def select(condition: Any, on_true: Any, on_false: Any) -> Any:
     """`jnp.where` over pytrees; no branch, so nothing is compiled twice."""
     return jax.tree.map(lambda a, b: jnp.where(condition, a, b), on_true, on_false)
 
 
-def input_gradient(value, params):
+def input_gradient(value: Any, params: Any) -> Any:
     """The gradient of `value` at `params`, zero where it is not a finite number."""
     return jax.tree.map(numerics.finite_or_zero, jax.grad(value)(params))
 
 
-def normal_start(threat, key, image, deviation):
+def normal_start(threat: Any, key: jax.Array, image: jax.Array, deviation: Any) -> Any:
     """The projection of a draw whose entries are normal, in the threat's own units."""
     # Its own start gives the form alone: both would draw from the same keys.
     leaves, structure = jax.tree.flatten(jax.eval_shape(threat.init, key, image))
@@ -102,7 +104,9 @@ def normal_start(threat, key, image, deviation):
     return threat.project(jax.tree.unflatten(structure, drawn), image)
 
 
-def look(attack, state, model, image, label):
+def look(
+    attack: Any, state: Any, model: Any, image: jax.Array, label: jax.Array
+) -> Any:
     """The attack's objective at `state.params`, its gradient, and the best point."""
     key = jax.random.fold_in(state.key, state.count)
 
@@ -117,7 +121,7 @@ def look(attack, state, model, image, label):
     return found, grad, state.best.update(state.params, goal)
 
 
-def like(budget, params):
+def like(budget: Any, params: Any) -> Any:
     """The budget as a pytree of the structure of `params`."""
     if jax.tree.structure(budget) == jax.tree.structure(params):
         return budget

@@ -54,12 +54,19 @@ def worst(a: Adversarial, b: Adversarial) -> Adversarial:
     return merged.replace(steps_used=a.steps_used + b.steps_used)
 
 
-def example_key(key, example):
+def example_key(key: jax.Array, example: Any) -> Any:
     """The key of one example: that of the run and its id decide all that is drawn."""
     return jax.random.fold_in(raw_key(key), example)
 
 
-def begin(attack, restart, model, key, image, label):
+def begin(
+    attack: Any,
+    restart: Any,
+    model: Any,
+    key: jax.Array,
+    image: jax.Array,
+    label: jax.Array,
+) -> Any:
     """(the bound attack, its state before the first step) of one restart.
 
     Args:
@@ -69,7 +76,7 @@ def begin(attack, restart, model, key, image, label):
     return own, own.init(jax.random.fold_in(key, restart), model, image, label)
 
 
-def step_of(attack, model, image, label):
+def step_of(attack: Any, model: Any, image: jax.Array, label: jax.Array) -> Any:
     """One step, state -> state, which changes nothing where the attack is done."""
 
     def step(state):
@@ -96,7 +103,9 @@ def _refuse_without_gradient(attack, model, image):
         ) from None
 
 
-def verified(attack, state, model, image, label) -> Adversarial:
+def verified(
+    attack: Any, state: Any, model: Any, image: jax.Array, label: jax.Array
+) -> Adversarial:
     """The result for one image; success and size are found anew at what is returned."""
     params = attack.finish(state, model, image, label)
     adversarial = attack.threat.apply(params, image)
@@ -108,7 +117,14 @@ def verified(attack, state, model, image, label) -> Adversarial:
     return Adversarial(adversarial, margin >= 0, margin, size, state.count)
 
 
-def bound(attack, restart, model, key, image, label):
+def bound(
+    attack: Any,
+    restart: Any,
+    model: Any,
+    key: jax.Array,
+    image: jax.Array,
+    label: jax.Array,
+) -> Any:
     """The attack with all that depends on restart and clean image filled in.
 
     What the objective draws for the clean image, as a target, is the example's own and
@@ -124,7 +140,7 @@ def bound(attack, restart, model, key, image, label):
     )
 
 
-def with_fields(attack, fields):
+def with_fields(attack: Any, fields: Any) -> Any:
     """The attack with other values at paths such as "threat.eps"."""
     for path, value in fields.items():
         attack = _replaced(attack, path.split("."), value)
@@ -137,7 +153,7 @@ def _replaced(part, path, value):
     return part.replace(**{path[0]: value})
 
 
-def raw_key(key):
+def raw_key(key: jax.Array) -> Any:
     """Key data, because typed keys leave the device on their way through pmap."""
     if jnp.issubdtype(key.dtype, jax.dtypes.prng_key):
         return jax.random.key_data(key)

@@ -101,7 +101,7 @@ class Crafter:
     def __init__(self):
         self._made: dict[int, tuple[Callable, Callable, Callable]] = {}
 
-    def functions(self, chunk_steps: int):
+    def functions(self, chunk_steps: int) -> Any:
         if chunk_steps not in self._made:
             self._made[chunk_steps] = (
                 parallel.mapped_rows(_start, whole=3, donate=(3,)),

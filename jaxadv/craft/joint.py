@@ -122,7 +122,9 @@ def _loss_at(model, image, label, key):
     return cross_entropy(model(image, key), label)
 
 
-def input_gradients(model, images, label, key):
+def input_gradients(
+    model: Any, images: jax.Array, label: jax.Array, key: jax.Array
+) -> Any:
     """Losses [k] and input gradients [k, h, w, c] of one image's perturbed forms."""
 
     def one(image):
@@ -131,7 +133,7 @@ def input_gradients(model, images, label, key):
     return jax.vmap(jax.value_and_grad(one))(images)
 
 
-def diversity(model, images, label, key):
+def diversity(model: Any, images: jax.Array, label: jax.Array, key: jax.Array) -> Any:
     """`log_det` of the input gradients at images [k, h, w, c] of one label."""
     return log_det(input_gradients(model, images, label, key)[1])
 
@@ -141,7 +143,7 @@ def _applied(attacks, params, image):
     return jnp.stack([attack.threat.apply(point, image) for attack, point in pairs])
 
 
-def example_keys(key, ids):
+def example_keys(key: jax.Array, ids: Any) -> Any:
     """[b] keys of the examples."""
     return jax.vmap(lambda example: jax.random.fold_in(key, example))(ids)
 

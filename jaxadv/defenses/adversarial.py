@@ -49,10 +49,12 @@ class Adversarial:
         if self.alpha + self.beta == 0:
             raise specs.UsageError("Adversarial: alpha and beta are both 0")
 
-    def init(self, image_shape, examples):
+    def init(self, image_shape: tuple[int, ...], examples: int) -> Any:
         return ()
 
-    def loss(self, params, state, batch, key):
+    def loss(
+        self, params: Any, state: Any, batch: dict[str, jax.Array], key: jax.Array
+    ) -> tuple[jax.Array, base.Output]:
         craft_key, train_key = jax.random.split(key)
         model = state.network.classifier(params, state.batch_stats)
         crafted = self._crafted(model, craft_key, batch)

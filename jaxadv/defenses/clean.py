@@ -1,5 +1,8 @@
 """Training on unperturbed images."""
 
+from typing import Any
+
+import jax
 import jax.numpy as jnp
 
 from jaxadv import struct
@@ -10,10 +13,12 @@ from jaxadv.defenses import base
 class Clean:
     """Mean cross-entropy of the clean images."""
 
-    def init(self, image_shape, examples):
+    def init(self, image_shape: tuple[int, ...], examples: int) -> Any:
         return ()
 
-    def loss(self, params, state, batch, key):
+    def loss(
+        self, params: Any, state: Any, batch: dict[str, jax.Array], key: jax.Array
+    ) -> tuple[jax.Array, base.Output]:
         key = base.local_key(key, batch["id"])
         logits, batch_stats = state.network.train(
             params, state.batch_stats, batch["image"], key

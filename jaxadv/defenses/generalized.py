@@ -82,13 +82,15 @@ class Generalized:
     def _remembers(self):
         return self.warm_start and self.weighting == "min_max"
 
-    def init(self, image_shape, examples):
+    def init(self, image_shape: tuple[int, ...], examples: int) -> Any:
         if not self._remembers:
             return ()
         equal = domains.uniform(len(self.attacks))
         return equal if self.share == "batch" else jnp.tile(equal, (examples, 1))
 
-    def loss(self, params, state, batch, key):
+    def loss(
+        self, params: Any, state: Any, batch: dict[str, jax.Array], key: jax.Array
+    ) -> tuple[jax.Array, base.Output]:
         craft_key, train_key = jax.random.split(key)
         labels, ids = batch["label"], batch["id"]
         model = state.network.classifier(params, state.batch_stats)

@@ -52,10 +52,12 @@ class Trades:
             )
         self._inner()
 
-    def init(self, image_shape, examples):
+    def init(self, image_shape: tuple[int, ...], examples: int) -> Any:
         return ()
 
-    def loss(self, params, state, batch, key):
+    def loss(
+        self, params: Any, state: Any, batch: dict[str, jax.Array], key: jax.Array
+    ) -> tuple[jax.Array, base.Output]:
         craft_key, train_key = jax.random.split(key)
         images, labels, ids = batch["image"], batch["label"], batch["id"]
         model = state.network.classifier(params, state.batch_stats)
@@ -89,32 +91,34 @@ class GaussianStart:
     deviation: float
 
     @property
-    def eps(self):
+    def eps(self) -> Any:
         return self.threat.eps
 
     @property
-    def budget(self):
+    def budget(self) -> Any:
         return self.threat.budget
 
-    def bind(self, model, image, label, key):
+    def bind(
+        self, model: Any, image: jax.Array, label: jax.Array, key: jax.Array
+    ) -> Any:
         return self.replace(  # type: ignore[attr-defined]
             threat=protocols.bind(self.threat, model, image, label, key)
         )
 
-    def init(self, key, image):
+    def init(self, key: jax.Array, image: jax.Array) -> Any:
         return normal_start(self.threat, key, image, self.deviation)
 
-    def apply(self, params, image):
+    def apply(self, params: Any, image: jax.Array) -> jax.Array:
         return self.threat.apply(params, image)
 
-    def direction(self, grad, params, image):
+    def direction(self, grad: Any, params: Any, image: jax.Array) -> Any:
         return self.threat.direction(grad, params, image)
 
-    def maximize(self, grad, image):
+    def maximize(self, grad: Any, image: jax.Array) -> Any:
         return self.threat.maximize(grad, image)
 
-    def project(self, params, image):
+    def project(self, params: Any, image: jax.Array) -> Any:
         return self.threat.project(params, image)
 
-    def size(self, params, image):
+    def size(self, params: Any, image: jax.Array) -> jax.Array:
         return self.threat.size(params, image)

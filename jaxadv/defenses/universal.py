@@ -41,10 +41,12 @@ class Universal:
                 "Universal: the attack must be 'pgd' with the threat 'linf' or 'l2'"
             )
 
-    def init(self, image_shape, examples):
+    def init(self, image_shape: tuple[int, ...], examples: int) -> Any:
         return jnp.zeros(image_shape)
 
-    def loss(self, params, state, batch, key):
+    def loss(
+        self, params: Any, state: Any, batch: dict[str, jax.Array], key: jax.Array
+    ) -> tuple[jax.Array, base.Output]:
         craft_key, train_key = jax.random.split(key)
         images, labels, ids = batch["image"], batch["label"], batch["id"]
         model = state.network.classifier(params, state.batch_stats)

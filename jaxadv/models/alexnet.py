@@ -3,6 +3,8 @@
 Convolutions are padded and pooled as in PyTorch, so that weights trained there fit.
 """
 
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -13,7 +15,7 @@ from jaxadv import specs
 from jaxadv.models import layers
 
 
-def uniform_bias(fan_in: int):
+def uniform_bias(fan_in: int) -> Any:
     """PyTorch's default initializer of a bias: uniform within 1/sqrt(fan_in)."""
 
     def init(key, shape, dtype=jnp.float32):

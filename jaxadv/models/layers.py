@@ -134,7 +134,13 @@ def global_mean(x: jax.Array) -> jax.Array:
 
 
 def conv(
-    features: int, kernel: int, strides: int = 1, *, kernel_init, dtype, name: str
+    features: int,
+    kernel: int,
+    strides: int = 1,
+    *,
+    kernel_init: Any,
+    dtype: Any,
+    name: str,
 ) -> nn.Conv:
     """A square convolution without bias, padded by kernel // 2 on both sides.
 
@@ -153,7 +159,7 @@ def conv(
     )
 
 
-def batch_norm(train: bool, dtype, name: str) -> nn.BatchNorm:
+def batch_norm(train: bool, dtype: Any, name: str) -> nn.BatchNorm:
     """Batch normalization with PyTorch's constants.
 
     Statistics move by a tenth a step; unlike PyTorch's, the running variance is the

@@ -6,6 +6,7 @@ number of operations, so all of them work under `jit`, `vmap` and `pmap`.
 """
 
 from collections.abc import Callable
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -67,7 +68,7 @@ def first_float(
     return before, first
 
 
-def first_noted(holds, high, notes):
+def first_noted(holds: Any, high: Any, notes: Any) -> Any:
     """As `first_float` for a `holds` that adds a note; each end comes with its own."""
     dtype = high.dtype
     kind = jnp.dtype(f"int{8 * dtype.itemsize}")

@@ -8,7 +8,9 @@ import jax.numpy as jnp
 from jaxadv import protocols, specs
 
 
-def expected_logits(model, image, key, draws: int = 1) -> jax.Array:
+def expected_logits(
+    model: Any, image: jax.Array, key: jax.Array, draws: int = 1
+) -> jax.Array:
     """The log of the mean probabilities over `draws` keys, [classes].
 
     One draw gives the network's own logits.
@@ -18,7 +20,7 @@ def expected_logits(model, image, key, draws: int = 1) -> jax.Array:
     return log_mean(drawn(model, image, key, draws))
 
 
-def drawn(model, image, key, draws: int) -> jax.Array:
+def drawn(model: Any, image: jax.Array, key: jax.Array, draws: int) -> jax.Array:
     """Log probabilities [draws, classes], each draw with a key of its own."""
     keys = jax.random.split(key, draws)
     return jax.vmap(lambda k: jax.nn.log_softmax(model(image, k)))(keys)
@@ -29,7 +31,9 @@ def log_mean(found: jax.Array) -> jax.Array:
     return jax.nn.logsumexp(found, axis=0) - jnp.log(found.shape[0])
 
 
-def score(objective, model, image, label, key) -> jax.Array:
+def score(
+    objective: Any, model: Any, image: jax.Array, label: Any, key: jax.Array
+) -> jax.Array:
     """A number that rises and falls with the objective at `image`.
 
     For searches that compare values or take the gradient's direction: it keeps the
@@ -39,7 +43,9 @@ def score(objective, model, image, label, key) -> jax.Array:
     return value(model, image, label, key)
 
 
-def goal_at(objective, model, image, label, key) -> jax.Array:
+def goal_at(
+    objective: Any, model: Any, image: jax.Array, label: Any, key: jax.Array
+) -> jax.Array:
     """The objective's `goal` at `image`, of the mean prediction if it takes draws.
 
     Beside a gradient of the same objective at the same image and key the network

@@ -66,10 +66,18 @@ def ascend(
 class Models:
     """The classifiers of an ensemble: the model is a tuple of K, or one alone."""
 
-    def count(self, model, image):
+    def count(self, model: Any, image: jax.Array) -> Any:
         return len(_ensemble(model))
 
-    def each(self, function, model, image, label, key, *own):
+    def each(
+        self,
+        function: Any,
+        model: Any,
+        image: jax.Array,
+        label: Any,
+        key: jax.Array,
+        *own,
+    ) -> Any:
         # A loop: a vmap over weights would make grouped convolutions, and networks
         # may differ.
         keys = _split(key, len(_ensemble(model)))
@@ -88,10 +96,18 @@ class Images:
 
     groups: ClassVar[bool] = True
 
-    def count(self, model, image):
+    def count(self, model: Any, image: jax.Array) -> Any:
         return image.shape[0]
 
-    def each(self, function, model, image, label, key, *own):
+    def each(
+        self,
+        function: Any,
+        model: Any,
+        image: jax.Array,
+        label: Any,
+        key: jax.Array,
+        *own,
+    ) -> Any:
         keys = _split(key, image.shape[0])
         return jax.vmap(lambda *of_one: function(model, *of_one))(
             image, label, keys, *own
@@ -116,10 +132,18 @@ class Transforms:
                 f"Transforms.parts is {self.parts!r}; it must be a list of transforms"
             )
 
-    def count(self, model, image):
+    def count(self, model: Any, image: jax.Array) -> Any:
         return len(self.parts)
 
-    def each(self, function, model, image, label, key, *own):
+    def each(
+        self,
+        function: Any,
+        model: Any,
+        image: jax.Array,
+        label: Any,
+        key: jax.Array,
+        *own,
+    ) -> Any:
         count = len(self.parts)
         keys = _split(key, 2 * count)
         views = jnp.stack(
@@ -164,11 +188,11 @@ class Weighted:
         specs.check(self)
         _check_sum(self.weights)
 
-    def restarted(self, restart):
+    def restarted(self, restart: Any) -> Any:
         inner = protocols.restarted(self.objective, restart)
         return self.replace(objective=inner)  # type: ignore[attr-defined]
 
-    def bind(self, model, image, label, key=None):
+    def bind(self, model: Any, image: jax.Array, label: Any, key: Any = None) -> Any:
         def one(model, image, label, key):
             if self.targets == "prediction":
                 noise = streams.stream(key, "network")
@@ -178,7 +202,7 @@ class Weighted:
         own = self.over.each(one, model, image, label, key)
         return self.replace(own=own)  # type: ignore[attr-defined]
 
-    def initial(self, model, image) -> jax.Array:
+    def initial(self, model: Any, image: jax.Array) -> jax.Array:
         """[K] the weights as an array.
 
         Raises:
@@ -195,7 +219,9 @@ class Weighted:
             )
         return weights
 
-    def losses(self, model, image, label, key=None) -> jax.Array:
+    def losses(
+        self, model: Any, image: jax.Array, label: Any, key: Any = None
+    ) -> jax.Array:
         """[K] the objective in each domain."""
 
         def one(model, image, label, key, own=(self.objective, None)):
@@ -205,7 +231,9 @@ class Weighted:
         bound = () if self.own is None else (self.own,)
         return self.over.each(one, model, image, label, key, *bound)
 
-    def goals(self, model, image, label, key=None) -> jax.Array:
+    def goals(
+        self, model: Any, image: jax.Array, label: Any, key: Any = None
+    ) -> jax.Array:
         """[K] the objective's `goal` in each domain: at least 0 where it is broken."""
 
         def one(model, image, label, key):
@@ -213,10 +241,14 @@ class Weighted:
 
         return self.over.each(one, model, image, label, key)
 
-    def goal_at(self, model, image, label, key=None) -> jax.Array:
+    def goal_at(
+        self, model: Any, image: jax.Array, label: Any, key: Any = None
+    ) -> jax.Array:
         return jnp.min(self.goals(model, image, label, key))
 
-    def __call__(self, model, image, label, key=None):
+    def __call__(
+        self, model: Any, image: jax.Array, label: Any, key: Any = None
+    ) -> jax.Array:
         losses = self.losses(model, image, label, key)
         return jnp.sum(self.initial(model, image) * losses)
 

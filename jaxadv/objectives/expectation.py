@@ -26,20 +26,22 @@ class Expectation:
         specs.check(self)
         check_logits(self, "draws")
 
-    def goal(self, logits, label):
+    def goal(self, logits: jax.Array, label: Any) -> jax.Array:
         return self.objective.goal(logits, label)
 
-    def restarted(self, restart):
+    def restarted(self, restart: Any) -> Any:
         return self.replace(  # type: ignore[attr-defined]
             objective=protocols.restarted(self.objective, restart)
         )
 
-    def bind(self, model, image, label, key=None):
+    def bind(self, model: Any, image: jax.Array, label: Any, key: Any = None) -> Any:
         return self.replace(  # type: ignore[attr-defined]
             objective=protocols.bind(self.objective, model, image, label, key)
         )
 
-    def __call__(self, model, image, label, key):
+    def __call__(
+        self, model: Any, image: jax.Array, label: Any, key: jax.Array
+    ) -> jax.Array:
         keys = jax.random.split(key, self.samples)
         values = jax.vmap(lambda k: self.objective(model, image, label, k))(keys)
         return jnp.mean(values)

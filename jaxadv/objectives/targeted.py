@@ -36,14 +36,18 @@ class TargetedCrossEntropy:
 
     __post_init__ = specs.check
 
-    def goal(self, logits, label):
+    def goal(self, logits: jax.Array, label: Any) -> jax.Array:
         return -margin(logits, self.target)
 
-    def __call__(self, model, image, label, key=None):
+    def __call__(
+        self, model: Any, image: jax.Array, label: Any, key: Any = None
+    ) -> jax.Array:
         logits = model(image, key)
         return -cross_entropy(logits, _target(self.target, logits))
 
-    def score(self, model, image, label, key=None):
+    def score(
+        self, model: Any, image: jax.Array, label: Any, key: Any = None
+    ) -> jax.Array:
         logits = model(image, key)
         return -soft_margin(logits, _target(self.target, logits))
 
@@ -60,10 +64,12 @@ class TargetedMargin:
 
     __post_init__ = specs.check
 
-    def goal(self, logits, label):
+    def goal(self, logits: jax.Array, label: Any) -> jax.Array:
         return -margin(logits, self.target)
 
-    def __call__(self, model, image, label, key=None):
+    def __call__(
+        self, model: Any, image: jax.Array, label: Any, key: Any = None
+    ) -> jax.Array:
         logits = model(image, key)
         return jnp.minimum(-margin(logits, _target(self.target, logits)), self.kappa)
 
@@ -76,10 +82,12 @@ class TargetedDLR:
 
     __post_init__ = specs.check
 
-    def goal(self, logits, label):
+    def goal(self, logits: jax.Array, label: Any) -> jax.Array:
         return -margin(logits, self.target)
 
-    def __call__(self, model, image, label, key=None):
+    def __call__(
+        self, model: Any, image: jax.Array, label: Any, key: Any = None
+    ) -> jax.Array:
         logits = model(image, key)
         return targeted_dlr(logits, label, _target(self.target, logits))
 
@@ -114,10 +122,10 @@ class LikelyTarget:
     __post_init__ = specs.check
     goal = staticmethod(margin)
 
-    def restarted(self, restart):
+    def restarted(self, restart: Any) -> Any:
         return self.replace(rank=restart)  # type: ignore[attr-defined]
 
-    def bind(self, model, image, label, key=None):
+    def bind(self, model: Any, image: jax.Array, label: Any, key: Any = None) -> Any:
         logits = jax.lax.stop_gradient(model(image, key))
         wrong = jnp.where(jnp.arange(logits.shape[0]) == label, -jnp.inf, logits)
         order = jnp.argsort(-wrong)
@@ -125,10 +133,14 @@ class LikelyTarget:
         target = order[rank % jnp.maximum(jnp.sum(wrong > -jnp.inf), 1)]
         return self.replace(target=target)  # type: ignore[attr-defined]
 
-    def __call__(self, model, image, label, key=None):
+    def __call__(
+        self, model: Any, image: jax.Array, label: Any, key: Any = None
+    ) -> jax.Array:
         return _TARGETED[self.loss](self.target)(model, image, label, key)
 
-    def score(self, model, image, label, key=None):
+    def score(
+        self, model: Any, image: jax.Array, label: Any, key: Any = None
+    ) -> jax.Array:
         return score(_TARGETED[self.loss](self.target), model, image, label, key)
 
 
@@ -150,7 +162,7 @@ class RandomTarget:
     __post_init__ = specs.check
     goal = staticmethod(margin)
 
-    def bind(self, model, image, label, key):
+    def bind(self, model: Any, image: jax.Array, label: Any, key: jax.Array) -> Any:
         noise = streams.stream(key, "network")
         logits = jax.lax.stop_gradient(model(image, noise))
         classes = logits.shape[0]

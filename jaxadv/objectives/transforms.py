@@ -23,7 +23,7 @@ _LEVEL = 1 / 255
 class Identity:
     """The image itself."""
 
-    def __call__(self, image, key=None):
+    def __call__(self, image: jax.Array, key: Any = None) -> jax.Array:
         return image
 
 
@@ -31,7 +31,7 @@ class Identity:
 class FlipLeftRight:
     """The image mirrored from left to right."""
 
-    def __call__(self, image, key=None):
+    def __call__(self, image: jax.Array, key: Any = None) -> jax.Array:
         return image[:, ::-1]
 
 
@@ -39,7 +39,7 @@ class FlipLeftRight:
 class FlipUpDown:
     """The image mirrored from top to bottom."""
 
-    def __call__(self, image, key=None):
+    def __call__(self, image: jax.Array, key: Any = None) -> jax.Array:
         return image[::-1]
 
 
@@ -49,7 +49,7 @@ class Brightness:
 
     amount: float = specs.leaf(0.1)
 
-    def __call__(self, image, key=None):
+    def __call__(self, image: jax.Array, key: Any = None) -> jax.Array:
         return image + self.amount
 
 
@@ -65,7 +65,7 @@ class Gamma:
 
     __post_init__ = specs.check
 
-    def __call__(self, image, key=None):
+    def __call__(self, image: jax.Array, key: Any = None) -> jax.Array:
         steep = (self.gamma < 1) & (image < _LEVEL)
         fixed = jax.lax.stop_gradient(image)
         slope = self.gamma * _LEVEL ** (self.gamma - 1)
@@ -87,7 +87,7 @@ class CropResize:
 
     __post_init__ = specs.check
 
-    def __call__(self, image, key=None):
+    def __call__(self, image: jax.Array, key: Any = None) -> jax.Array:
         share = _between(key, self.least, self.most)
         lines = [
             (n - 1) * ((1 - share) / 2 + share * jnp.linspace(0.0, 1.0, n))
@@ -108,7 +108,7 @@ class Rotation:
     least: float = specs.leaf(-30.0)
     most: float = specs.leaf(-30.0)
 
-    def __call__(self, image, key=None):
+    def __call__(self, image: jax.Array, key: Any = None) -> jax.Array:
         angle = _between(key, self.least, self.most)
         turn = RotationTranslation(degrees=1.0)
         return turn.apply(jnp.stack([angle, 0.0, 0.0]), image)
@@ -128,7 +128,7 @@ class Sometimes:
 
     __post_init__ = specs.check
 
-    def __call__(self, image, key):
+    def __call__(self, image: jax.Array, key: jax.Array) -> jax.Array:
         coin, own = jax.random.split(key)
         done = jax.random.bernoulli(coin, self.probability)
         return jnp.where(done, self.transform(image, own), image)

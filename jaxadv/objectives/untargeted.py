@@ -21,10 +21,14 @@ class CrossEntropy:
 
     goal = staticmethod(margin)
 
-    def __call__(self, model, image, label, key=None):
+    def __call__(
+        self, model: Any, image: jax.Array, label: Any, key: Any = None
+    ) -> jax.Array:
         return cross_entropy(model(image, key), label)
 
-    def score(self, model, image, label, key=None):
+    def score(
+        self, model: Any, image: jax.Array, label: Any, key: Any = None
+    ) -> jax.Array:
         return soft_margin(model(image, key), label)
 
 
@@ -41,7 +45,9 @@ class Margin:
     __post_init__ = specs.check
     goal = staticmethod(margin)
 
-    def __call__(self, model, image, label, key=None):
+    def __call__(
+        self, model: Any, image: jax.Array, label: Any, key: Any = None
+    ) -> jax.Array:
         return jnp.minimum(margin(model(image, key), label), self.kappa)
 
 
@@ -51,7 +57,9 @@ class DLR:
 
     goal = staticmethod(margin)
 
-    def __call__(self, model, image, label, key=None):
+    def __call__(
+        self, model: Any, image: jax.Array, label: Any, key: Any = None
+    ) -> jax.Array:
         return dlr(model(image, key), label)
 
 
@@ -71,9 +79,11 @@ class KL:
     goal = staticmethod(margin)
     flat_at_image: ClassVar[bool] = True
 
-    def bind(self, model, image, label, key=None):
+    def bind(self, model: Any, image: jax.Array, label: Any, key: Any = None) -> Any:
         reference = jax.lax.stop_gradient(model(image, key))
         return self.replace(reference=reference)  # type: ignore[attr-defined]
 
-    def __call__(self, model, image, label, key=None):
+    def __call__(
+        self, model: Any, image: jax.Array, label: Any, key: Any = None
+    ) -> jax.Array:
         return kl_divergence(self.reference, model(image, key))

@@ -69,7 +69,9 @@ class Lpips:
         if isinstance(self.linear, str):
             object.__setattr__(self, "linear", weights.lpips_linear(self.linear))
 
-    def bind(self, model, image, label, key):
+    def bind(
+        self, model: Any, image: jax.Array, label: jax.Array, key: jax.Array
+    ) -> Any:
         """With the attacked classifier as its network, unless it has its own.
 
         A network that is random draws from `key`, the same for every image.

@@ -54,10 +54,10 @@ class Composed:
         return tuple(part.replace(eps=self.eps * part.eps) for part in self.parts)
 
     @property
-    def budget(self):
+    def budget(self) -> Any:
         return tuple(part.budget for part in self.scaled)
 
-    def init(self, key, image):
+    def init(self, key: jax.Array, image: jax.Array) -> Any:
         params = []
         for part in self.scaled:
             key, own = jax.random.split(key)
@@ -65,26 +65,26 @@ class Composed:
             image = part.apply(params[-1], image)
         return tuple(params)
 
-    def apply(self, params, image):
+    def apply(self, params: Any, image: jax.Array) -> jax.Array:
         for part, own in zip(self.scaled, params, strict=True):
             image = part.apply(own, image)
         return image
 
-    def direction(self, grad, params, image):
+    def direction(self, grad: Any, params: Any, image: jax.Array) -> Any:
         moves = []
         for part, own_grad, own in zip(self.scaled, grad, params, strict=True):
             moves.append(part.direction(own_grad, own, image))
             image = part.apply(own, image)
         return tuple(moves)
 
-    def project(self, params, image):
+    def project(self, params: Any, image: jax.Array) -> Any:
         projected = []
         for part, own in zip(self.scaled, params, strict=True):
             projected.append(part.project(own, image))
             image = part.apply(projected[-1], image)
         return tuple(projected)
 
-    def size(self, params, image):
+    def size(self, params: Any, image: jax.Array) -> jax.Array:
         largest = jnp.zeros(())
         for part, own in zip(self.parts, params, strict=True):
             size, whole = part.size(own, image), jnp.asarray(part.eps)

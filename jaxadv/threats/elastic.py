@@ -1,6 +1,7 @@
 """Elastic: a random displacement of every pixel, blurred."""
 
 import math
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -35,14 +36,14 @@ class Elastic:
     __post_init__ = specs.check
 
     @property
-    def budget(self):
+    def budget(self) -> Any:
         return self.eps
 
-    def init(self, key, image):
+    def init(self, key: jax.Array, image: jax.Array) -> Any:
         shape = (*image.shape[:2], 2)
         return jax.random.uniform(key, shape, minval=-1.0, maxval=1.0) * self.eps
 
-    def apply(self, params, image):
+    def apply(self, params: Any, image: jax.Array) -> jax.Array:
         height, width = image.shape[:2]
         deviation = self.width * max(height, width)
         weights = base.gaussian(deviation, math.ceil(4 * deviation))
@@ -53,11 +54,11 @@ class Elastic:
         source = [rows + flow[..., 0], columns + flow[..., 1]]
         return numerics.clip(base.sample(image, source, "constant"), 0.0, 1.0)
 
-    def direction(self, grad, params, image):
+    def direction(self, grad: Any, params: Any, image: jax.Array) -> Any:
         return numerics.steepest(grad, "linf")
 
-    def project(self, params, image):
+    def project(self, params: Any, image: jax.Array) -> Any:
         return jnp.clip(numerics.finite_or_zero(params), -self.eps, self.eps)
 
-    def size(self, params, image):
+    def size(self, params: Any, image: jax.Array) -> jax.Array:
         return jnp.max(jnp.abs(params))

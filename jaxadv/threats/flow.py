@@ -1,5 +1,7 @@
 """StAdv: every pixel is read from a place nearby."""
 
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 
@@ -35,15 +37,15 @@ class StAdv:
     __post_init__ = specs.check
 
     @property
-    def budget(self):
+    def budget(self) -> Any:
         return self.eps
 
-    def init(self, key, image):
+    def init(self, key: jax.Array, image: jax.Array) -> Any:
         shape = (*image.shape[:2], 2)
         flow = jax.random.uniform(key, shape, minval=-1.0, maxval=1.0) * self.eps
         return self.project(flow, image)
 
-    def apply(self, params, image):
+    def apply(self, params: Any, image: jax.Array) -> jax.Array:
         height, width = image.shape[:2]
         rows, columns = jnp.meshgrid(
             jnp.arange(height), jnp.arange(width), indexing="ij"
@@ -54,18 +56,18 @@ class StAdv:
         ]
         return numerics.clip(base.sample(image, source, "constant"), 0.0, 1.0)
 
-    def direction(self, grad, params, image):
+    def direction(self, grad: Any, params: Any, image: jax.Array) -> Any:
         return numerics.steepest(base.smoothed(grad, params, self.smooth), "linf")
 
-    def project(self, params, image):
+    def project(self, params: Any, image: jax.Array) -> Any:
         axes = [(2 * jnp.arange(side) + 1) / side - 1 for side in image.shape[:2]]
         place = jnp.stack(jnp.meshgrid(*axes, indexing="ij"), axis=-1)
         flow = jnp.clip(numerics.finite_or_zero(params), -1 - place, 1 - place)
         return jnp.clip(flow, -self.eps, self.eps)
 
-    def size(self, params, image):
+    def size(self, params: Any, image: jax.Array) -> jax.Array:
         return jnp.max(jnp.abs(params))
 
-    def roughness(self, params):
+    def roughness(self, params: Any) -> Any:
         """Differences between neighboring flows; see `base.roughness`."""
         return base.roughness(params)

@@ -1,5 +1,7 @@
 """Fog: a random cloud whose every turn the attack chooses."""
 
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 
@@ -12,7 +14,7 @@ def side_for(shape: tuple[int, ...]) -> int:
     return 2 ** max(shape[:2]).bit_length()
 
 
-def plasma(noise: jax.Array, side: int, decay: float = 2.0, shift: int = 1):
+def plasma(noise: jax.Array, side: int, decay: float = 2.0, shift: int = 1) -> Any:
     """A fractal cloud by midpoint displacement (diamond-square), in its own unit.
 
     Args:
@@ -76,14 +78,14 @@ class Fog:
     __post_init__ = specs.check
 
     @property
-    def budget(self):
+    def budget(self) -> Any:
         return {"amount": self.eps, "noise": 1.0}
 
-    def init(self, key, image):
+    def init(self, key: jax.Array, image: jax.Array) -> Any:
         noise = jax.random.uniform(key, (side_for(image.shape) ** 2 - 1,))
         return {"amount": jnp.asarray(self.eps, jnp.float32), "noise": noise}
 
-    def apply(self, params, image):
+    def apply(self, params: Any, image: jax.Array) -> jax.Array:
         side, amount = side_for(image.shape), params["amount"]
         height, width = image.shape[:2]
         top, left = (side - height) // 2, (side - width) // 2
@@ -94,15 +96,15 @@ class Fog:
         share = amount / jnp.where(total > 0, total, 1.0)
         return numerics.clip(image + share * (cloud * brightest - image), 0.0, 1.0)
 
-    def direction(self, grad, params, image):
+    def direction(self, grad: Any, params: Any, image: jax.Array) -> Any:
         return base.climb(grad, frozen=())
 
-    def project(self, params, image):
+    def project(self, params: Any, image: jax.Array) -> Any:
         params = jax.tree.map(numerics.finite_or_zero, params)
         return {
             "amount": jnp.clip(params["amount"], 0.0, self.eps),
             "noise": jnp.clip(params["noise"], 0.0, 1.0),
         }
 
-    def size(self, params, image):
+    def size(self, params: Any, image: jax.Array) -> jax.Array:
         return params["amount"]

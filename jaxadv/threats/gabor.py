@@ -1,5 +1,7 @@
 """Gabor: sparse spots, each drawn as a small wave pattern."""
 
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 
@@ -84,10 +86,10 @@ class Gabor:
     __post_init__ = specs.check
 
     @property
-    def budget(self):
+    def budget(self) -> Any:
         return {"amount": self.eps, "spots": 1.0, "sites": 1.0, "draws": 1.0}
 
-    def init(self, key, image):
+    def init(self, key: jax.Array, image: jax.Array) -> Any:
         keys = jax.random.split(key, 3)
         shape = image.shape[:2]
         params = {
@@ -98,16 +100,16 @@ class Gabor:
         }
         return self.project(params, image)
 
-    def apply(self, params, image):
+    def apply(self, params: Any, image: jax.Array) -> jax.Array:
         shape = drawn_kernel(params["draws"])
         noise = base.convolve(params["spots"][None], shape[None])
         added = params["amount"] * leveled(noise)[..., None]
         return numerics.clip(image + added, 0.0, 1.0)
 
-    def direction(self, grad, params, image):
+    def direction(self, grad: Any, params: Any, image: jax.Array) -> Any:
         return base.climb(grad, frozen=("sites", "draws"))
 
-    def project(self, params, image):
+    def project(self, params: Any, image: jax.Array) -> Any:
         params = jax.tree.map(numerics.finite_or_zero, params)
         spots = jnp.where(params["sites"] < _DENSITY, params["spots"], 0.0)
         return {
@@ -116,5 +118,5 @@ class Gabor:
             "spots": jnp.clip(spots, -1.0, 1.0),
         }
 
-    def size(self, params, image):
+    def size(self, params: Any, image: jax.Array) -> jax.Array:
         return params["amount"]

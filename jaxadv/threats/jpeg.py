@@ -1,6 +1,7 @@
 """JPEG: balls around the image's compressed coefficients."""
 
 import math
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -122,25 +123,25 @@ class Jpeg:
     __post_init__ = specs.check
 
     @property
-    def budget(self):
+    def budget(self) -> Any:
         return self.eps
 
-    def init(self, key, image):
+    def init(self, key: jax.Array, image: jax.Array) -> Any:
         count = sum(64 * down * across for down, across in planes(image.shape))
         start = numerics.uniform_in_ball(key, (count,), self.ball, self.eps)
         return self.project(start, image)
 
-    def apply(self, params, image):
+    def apply(self, params: Any, image: jax.Array) -> jax.Array:
         change = decode(params / 2, image.shape) / 255
         return numerics.clip(image + change, 0.0, 1.0)
 
-    def direction(self, grad, params, image):
+    def direction(self, grad: Any, params: Any, image: jax.Array) -> Any:
         if self.ball == "l1":
             blocked = params * jnp.sign(grad) >= self.most
             grad = jnp.where(blocked, 0.0, grad)
         return numerics.steepest(grad, self.ball, self.fraction)
 
-    def project(self, params, image):
+    def project(self, params: Any, image: jax.Array) -> Any:
         if self.ball == "l1":
             most = jnp.asarray(self.most)
             return projections.project_l1(params, self.eps, -most, most)
@@ -149,5 +150,5 @@ class Jpeg:
             return jnp.clip(params, -self.eps, self.eps)
         return numerics.shrink(params, self.ball, self.eps)
 
-    def size(self, params, image):
+    def size(self, params: Any, image: jax.Array) -> jax.Array:
         return numerics.safe_norm(params, self.ball)

@@ -5,7 +5,7 @@ Euclidean ones onto ball and box together, so no clipping afterwards weakens an
 attack or leaves the ball.
 """
 
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import jax
 import jax.numpy as jnp
@@ -36,7 +36,7 @@ def _change(delta, image):
     return apply(delta, image) - image
 
 
-def blocked(grad, delta, image):
+def blocked(grad: Any, delta: Any, image: jax.Array) -> Any:
     """The channels that the box keeps from following `grad`."""
     low, high = box(image)
     return ((grad > 0) & (delta >= high)) | ((grad < 0) & (delta <= low))
@@ -69,16 +69,16 @@ class Linf:
 
     init, apply, budget = _init, _apply, property(_eps)
 
-    def direction(self, grad, params, image):
+    def direction(self, grad: Any, params: Any, image: jax.Array) -> Any:
         return numerics.steepest(grad, "linf")
 
-    def maximize(self, grad, image):
+    def maximize(self, grad: Any, image: jax.Array) -> Any:
         return projections.maximize_linear(grad, "linf", self.eps, *box(image))
 
-    def project(self, params, image):
+    def project(self, params: Any, image: jax.Array) -> Any:
         return projections.project_linf(params, self.eps, *box(image))
 
-    def size(self, params, image):
+    def size(self, params: Any, image: jax.Array) -> jax.Array:
         return jnp.max(jnp.abs(_change(params, image)))
 
 
@@ -93,16 +93,16 @@ class L2:
 
     init, apply, budget = _init, _apply, property(_eps)
 
-    def direction(self, grad, params, image):
+    def direction(self, grad: Any, params: Any, image: jax.Array) -> Any:
         return numerics.steepest(grad, "l2")
 
-    def maximize(self, grad, image):
+    def maximize(self, grad: Any, image: jax.Array) -> Any:
         return projections.maximize_linear(grad, "l2", self.eps, *box(image))
 
-    def project(self, params, image):
+    def project(self, params: Any, image: jax.Array) -> Any:
         return projections.project_l2(params, self.eps, *box(image))
 
-    def size(self, params, image):
+    def size(self, params: Any, image: jax.Array) -> jax.Array:
         return numerics.safe_norm(_change(params, image), "l2")
 
 
@@ -127,7 +127,7 @@ class L1:
 
     init, apply, budget = _init, _apply, property(_eps)
 
-    def direction(self, grad, params, image):
+    def direction(self, grad: Any, params: Any, image: jax.Array) -> Any:
         grad = numerics.finite_or_zero(grad)
         free = jnp.where(blocked(grad, params, image), 0.0, grad)
         chosen = numerics.steepest(free, "l1", fraction=self.fraction) != 0
@@ -140,13 +140,13 @@ class L1:
         length = jnp.sum(jnp.where(chosen, jnp.abs(relative), 0.0))
         return jnp.where(pushed, relative, 0.0) / jnp.where(length > 0, length, 1.0)
 
-    def maximize(self, grad, image):
+    def maximize(self, grad: Any, image: jax.Array) -> Any:
         return projections.maximize_linear(grad, "l1", self.eps, *box(image))
 
-    def project(self, params, image):
+    def project(self, params: Any, image: jax.Array) -> Any:
         return projections.project_l1(params, self.eps, *box(image))
 
-    def size(self, params, image):
+    def size(self, params: Any, image: jax.Array) -> jax.Array:
         return jnp.sum(jnp.abs(_change(params, image)))
 
 
@@ -171,20 +171,20 @@ class L0:
 
     init, apply, budget = _init, _apply, 1.0
 
-    def direction(self, grad, params, image):
+    def direction(self, grad: Any, params: Any, image: jax.Array) -> Any:
         grad = jnp.where(jnp.isfinite(grad), grad, 0.0)
         largest = jnp.max(jnp.abs(grad))
         return jnp.where(largest > 0, grad / jnp.where(largest > 0, largest, 1.0), 0.0)
 
-    def maximize(self, grad, image):
+    def maximize(self, grad: Any, image: jax.Array) -> Any:
         return projections.maximize_linear(
             grad, "l0", self.eps, *box(image), pixels=self.pixels
         )
 
-    def project(self, params, image):
+    def project(self, params: Any, image: jax.Array) -> Any:
         return projections.project_l0(params, self.eps, *box(image), pixels=self.pixels)
 
-    def size(self, params, image):
+    def size(self, params: Any, image: jax.Array) -> jax.Array:
         changed = _change(params, image) != 0
         if self.pixels:
             changed = jnp.any(changed, axis=-1)

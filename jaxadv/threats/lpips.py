@@ -79,7 +79,7 @@ class LpipsBall:
     __post_init__ = specs.check
 
     @property
-    def budget(self):
+    def budget(self) -> Any:
         return self.eps
 
     @property
@@ -87,14 +87,16 @@ class LpipsBall:
         """What projections aim at: `eps` less what rounding may change."""
         return jnp.maximum(self.eps * (1 - _SLACK) - _ROUNDING, 0.0)
 
-    def bind(self, model, image, label, key):
+    def bind(
+        self, model: Any, image: jax.Array, label: jax.Array, key: jax.Array
+    ) -> Any:
         metric = self._lpips().bind(model, image, label, key)
         reference = jax.lax.stop_gradient(metric.embed(image))
         return self.replace(  # type: ignore[attr-defined]
             metric=metric, reference=reference
         )
 
-    def attacking(self, model) -> "LpipsBall":
+    def attacking(self, model: Any) -> "LpipsBall":
         """The bound threat with `model` for the attacked network, the same weights."""
         if self.network is not None or self.metric is None:
             return self
@@ -112,17 +114,17 @@ class LpipsBall:
         reference = self.embed(image) if self.reference is None else self.reference
         return numerics.safe_norm(self.embed(other) - reference, "l2")
 
-    def init(self, key, image):
+    def init(self, key: jax.Array, image: jax.Array) -> Any:
         noise = self.start * jax.random.normal(key, image.shape)
         return self.project(noise, image)
 
-    def apply(self, params, image):
+    def apply(self, params: Any, image: jax.Array) -> jax.Array:
         return lp.apply(params, image)
 
-    def size(self, params, image):
+    def size(self, params: Any, image: jax.Array) -> jax.Array:
         return self.distance(image, self.apply(params, image))
 
-    def direction(self, grad, params, image):
+    def direction(self, grad: Any, params: Any, image: jax.Array) -> Any:
         """The solution of (J^T J) d = grad by conjugate gradients, ||J d|| = 1."""
         near = jacobian.linearize(
             self.embed, self.apply(params, image), self.derivative, self.secant_step
@@ -139,7 +141,7 @@ class LpipsBall:
         """
         return jnp.maximum(speed, self.eps / image.size**0.5 + 1e-12)
 
-    def project(self, params, image):
+    def project(self, params: Any, image: jax.Array) -> Any:
         # phi of the image is computed once, not once in every step.
         own = self.replace(reference=self._reference(image))  # type: ignore
         point = self.apply(numerics.finite_or_zero(params), image)

@@ -2,6 +2,7 @@
 
 from typing import Any
 
+import jax
 import jax.numpy as jnp
 
 from jaxadv import specs, struct
@@ -34,7 +35,9 @@ class Masked:
 
     __post_init__ = specs.check
 
-    def bind(self, model, image, label, key=None):
+    def bind(
+        self, model: Any, image: jax.Array, label: jax.Array, key: Any = None
+    ) -> Any:
         mask = center_mask(image.shape) if self.mask is None else self.mask
         _check_shape(jnp.shape(mask), image.shape)
         return self.replace(mask=jnp.asarray(mask, image.dtype))  # type: ignore
@@ -44,34 +47,34 @@ class Masked:
         return (self.foreground, self.mask), (self.background, 1 - self.mask)
 
     @property
-    def budget(self):
+    def budget(self) -> Any:
         return sum(region * ball.budget for ball, region in self._regions)
 
-    def init(self, key, image):
+    def init(self, key: jax.Array, image: jax.Array) -> Any:
         # A masked uniform draw of the whole ball is inside the region's ball.
         (fore, mask), (back, rest) = self._regions
         behind = streams.stream(key, "background")
         return mask * fore.init(key, image) + rest * back.init(behind, image)
 
-    def apply(self, params, image):
+    def apply(self, params: Any, image: jax.Array) -> jax.Array:
         return lp.apply(params, image)
 
-    def direction(self, grad, params, image):
+    def direction(self, grad: Any, params: Any, image: jax.Array) -> Any:
         return self._sum(
             lambda ball, region: region * ball.direction(region * grad, params, image)
         )
 
-    def maximize(self, grad, image):
+    def maximize(self, grad: Any, image: jax.Array) -> Any:
         return self._sum(
             lambda ball, region: region * ball.maximize(region * grad, image)
         )
 
-    def project(self, params, image):
+    def project(self, params: Any, image: jax.Array) -> Any:
         return self._sum(
             lambda ball, region: region * ball.project(region * params, image)
         )
 
-    def size(self, params, image):
+    def size(self, params: Any, image: jax.Array) -> jax.Array:
         sizes = [
             _relative(ball.size(region * params, image), ball.eps)
             for ball, region in self._regions
@@ -79,7 +82,7 @@ class Masked:
         return jnp.maximum(*sizes)
 
     @property
-    def eps(self):
+    def eps(self) -> Any:
         """The largest `size`: 1, the budgets being the regions' own."""
         return 1.0
 
@@ -106,7 +109,7 @@ def _check_shape(shape, image):
         )
 
 
-def center_mask(shape):
+def center_mask(shape: Any) -> Any:
     """[h, w, 1] mask of the central half of each side of an image of `shape`."""
     rows, columns = (
         (jnp.arange(n) >= n // 4) & (jnp.arange(n) < n - n // 4) for n in shape[:2]

@@ -1,5 +1,7 @@
 """ReColorAdv: one function from colors to colors, applied to every pixel."""
 
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -124,10 +126,10 @@ class ReColor:
             )
 
     @property
-    def budget(self):
+    def budget(self) -> Any:
         return self.eps
 
-    def init(self, key, image):
+    def init(self, key: jax.Array, image: jax.Array) -> Any:
         channels = image.shape[-1]
         if channels not in (1, 3):
             raise specs.UsageError(
@@ -136,7 +138,7 @@ class ReColor:
         shape = (*self.table[:channels], channels)
         return jax.random.uniform(key, shape, minval=-1.0, maxval=1.0) * self.eps
 
-    def apply(self, params, image):
+    def apply(self, params: Any, image: jax.Array) -> jax.Array:
         luv = to_luv(image)
         nodes = params.shape[:-1]
         places = [luv[..., k] * (count - 1) for k, count in enumerate(nodes)]
@@ -147,15 +149,15 @@ class ReColor:
         change -= jax.lax.stop_gradient(jnp.where(still, change, 0.0))
         return numerics.clip(image + change, 0.0, 1.0)
 
-    def direction(self, grad, params, image):
+    def direction(self, grad: Any, params: Any, image: jax.Array) -> Any:
         return numerics.steepest(base.smoothed(grad, params, self.smooth), "linf")
 
-    def project(self, params, image):
+    def project(self, params: Any, image: jax.Array) -> Any:
         return jnp.clip(numerics.finite_or_zero(params), -self.eps, self.eps)
 
-    def size(self, params, image):
+    def size(self, params: Any, image: jax.Array) -> jax.Array:
         return jnp.max(jnp.abs(params))
 
-    def roughness(self, params):
+    def roughness(self, params: Any) -> Any:
         """Differences between neighboring offsets; see `base.roughness`."""
         return base.roughness(params)

@@ -30,28 +30,28 @@ class Shared:
     groups: ClassVar[bool] = True  # an image may be a group of them
 
     @property
-    def eps(self):
+    def eps(self) -> Any:
         return self.threat.eps
 
     @property
-    def budget(self):
+    def budget(self) -> Any:
         return self.threat.budget
 
-    def init(self, key, image):
+    def init(self, key: jax.Array, image: jax.Array) -> Any:
         return self.threat.init(key, image)
 
-    def apply(self, params, image):
+    def apply(self, params: Any, image: jax.Array) -> jax.Array:
         return lp.apply(params, image)
 
-    def direction(self, grad, params, image):
+    def direction(self, grad: Any, params: Any, image: jax.Array) -> Any:
         return self.threat.direction(grad, params, image)
 
-    def maximize(self, grad, image):
+    def maximize(self, grad: Any, image: jax.Array) -> Any:
         return self.threat.maximize(grad, image)
 
-    def project(self, params, image):
+    def project(self, params: Any, image: jax.Array) -> Any:
         return self.threat.project(params, image)
 
-    def size(self, params, image):
+    def size(self, params: Any, image: jax.Array) -> jax.Array:
         images = image.reshape(-1, *image.shape[-3:])
         return jnp.max(jax.vmap(lambda one: self.threat.size(params, one))(images))

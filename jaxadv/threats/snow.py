@@ -1,6 +1,7 @@
 """Snow: flakes on a grid, each drawn as a short blurred line."""
 
 import math
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -109,10 +110,10 @@ class Snow:
     __post_init__ = specs.check
 
     @property
-    def budget(self):
+    def budget(self) -> Any:
         return {"amount": self.eps, "flakes": 1.0, "draws": 1.0}
 
-    def init(self, key, image):
+    def init(self, key: jax.Array, image: jax.Array) -> Any:
         flakes_key, draws_key = jax.random.split(key)
         grid = (_KINDS, *(math.ceil(side / _GRID) for side in image.shape[:2]))
         params = {
@@ -122,7 +123,7 @@ class Snow:
         }
         return self.project(params, image)
 
-    def apply(self, params, image):
+    def apply(self, params: Any, image: jax.Array) -> jax.Array:
         amount = params["amount"]
         maps = spread_out(params["flakes"] ** 4, image.shape)
         snow = base.convolve(maps, line_kernels(params["draws"]))[..., None]
@@ -132,10 +133,10 @@ class Snow:
         whitened = image + share * (white - image)
         return numerics.clip(whitened + amount * snow, 0.0, 1.0)
 
-    def direction(self, grad, params, image):
+    def direction(self, grad: Any, params: Any, image: jax.Array) -> Any:
         return base.climb(grad, frozen=("draws",))
 
-    def project(self, params, image):
+    def project(self, params: Any, image: jax.Array) -> Any:
         params = jax.tree.map(numerics.finite_or_zero, params)
         # At exactly zero a fourth power has no gradient that could bring it back.
         flakes = jnp.clip(params["flakes"], _LEAST, 1.0)
@@ -145,5 +146,5 @@ class Snow:
             "flakes": thinned(flakes),
         }
 
-    def size(self, params, image):
+    def size(self, params: Any, image: jax.Array) -> jax.Array:
         return params["amount"]

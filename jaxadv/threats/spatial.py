@@ -1,5 +1,7 @@
 """Rotations and translations of the whole image."""
 
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 
@@ -32,13 +34,13 @@ class RotationTranslation:
     __post_init__ = specs.check
 
     @property
-    def budget(self):
+    def budget(self) -> Any:
         return self.eps
 
-    def init(self, key, image):
+    def init(self, key: jax.Array, image: jax.Array) -> Any:
         return jax.random.uniform(key, (3,), minval=-1.0, maxval=1.0) * self.eps
 
-    def apply(self, params, image):
+    def apply(self, params: Any, image: jax.Array) -> jax.Array:
         angle = jnp.deg2rad(self.degrees * params[0])
         height, width = image.shape[:2]
         center = jnp.array([height - 1, width - 1]) / 2
@@ -55,13 +57,13 @@ class RotationTranslation:
         mode = "constant" if self.border == "black" else "nearest"
         return numerics.clip(base.sample(image, source, mode), 0.0, 1.0)
 
-    def direction(self, grad, params, image):
+    def direction(self, grad: Any, params: Any, image: jax.Array) -> Any:
         return numerics.steepest(grad, "linf")
 
-    def project(self, params, image):
+    def project(self, params: Any, image: jax.Array) -> Any:
         return jnp.clip(params, -self.eps, self.eps)
 
-    def size(self, params, image):
+    def size(self, params: Any, image: jax.Array) -> jax.Array:
         return jnp.max(jnp.abs(params))
 
     def grid(self, points: tuple[int, ...]) -> jax.Array:

@@ -45,11 +45,11 @@ class Top:
     value: jax.Array
 
     @classmethod
-    def none(cls, params) -> "Top":
+    def none(cls, params: Any) -> "Top":
         grad = jax.tree.map(jnp.zeros_like, params)
         return cls(params, grad, jnp.full((), -jnp.inf))
 
-    def update(self, params, grad, value) -> "Top":
+    def update(self, params: Any, grad: Any, value: Any) -> "Top":
         """Keeps the better of the two; a NaN value never wins."""
         return base.select(value > self.value, Top(params, grad, value), self)
 
@@ -111,7 +111,9 @@ class Apgd:
 
     __post_init__ = specs.check
 
-    def init(self, key, model, image, label) -> base.State:
+    def init(
+        self, key: jax.Array, model: Any, image: jax.Array, label: jax.Array
+    ) -> base.State:
         key, start = jax.random.split(key)
         params = self.threat.init(start, image)
         pace = Pace(
@@ -125,7 +127,9 @@ class Apgd:
         )
         return base.begin(key, params, best=base.Best.none(params), own=pace)
 
-    def step(self, state: base.State, model, image, label) -> base.State:
+    def step(
+        self, state: base.State, model: Any, image: jax.Array, label: jax.Array
+    ) -> base.State:
         value, grad, best = base.look(self, state, model, image, label)
         pace: Any = state.own
         pace = pace.replace(
@@ -137,7 +141,9 @@ class Apgd:
         pace = pace.replace(previous=params, value=value)
         return state.after(moved, best=best, own=pace, stop=self.early_stop)
 
-    def finish(self, state: base.State, model, image, label):
+    def finish(
+        self, state: base.State, model: Any, image: jax.Array, label: jax.Array
+    ) -> Any:
         return state.best.or_last(state.params)
 
     def _checked(self, count, params, pace, grad):

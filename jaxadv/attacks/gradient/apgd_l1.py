@@ -82,14 +82,18 @@ class ApgdL1:
                 "must be equally many, and the last stage must be 1.0"
             )
 
-    def init(self, key, model, image, label) -> base.State:
+    def init(
+        self, key: jax.Array, model: Any, image: jax.Array, label: jax.Array
+    ) -> base.State:
         key, start = jax.random.split(key)
         multiple = self._plan()[0][0]
         params = self._ball(multiple).init(start, image)
         best, stage = base.Best.none(params), _entered(params)
         return base.begin(key, params, best=best, own=stage)
 
-    def step(self, state: base.State, model, image, label) -> base.State:
+    def step(
+        self, state: base.State, model: Any, image: jax.Array, label: jax.Array
+    ) -> base.State:
         multiple, following, leaves, ends = (p[state.count] for p in self._plan())
         value, grad, best = base.look(self, state, model, image, label)
         best = base.select(multiple == 1, best, state.best)
@@ -104,7 +108,9 @@ class ApgdL1:
         stage = base.select(leaves, _entered(params), stage)
         return state.after(params, best=best, own=stage, stop=self.early_stop)
 
-    def finish(self, state: base.State, model, image, label):
+    def finish(
+        self, state: base.State, model: Any, image: jax.Array, label: jax.Array
+    ) -> Any:
         return state.best.or_last(self.threat.project(state.params, image))
 
     def _plan(self):

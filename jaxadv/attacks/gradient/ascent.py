@@ -64,7 +64,9 @@ class Ascent:
         if not self.random_start:
             check_start(self, "set random_start to True")
 
-    def init(self, key, model, image, label) -> base.State:
+    def init(
+        self, key: jax.Array, model: Any, image: jax.Array, label: jax.Array
+    ) -> base.State:
         key, start = jax.random.split(key)
         params = self.threat.init(start, image)
         if not self.random_start:
@@ -74,7 +76,9 @@ class Ascent:
             velocity = jax.tree.map(jnp.zeros_like, params)
         return base.begin(key, params, best=base.Best.none(params), own=velocity)
 
-    def step(self, state: base.State, model, image, label) -> base.State:
+    def step(
+        self, state: base.State, model: Any, image: jax.Array, label: jax.Array
+    ) -> base.State:
         key = jax.random.fold_in(state.key, state.count)
 
         def value(params):
@@ -94,7 +98,9 @@ class Ascent:
         params = self.threat.project(params, image)
         return state.after(params, best=best, own=velocity, stop=self.early_stop)
 
-    def finish(self, state: base.State, model, image, label):
+    def finish(
+        self, state: base.State, model: Any, image: jax.Array, label: jax.Array
+    ) -> Any:
         if self.keep == "last" and not self.early_stop:
             return state.params
         return state.best.or_last(state.params)

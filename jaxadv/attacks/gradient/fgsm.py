@@ -43,12 +43,16 @@ class Fgsm:
             )
         check_start(self, "take cross_entropy, or pgd, which starts at random")
 
-    def init(self, key, model, image, label) -> base.State:
+    def init(
+        self, key: jax.Array, model: Any, image: jax.Array, label: jax.Array
+    ) -> base.State:
         form = jax.eval_shape(self.threat.init, key, image)
         params = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), form)
         return base.begin(key, params)
 
-    def step(self, state: base.State, model, image, label) -> base.State:
+    def step(
+        self, state: base.State, model: Any, image: jax.Array, label: jax.Array
+    ) -> base.State:
         def value(params):
             perturbed = self.threat.apply(params, image)
             return score(self.objective, model, perturbed, label, state.key)
@@ -56,5 +60,7 @@ class Fgsm:
         grad = base.input_gradient(value, state.params)
         return state.after(self.threat.maximize(grad, image))
 
-    def finish(self, state: base.State, model, image, label):
+    def finish(
+        self, state: base.State, model: Any, image: jax.Array, label: jax.Array
+    ) -> Any:
         return state.params

@@ -77,14 +77,18 @@ class MinMax:
         if self.start == "zero":
             check_start(self, "set start to 'normal' or 'random'")
 
-    def init(self, key, model, image, label) -> base.State:
+    def init(
+        self, key: jax.Array, model: Any, image: jax.Array, label: jax.Array
+    ) -> base.State:
         key, start = jax.random.split(key)
         params = self._start(start, image)
         weights = self.objective.initial(model, image)
         own = Weights(weights, jnp.tile(weights, (self.steps, 1)))
         return base.begin(key, params, best=base.Best.none(params), own=own)
 
-    def step(self, state: base.State, model, image, label) -> base.State:
+    def step(
+        self, state: base.State, model: Any, image: jax.Array, label: jax.Array
+    ) -> base.State:
         key = jax.random.fold_in(state.key, state.count)
 
         def losses(params):
@@ -107,12 +111,16 @@ class MinMax:
         own = Weights(weights, state.own.history.at[state.count].set(weights))
         return state.after(self.threat.project(params, image), best=best, own=own)
 
-    def finish(self, state: base.State, model, image, label):
+    def finish(
+        self, state: base.State, model: Any, image: jax.Array, label: jax.Array
+    ) -> Any:
         if self.keep == "last":
             return state.params
         return state.best.or_last(state.params)
 
-    def trace(self, state: base.State, model, image, label) -> jax.Array:
+    def trace(
+        self, state: base.State, model: Any, image: jax.Array, label: jax.Array
+    ) -> jax.Array:
         """[steps + 1, K] the weights from the first to those at the last point."""
         key = jax.random.fold_in(state.key, state.count)
         here = self.threat.apply(state.params, image)

@@ -32,12 +32,12 @@ class Rivals(NamedTuple):
     """Wrong classes, the most likely one first.
 
     Attributes:
-      classes: [k]; from place `count` on they begin anew.
-      count: [] how many they are. A class with a logit of -inf is none.
+      classes: [k]; from place `number` on they begin anew.
+      number: [] how many they are. A class with a logit of -inf is none.
     """
 
     classes: jax.Array
-    count: jax.Array
+    number: jax.Array
 
 
 def rivals(logits: jax.Array, label: jax.Array, most: int) -> Rivals:
@@ -50,7 +50,9 @@ def rivals(logits: jax.Array, label: jax.Array, most: int) -> Rivals:
     return Rivals(classes[jnp.arange(most) % count], count)
 
 
-def linearize(model: Any, point: jax.Array, label, classes, key) -> Planes:
+def linearize(
+    model: Any, point: jax.Array, label: jax.Array, classes: jax.Array, key: jax.Array
+) -> Planes:
     """The planes of `classes` [k] around `point`: one forward, k backward passes."""
 
     def gaps_and_logits(image):

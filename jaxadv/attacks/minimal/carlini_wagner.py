@@ -63,13 +63,17 @@ class CarliniWagner:
         """Steps of all rounds, and of the search."""
         return self.rounds * self.round_steps + self.search
 
-    def init(self, key, model, image, label) -> common.State:
+    def init(
+        self, key: jax.Array, model: Any, image: jax.Array, label: jax.Array
+    ) -> common.State:
         constant = Constant.first(self.first_constant)
         memory = Memory(constant, optax.scale_by_adam().init(image))
         return common.begin(key, image, own=memory)
 
     @common.precise
-    def step(self, state: common.State, model, image, label) -> common.State:
+    def step(
+        self, state: common.State, model: Any, image: jax.Array, label: jax.Array
+    ) -> common.State:
         key, memory = jax.random.fold_in(state.key, state.count), state.own
 
         def cost(params):
@@ -92,5 +96,7 @@ class CarliniWagner:
         memory = base.select(last, Memory(*fresh), memory)
         return common.proceed(self, state, best, moved, own=memory)
 
-    def finish(self, state: common.State, model, image, label):
+    def finish(
+        self, state: common.State, model: Any, image: jax.Array, label: jax.Array
+    ) -> Any:
         return common.finish(self, state, image)

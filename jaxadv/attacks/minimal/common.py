@@ -50,7 +50,7 @@ class Smallest:
     rise: jax.Array
 
     @classmethod
-    def none(cls, image) -> "Smallest":
+    def none(cls, image: jax.Array) -> "Smallest":
         zero, unknown = jnp.zeros(()), jnp.full((), jnp.nan)
         return cls(jnp.zeros_like(image), jnp.full((), jnp.inf), zero, unknown)
 
@@ -75,7 +75,9 @@ class Smallest:
         share = _ROUNDING * self.rise
         return numerics.finite_or_zero(share) + numerics.finite_or_zero(ulps)
 
-    def update(self, params, size, broken, searching) -> "Smallest":
+    def update(
+        self, params: Any, size: Any, broken: jax.Array, searching: Any
+    ) -> "Smallest":
         """Keeps the smaller one; `searching` says that `params` is `middle`."""
         better = broken & ((size < self.size) | searching)
         share = (1 + self.inner) / 2
@@ -109,7 +111,14 @@ def searching(attack: Any, state: State) -> jax.Array:
     return (state.count >= own_steps(attack)) & state.best.found
 
 
-def judge(attack: Any, state: State, params, logits, image, label):
+def judge(
+    attack: Any,
+    state: State,
+    params: Any,
+    logits: jax.Array,
+    image: jax.Array,
+    label: jax.Array,
+) -> Any:
     """(best, broken) after the network gave `logits` at `params`."""
     goal, best = attack.objective.goal(logits, label), state.best
     rise = jnp.where(jnp.isnan(best.rise), jnp.abs(goal), best.rise)
@@ -119,7 +128,9 @@ def judge(attack: Any, state: State, params, logits, image, label):
     return best.update(params, size, broken, searching(attack, state)), broken
 
 
-def proceed(attack: Any, state: State, best: Smallest, moved, own: Any = None) -> State:
+def proceed(
+    attack: Any, state: State, best: Smallest, moved: Any, own: Any = None
+) -> State:
     """The state after a step that moved to `moved`, unless the search has begun."""
     after = state.replace(count=state.count + 1, best=best)  # type: ignore
     limit = attack.threat.eps if attack.early_stop else 0.0
@@ -149,7 +160,7 @@ def unit_direction(key: jax.Array, grad: jax.Array) -> jax.Array:
     return numerics.safe_normalize(jnp.where(jnp.any(grad != 0), grad, noise))
 
 
-def anneal(first, last, share) -> jax.Array:
+def anneal(first: Any, last: Any, share: jax.Array) -> jax.Array:
     """From `first` at share 0 to `last` at share 1 along half a cosine."""
     return last + (first - last) * (1 + jnp.cos(jnp.pi * share)) / 2
 

@@ -1,5 +1,7 @@
 """The weight of a margin against a norm, searched in rounds."""
 
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 
@@ -29,11 +31,13 @@ class Constant:
     broke: jax.Array
 
     @classmethod
-    def first(cls, value) -> "Constant":
+    def first(cls, value: Any) -> "Constant":
         value = jnp.asarray(value, jnp.float32)
         return cls(value, jnp.zeros(()), jnp.full((), _LARGEST), jnp.zeros((), bool))
 
-    def after(self, broken, within, round_steps: int) -> "Constant":
+    def after(
+        self, broken: jax.Array, within: jax.Array, round_steps: int
+    ) -> "Constant":
         """With what step `within` of the round's `round_steps` has seen."""
         settled = 2 * (within + 1) > round_steps
         return self.replace(broke=self.broke | (broken & settled))  # type: ignore

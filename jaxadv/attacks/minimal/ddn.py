@@ -51,12 +51,16 @@ class Ddn:
     def __post_init__(self):
         common.check_ball(self, ("l2",))
 
-    def init(self, key, model, image, label) -> common.State:
+    def init(
+        self, key: jax.Array, model: Any, image: jax.Array, label: jax.Array
+    ) -> common.State:
         radius = jnp.asarray(self.first_radius, jnp.float32)
         return common.begin(key, image, own=radius)
 
     @common.precise
-    def step(self, state: common.State, model, image, label) -> common.State:
+    def step(
+        self, state: common.State, model: Any, image: jax.Array, label: jax.Array
+    ) -> common.State:
         key = jax.random.fold_in(state.key, state.count)
         noise = streams.stream(key, "network")
 
@@ -76,5 +80,7 @@ class Ddn:
         moved = numerics.clip(moved, -image, 1 - image)
         return common.proceed(self, state, best, moved, own=radius)
 
-    def finish(self, state: common.State, model, image, label):
+    def finish(
+        self, state: common.State, model: Any, image: jax.Array, label: jax.Array
+    ) -> Any:
         return common.finish(self, state, image)

@@ -56,13 +56,17 @@ class DeepFool:
         return self.steps
 
     @common.precise
-    def init(self, key, model, image, label) -> common.State:
+    def init(
+        self, key: jax.Array, model: Any, image: jax.Array, label: jax.Array
+    ) -> common.State:
         logits = model(image, streams.stream(key, "network"))
         rivals = boundary.rivals(logits, label, self.candidates)
         return common.begin(key, image, own=rivals.classes)
 
     @common.precise
-    def step(self, state: common.State, model, image, label) -> common.State:
+    def step(
+        self, state: common.State, model: Any, image: jax.Array, label: jax.Array
+    ) -> common.State:
         key = jax.random.fold_in(state.key, state.count)
         here = self.threat.apply(state.params, image)
         planes = boundary.linearize(model, here, label, state.own, key)
@@ -73,5 +77,7 @@ class DeepFool:
         moved = numerics.clip(moved, -image, 1 - image)
         return common.proceed(self, state, best, moved, own=state.own)
 
-    def finish(self, state: common.State, model, image, label):
+    def finish(
+        self, state: common.State, model: Any, image: jax.Array, label: jax.Array
+    ) -> Any:
         return common.finish(self, state, image)

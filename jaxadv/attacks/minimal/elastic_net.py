@@ -69,12 +69,16 @@ class ElasticNet:
         """Steps of all rounds, and of the search."""
         return self.rounds * self.round_steps + self.search
 
-    def init(self, key, model, image, label) -> common.State:
+    def init(
+        self, key: jax.Array, model: Any, image: jax.Array, label: jax.Array
+    ) -> common.State:
         memory = Memory(Constant.first(self.first_constant), jnp.zeros_like(image))
         return common.begin(key, image, own=memory)
 
     @common.precise
-    def step(self, state: common.State, model, image, label) -> common.State:
+    def step(
+        self, state: common.State, model: Any, image: jax.Array, label: jax.Array
+    ) -> common.State:
         key, memory = jax.random.fold_in(state.key, state.count), state.own
 
         def smooth(params):
@@ -98,5 +102,7 @@ class ElasticNet:
         memory = base.select(last, fresh, memory)
         return common.proceed(self, state, best, moved, own=memory)
 
-    def finish(self, state: common.State, model, image, label):
+    def finish(
+        self, state: common.State, model: Any, image: jax.Array, label: jax.Array
+    ) -> Any:
         return common.finish(self, state, image)

@@ -74,7 +74,9 @@ class Fab:
         return 2, 1 if self.targets else self.candidates
 
     @common.precise
-    def init(self, key, model, image, label) -> common.State:
+    def init(
+        self, key: jax.Array, model: Any, image: jax.Array, label: jax.Array
+    ) -> common.State:
         logits = model(image, streams.stream(key, "network"))
         rivals = boundary.rivals(logits, label, self.targets or self.candidates)
         state = common.begin(key, image, own=rivals)
@@ -82,7 +84,9 @@ class Fab:
         return state.replace(best=best, done=best.size <= 0)  # type: ignore
 
     @common.precise
-    def step(self, state: common.State, model, image, label) -> common.State:
+    def step(
+        self, state: common.State, model: Any, image: jax.Array, label: jax.Array
+    ) -> common.State:
         key, start_key = jax.random.split(jax.random.fold_in(state.key, state.count))
         moved = self._walk(state, model, image, label, key)
         moved = base.select(common.searching(self, state), state.best.middle, moved)
@@ -94,7 +98,9 @@ class Fab:
         moved = base.select(new_round, fresh, moved)
         return common.proceed(self, state, best, moved, own=state.own)
 
-    def finish(self, state: common.State, model, image, label):
+    def finish(
+        self, state: common.State, model: Any, image: jax.Array, label: jax.Array
+    ) -> Any:
         return common.finish(self, state, image)
 
     def _walk(self, state, model, image, label, key):
@@ -120,7 +126,7 @@ class Fab:
 
     def _start(self, key, state, best, image):
         """Where the next round starts: the image, or a random point near it."""
-        turns = state.own.count if self.targets else 1
+        turns = state.own.number if self.targets else 1
         first = (state.count + 1) // self.round_steps < turns
         limit = jnp.minimum(jnp.minimum(best.size, self.threat.eps), image.size)
         ball = self.threat.replace(eps=limit / 2)

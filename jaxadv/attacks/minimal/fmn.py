@@ -55,11 +55,15 @@ class Fmn:
         common.check_ball(self, tuple(_DUAL))
         check_start(self, "take margin")
 
-    def init(self, key, model, image, label) -> common.State:
+    def init(
+        self, key: jax.Array, model: Any, image: jax.Array, label: jax.Array
+    ) -> common.State:
         return common.begin(key, image, own=jnp.full((), jnp.inf))
 
     @common.precise
-    def step(self, state: common.State, model, image, label) -> common.State:
+    def step(
+        self, state: common.State, model: Any, image: jax.Array, label: jax.Array
+    ) -> common.State:
         key = jax.random.fold_in(state.key, state.count)
         noise = streams.stream(key, "network")
         threat, params = self.threat, state.params
@@ -82,7 +86,9 @@ class Fmn:
         moved = threat.replace(eps=radius).project(moved, image)
         return common.proceed(self, state, best, moved, own=radius)
 
-    def finish(self, state: common.State, model, image, label):
+    def finish(
+        self, state: common.State, model: Any, image: jax.Array, label: jax.Array
+    ) -> Any:
         return common.finish(self, state, image)
 
     def _length(self):

@@ -40,7 +40,16 @@ class Move(NamedTuple):
     lam: jax.Array
 
 
-def move(attack, multiplier, length, params, model, image, label, key) -> Move:
+def move(
+    attack: Any,
+    multiplier: Any,
+    length: Any,
+    params: Any,
+    model: Any,
+    image: jax.Array,
+    label: jax.Array,
+    key: jax.Array,
+) -> Move:
     """A step of `length` LPIPS units up the Lagrangian.
 
     Args:
@@ -109,11 +118,15 @@ class FastLpa:
         specs.check(self)
         base.check_threat(self, LpipsBall)
 
-    def init(self, key, model, image, label) -> base.State:
+    def init(
+        self, key: jax.Array, model: Any, image: jax.Array, label: jax.Array
+    ) -> base.State:
         key, start = jax.random.split(key)
         return base.begin(key, _noise(self.threat, start, image))
 
-    def step(self, state: base.State, model, image, label) -> base.State:
+    def step(
+        self, state: base.State, model: Any, image: jax.Array, label: jax.Array
+    ) -> base.State:
         key = jax.random.fold_in(state.key, state.count)
         share = (state.count + self.count_from) / max(self.steps, 1)
         lam = self.first_lam * self.lam_growth**share
@@ -124,7 +137,9 @@ class FastLpa:
             )
         return state.after(moved.params)
 
-    def finish(self, state: base.State, model, image, label):
+    def finish(
+        self, state: base.State, model: Any, image: jax.Array, label: jax.Array
+    ) -> Any:
         if self.project:
             return self.threat.project(state.params, image)
         return state.params
@@ -180,13 +195,17 @@ class Lpa:
         """Gradient steps of all rounds."""
         return self.rounds * self.round_steps
 
-    def init(self, key, model, image, label) -> base.State:
+    def init(
+        self, key: jax.Array, model: Any, image: jax.Array, label: jax.Array
+    ) -> base.State:
         key, start = jax.random.split(key)
         params = _noise(self.threat, start, image)
         lam = jnp.asarray(self.first_lam, jnp.float32)
         return base.begin(key, params, best=base.Best.none(params), own=lam)
 
-    def step(self, state: base.State, model, image, label) -> base.State:
+    def step(
+        self, state: base.State, model: Any, image: jax.Array, label: jax.Array
+    ) -> base.State:
         key = jax.random.fold_in(state.key, state.count)
         within = state.count % self.round_steps
         share = (within + self.count_from) / self.round_steps
@@ -206,7 +225,9 @@ class Lpa:
         best = state.best.update(params, jnp.where(inside, goal, -jnp.inf))
         return state.after(moved.params, best=best, own=moved.lam, stop=self.early_stop)
 
-    def finish(self, state: base.State, model, image, label):
+    def finish(
+        self, state: base.State, model: Any, image: jax.Array, label: jax.Array
+    ) -> Any:
         return state.best.or_last(self.threat.project(state.params, image))
 
 

@@ -57,13 +57,15 @@ class Ppgd:
         forward = 2 + threat.cg_steps + newton + threat.bisection_steps + 1
         return forward, 1 + threat.cg_steps + newton
 
-    def init(self, key, model, image, label):
+    def init(
+        self, key: jax.Array, model: Any, image: jax.Array, label: jax.Array
+    ) -> Any:
         return self._run(Ascent.init, key, model, image, label)
 
-    def step(self, state, model, image, label):
+    def step(self, state: Any, model: Any, image: jax.Array, label: jax.Array) -> Any:
         return self._run(Ascent.step, state, model, image, label)
 
-    def finish(self, state, model, image, label):
+    def finish(self, state: Any, model: Any, image: jax.Array, label: jax.Array) -> Any:
         return self._run(Ascent.finish, state, model, image, label)
 
     def _run(self, method, *arguments):

@@ -24,7 +24,7 @@ class GaussianNoise:
 
     __post_init__ = specs.check
 
-    def __call__(self, key, image):
+    def __call__(self, key: jax.Array, image: jax.Array) -> jax.Array:
         noise = self.std * jax.random.normal(key, image.shape)
         return numerics.clip(image + noise, 0.0, 1.0)
 
@@ -48,7 +48,7 @@ class GaussianBlur:
                 f"GaussianBlur.size is {self.size}; it must be odd, to have a middle"
             )
 
-    def __call__(self, key, image):
+    def __call__(self, key: jax.Array, image: jax.Array) -> jax.Array:
         blurred = blur(image, gaussian(self.width, self.size // 2), "constant")
         return numerics.clip(blurred, 0.0, 1.0)
 
@@ -81,5 +81,5 @@ class Corrupt(UniformNoise):
         specs.check(self)
         base.check_threat(self, L0, L1, L2, Linf)
 
-    def draw(self, key, image):
+    def draw(self, key: jax.Array, image: jax.Array) -> Any:
         return self.threat.project(self.corruption(key, image) - image, image)

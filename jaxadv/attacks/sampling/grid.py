@@ -4,6 +4,8 @@ import dataclasses
 import math
 from typing import Any, ClassVar
 
+import jax
+
 from jaxadv import protocols, specs, struct
 from jaxadv.attacks import base
 from jaxadv.objectives import OBJECTIVES, Margin, goal_at
@@ -49,16 +51,22 @@ class Grid:
         """The number of grid points."""
         return math.prod(self.points)
 
-    def init(self, key, model, image, label) -> base.State:
+    def init(
+        self, key: jax.Array, model: Any, image: jax.Array, label: jax.Array
+    ) -> base.State:
         params = self.threat.grid(self.points)[0]
         return base.begin(key, params, best=base.Best.none(params))
 
-    def step(self, state: base.State, model, image, label) -> base.State:
+    def step(
+        self, state: base.State, model: Any, image: jax.Array, label: jax.Array
+    ) -> base.State:
         params = self.threat.grid(self.points)[state.count]
         here = self.threat.apply(params, image)
         goal = goal_at(self.objective, model, here, label, state.key)
         best = state.best.update(params, goal)
         return state.after(params, best=best, stop=self.early_stop)
 
-    def finish(self, state: base.State, model, image, label):
+    def finish(
+        self, state: base.State, model: Any, image: jax.Array, label: jax.Array
+    ) -> Any:
         return state.best.or_last(state.params)

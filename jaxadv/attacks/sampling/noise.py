@@ -33,15 +33,19 @@ class UniformNoise:
 
     __post_init__ = specs.check
 
-    def draw(self, key, image):
+    def draw(self, key: jax.Array, image: jax.Array) -> Any:
         """A random point of the threat."""
         return self.threat.init(key, image)
 
-    def init(self, key, model, image, label) -> base.State:
+    def init(
+        self, key: jax.Array, model: Any, image: jax.Array, label: jax.Array
+    ) -> base.State:
         params = self.draw(key, image)
         return base.begin(key, params, best=base.Best.none(params))
 
-    def step(self, state: base.State, model, image, label) -> base.State:
+    def step(
+        self, state: base.State, model: Any, image: jax.Array, label: jax.Array
+    ) -> base.State:
         key = jax.random.fold_in(state.key, state.count)
         params = self.draw(key, image)
         here = self.threat.apply(params, image)
@@ -50,5 +54,7 @@ class UniformNoise:
         best = state.best.update(params, goal)
         return state.after(params, best=best, stop=self.early_stop)
 
-    def finish(self, state: base.State, model, image, label):
+    def finish(
+        self, state: base.State, model: Any, image: jax.Array, label: jax.Array
+    ) -> Any:
         return state.best.or_last(state.params)

@@ -64,14 +64,18 @@ class Square:
         specs.check(self)
         base.check_threat(self, Linf, L2)
 
-    def init(self, key, model, image, label) -> base.State:
+    def init(
+        self, key: jax.Array, model: Any, image: jax.Array, label: jax.Array
+    ) -> base.State:
         key, start = jax.random.split(key)
         draw = _stripes if isinstance(self.threat, Linf) else _tiles
         params = self.threat.project(self.threat.eps * draw(start, image.shape), image)
         kept = Kept(params, jnp.full((), -jnp.inf))
         return base.begin(key, params, best=base.Best.none(params), own=kept)
 
-    def step(self, state: base.State, model, image, label) -> base.State:
+    def step(
+        self, state: base.State, model: Any, image: jax.Array, label: jax.Array
+    ) -> base.State:
         key = jax.random.fold_in(state.key, state.count)
         noise = streams.stream(key, "network")
         here = self.threat.apply(state.params, image)
@@ -88,7 +92,9 @@ class Square:
         params = self.threat.project(proposed, image)
         return state.after(params, best=best, own=kept, stop=self.early_stop)
 
-    def finish(self, state: base.State, model, image, label):
+    def finish(
+        self, state: base.State, model: Any, image: jax.Array, label: jax.Array
+    ) -> Any:
         return state.best.or_last(state.own.params)
 
     def _side(self, state, shape):

@@ -15,7 +15,7 @@ from jaxadv.threats import THREATS
 class Level(NamedTuple):
     """The number of pixels in use, the steps taken with it, the largest that failed."""
 
-    count: jax.Array
+    pixels: jax.Array
     within: jax.Array
     failed: jax.Array
 
@@ -56,14 +56,18 @@ class Pgd0:
     def __post_init__(self):
         common.check_ball(self, ("l0",))
 
-    def init(self, key, model, image, label) -> common.State:
+    def init(
+        self, key: jax.Array, model: Any, image: jax.Array, label: jax.Array
+    ) -> common.State:
         zero = jnp.zeros((), jnp.int32)
         most = jnp.minimum(jnp.floor(self.threat.eps), image.size)
         level = Level(most.astype(jnp.float32), zero, jnp.zeros(()))
         return common.begin(key, image, own=level)
 
     @common.precise
-    def step(self, state: common.State, model, image, label) -> common.State:
+    def step(
+        self, state: common.State, model: Any, image: jax.Array, label: jax.Array
+    ) -> common.State:
         key = jax.random.fold_in(state.key, state.count)
         key, noise_key, start_key = jax.random.split(key, 3)
 
@@ -79,22 +83,24 @@ class Pgd0:
         level, ended = self._level(state.own, best, broken)
         start = jax.random.uniform(start_key, image.shape) - image
         moved = base.select(ended, start, state.params + self.step_size * unit)
-        moved = self.threat.replace(eps=level.count).project(moved, image)
+        moved = self.threat.replace(eps=level.pixels).project(moved, image)
         return common.proceed(self, state, best, moved, own=level)
 
-    def finish(self, state: common.State, model, image, label):
+    def finish(
+        self, state: common.State, model: Any, image: jax.Array, label: jax.Array
+    ) -> Any:
         return common.finish(self, state, image)
 
     def _level(self, level, best, broken):
         """(the level of the next step, whether the round has ended)."""
         spent = level.within + 1 >= self.round_steps
         useless = spent & ~broken & best.found
-        failed = jnp.where(useless, level.count, level.failed)
+        failed = jnp.where(useless, level.pixels, level.failed)
         # A number that failed once may succeed from another start.
         failed = jnp.minimum(failed, best.size - 1)
         middle = jnp.floor((failed + best.size) / 2)
         fewer = jnp.where(middle > failed, middle, best.size - 1)
         ended = spent | broken
-        count = jnp.where(ended & best.found, fewer, level.count)
+        pixels = jnp.where(ended & best.found, fewer, level.pixels)
         within = jnp.where(ended, 0, level.within + 1)
-        return Level(count, within, failed), ended
+        return Level(pixels, within, failed), ended
