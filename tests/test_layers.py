@@ -33,6 +33,7 @@ SHARED = {
     "evaluation/run": ["meters", "bench"],
     "evaluation/suite": ["described", "planned", "declared"],
     "evaluation/writing": ["escape"],
+    "evaluation/tools": ["differences"],
     "models": ["layers", "resnet", "alexnet"],
     "numerics": ["loops", "safe", "search", "balls", "projections"],
     "objectives": ["losses", "base", "untargeted", "transforms"],
