@@ -40,7 +40,15 @@ SHARED = {
     "perceptual": ["networks", "lpips", "jacobian", "projection"],
     "sweep": ["grid", "plans", "steps", "results"],
     "threats": ["base", "lp"],
-    "training": ["log", "optim", "state", "validation", "settings", "data"],
+    "training": [
+        "wandb_writer",
+        "log",
+        "optim",
+        "state",
+        "validation",
+        "settings",
+        "data",
+    ],
     "weights": ["torch_files", "layouts", "files"],
 }
 

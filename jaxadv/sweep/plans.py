@@ -48,7 +48,7 @@ class Combination:
       point: path -> value as it was written, of the fields that change.
       seed: of the training.
       folder: of the run.
-      training: the plain config.
+      training: the config, as its run keeps it.
       suite: the Suite that judges it.
       train: arguments of `jaxadv` that train it.
       judge: arguments of `jaxadv` that judge it.
@@ -104,7 +104,7 @@ def _combination(request, suite, point, seed):
     config = cli.resolve([f"--config={request.config}", *flags], settings.KINDS)
     settings.plan(config)
     folder = Path(request.root) / grid.name(point, config.seed)
-    training = settings.plain(config)
+    training = settings.kept(config)
     checkpoints.check_config(folder, training)
     judge = [f"--config={suite}", *request.judging]
     return Combination(
