@@ -145,6 +145,16 @@ def load_classifier(
     )
 
 
+def notes(path: str | os.PathLike, which: str = "last") -> dict[str, Any] | None:
+    """The notes of a run's newest "last" or "best" checkpoint that has readable ones.
+
+    They are what `load_classifier` returns, and `config`; None where there are none.
+    """
+    folder = Path(path) / {"best": BEST, "last": LAST}[which]
+    found = (_notes(folder / str(step)) for step in _steps(folder))
+    return next((one for one in found if one is not None), None)
+
+
 def write_config(folder: Path, config: Mapping[str, Any]) -> None:
     """Makes a run's folder and keeps its config there, whole or not at all.
 

@@ -73,10 +73,9 @@ def main(
         if "--help" in rest or "-h" in rest or "-help" in rest:
             print(_help(argv[0], help_text, values, config, fields))
             return
-        if config is not None:
-            rest = overrides.expand(config, rest, kinds)
-            rest = overrides.fractions(config, rest)
         config = _parse(values, config, rest, kinds)
+        if not values.workdir:
+            raise UsageError("--workdir: give the folder of the run's outputs")
         batch = config.get("batch_size") if whole_batch else None
         # Before `check`, which may load networks: the first array settles the devices.
         _devices(values, batch if type(batch) is int and batch > 0 else None)
@@ -86,6 +85,18 @@ def main(
         run(config, values.workdir)
 
     return parallel.leave(console.conclude(work, "the same command goes on from here"))
+
+
+def resolve(arguments: Sequence[str], kinds: Mapping[str, Kind]) -> ConfigDict:
+    """The config that `--config=FILE` and its overrides describe.
+
+    Raises:
+      UsageError: it cannot be read; what it describes is not looked at.
+    """
+    _shorten_warnings()
+    path, rest = _config_path(["", *arguments])
+    config = completion.complete(configfiles.load(path), kinds) if path else None
+    return _parse(_flags(), config, rest, kinds)
 
 
 def _shorten_warnings():
@@ -145,6 +156,7 @@ def _config_path(argv):
 def _parse(values, config, argv, kinds) -> ConfigDict:
     if config is None:
         raise UsageError("--config: give a config file, one of configs/")
+    argv = overrides.fractions(config, overrides.expand(config, argv, kinds))
     matches = [re.match(r"--?(?:no)?config\.([^=]+)", a) for a in argv[1:]]
     given = [match[1] for match in matches if match]
     for path in given:
@@ -160,8 +172,6 @@ def _parse(values, config, argv, kinds) -> ConfigDict:
         raise UsageError(str(error)) from None
     if positional:
         raise UsageError(f"{positional[0]!r} is no flag; flags begin with --")
-    if not values.workdir:
-        raise UsageError("--workdir: give the folder of the run's outputs")
     config = values["config"].value
     overrides.unset_replaced(config, given, kinds)
     _check_plain(config)

@@ -9,7 +9,7 @@ ORDER = (
     "struct protocols hints specs plugins schema completion configfiles files console "
     "arrays numerics data models weights adapters classifier checkpoints perceptual "
     "threats objectives attacks peers parallel craft defenses training overrides cli "
-    "evaluation commands __main__"
+    "evaluation sweep commands __main__"
 ).split()
 # Within a folder, what its other files may import; each imports only from before it.
 SHARED = {
@@ -33,12 +33,22 @@ SHARED = {
     "evaluation/run": ["meters", "bench"],
     "evaluation/suite": ["described", "planned", "declared"],
     "evaluation/writing": ["escape"],
+    "evaluation/tools": ["differences"],
     "models": ["layers", "resnet", "alexnet"],
     "numerics": ["loops", "safe", "search", "balls", "projections"],
     "objectives": ["losses", "base", "untargeted", "transforms"],
     "perceptual": ["networks", "lpips", "jacobian", "projection"],
+    "sweep": ["grid", "plans", "steps", "results"],
     "threats": ["base", "lp"],
-    "training": ["log", "optim", "state", "validation", "settings", "data"],
+    "training": [
+        "wandb_writer",
+        "log",
+        "optim",
+        "state",
+        "validation",
+        "settings",
+        "data",
+    ],
     "weights": ["torch_files", "layouts", "files"],
 }
 

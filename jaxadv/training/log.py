@@ -1,11 +1,18 @@
-"""What a run tells: metrics.jsonl, TensorBoard, and lines or a bar on the terminal."""
+"""What a run tells: metrics.jsonl, TensorBoard, and lines or a bar on the terminal.
 
+TensorBoard has the numbers of metrics.jsonl, in the run's folder `tensorboard`, as
+`train/NAME` every `config.log_steps` steps and as `epoch/NAME` behind each epoch:
+
+    tensorboard --logdir runs
+"""
+
+import contextlib
 import functools
 import json
 import os
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -31,31 +38,33 @@ class Writer:
     Attributes:
       folder: the run's folder; it exists.
       resumed: the last step that is kept.
+      others: are told and closed too, as `wandb_writer.Writer`.
     """
 
-    def __init__(self, folder: str | os.PathLike, resumed: int = 0):
+    def __init__(
+        self, folder: str | os.PathLike, resumed: int = 0, others: Sequence[Any] = ()
+    ):
         self._path = Path(folder) / FILE
         _truncate(self._path, resumed)
         with storage.naming(self._path):
             self._file = open(self._path, "a", encoding="utf-8")
-        self._board = _tensorboard(Path(folder) / "tensorboard", resumed)
+        self._boards = [*_tensorboard(Path(folder) / "tensorboard", resumed), *others]
 
     def write(self, step: int, kind: str, values: Mapping[str, Any]) -> None:
         """Adds one line `{"step": …, "kind": …, **values}`, on disk on return."""
         with storage.naming(self._path):
             self._file.write(json.dumps({"step": step, "kind": kind, **values}) + "\n")
             self._file.flush()
-        if self._board is not None:
-            self._board.write(step, kind, values)
+        for board in self._boards:
+            board.write(step, kind, values)
 
     def close(self) -> None:
         """Closes the files."""
-        try:
+        with contextlib.ExitStack() as stack:
+            for board in self._boards:
+                stack.callback(board.close)
             with storage.naming(self._path):
                 self._file.close()
-        finally:
-            if self._board is not None:
-                self._board.close()
 
 
 def read(folder: str | os.PathLike) -> list[dict[str, Any]]:
@@ -93,9 +102,9 @@ def _truncate(path, resumed):
 
 def _tensorboard(folder, resumed):
     try:
-        return _Board(folder, resumed)
+        return [_Board(folder, resumed)]
     except ImportError:
-        return None
+        return []
 
 
 class _Board:

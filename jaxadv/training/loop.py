@@ -21,7 +21,7 @@ from jaxadv.defenses import Clean
 from jaxadv.defenses.base import Network
 from jaxadv.files import checksums, locks, storage
 from jaxadv.specs import UsageError
-from jaxadv.training import log, settings
+from jaxadv.training import log, settings, wandb_writer
 from jaxadv.training.data import load_data
 from jaxadv.training.state import create_state, make_step
 from jaxadv.training.validation import Validator
@@ -109,7 +109,7 @@ def run(
         folder in use, or a loss that is not a number.
     """
     folder = Path(folder)
-    plan, as_json = settings.plan(config), settings.plain(config)
+    plan, as_json = settings.plan(config), settings.kept(config)
     if validation is not None:
         plan = plan.validated(tuple(validation))
     _assert_one_config(as_json)
@@ -228,7 +228,7 @@ class _Loop:
                 f"{jax.default_backend()} devices of {jax.process_count()} processes",
                 flush=True,
             )
-            self.writer = log.Writer(self.folder, self.step)
+            self.writer = log.Writer(self.folder, self.step, self._others())
         self.progress = log.Progress(self.total, self.step, batch, primary)
         self.state = parallel.replicate(self.state)
         self.defense, self.clean = parallel.replicate((self.plan.defense, Clean()))
@@ -351,9 +351,15 @@ class _Loop:
                 f"{best if scores else '-'}; weights in {self.folder}"
             )
 
+    def _others(self):
+        """Who is told of the run beside its own files."""
+        project = settings.log(self.config).wandb
+        config = settings.kept(self.config)
+        return [wandb_writer.Writer(project, self.folder, config)] if project else []
+
     def _meta(self):
         return {
-            "config": settings.plain(self.config),
+            "config": settings.kept(self.config),
             "notes": dataclasses.asdict(self.notes),
             "epoch": self.step // self.data.steps_per_epoch,
             "score": self.notes.best,

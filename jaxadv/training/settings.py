@@ -17,7 +17,7 @@ from jaxadv.models import MODELS
 from jaxadv.schema import Kind
 from jaxadv.specs import flat, plain, static
 from jaxadv.threats import lpips
-from jaxadv.training import optim
+from jaxadv.training import optim, wandb_writer
 
 # A ConfigDict, whose fields type checkers cannot know.
 Config = Any
@@ -72,6 +72,15 @@ class Validation:
 
 
 @dataclasses.dataclass(frozen=True)
+class Log:
+    """Who else is told of a run; it may change when the run is resumed."""
+
+    wandb: str | None = static(
+        None, help="a project of Weights & Biases (pip install jaxadv[wandb]); None: no"
+    )
+
+
+@dataclasses.dataclass(frozen=True)
 class Training:
     """Every field of a training config; clean training of a small network."""
 
@@ -108,6 +117,7 @@ class Training:
         unit="seconds",
         help="time between two checkpoints inside an epoch",
     )
+    log: Log = schema.group(Log, "who else is told of the run")
     data: Data = schema.group(Data, "where the images come from")
     normalize: Normalize = schema.group(Normalize, "of pixels, inside the network")
     model: Mapping = schema.spec(
@@ -186,6 +196,16 @@ def complete(config: Config, kinds: Mapping[str, Kind] = KINDS) -> Config:
     return completion.complete(config, kinds)
 
 
+def kept(config: Config) -> dict[str, Any]:
+    """The plain config that a run keeps: without what may change when it goes on."""
+    return {key: value for key, value in plain(config).items() if key != "log"}
+
+
+def log(config: Config) -> Log:
+    """Who else is told of a run; nobody where a config that a run has kept is given."""
+    return Log(**plain(config).get("log", {}))
+
+
 def plan(config: Config) -> Plan:
     """Builds and checks everything that needs neither data nor devices.
 
@@ -193,6 +213,8 @@ def plan(config: Config) -> Plan:
       UsageError: naming the field that is wrong.
     """
     _check_fields(config)
+    if log(config).wandb:
+        wandb_writer.check()
     catalog.entry(config.data.name)
     attacks = _attacks(config)
     make: Any = specs.lookup(config.defense.get("name"), DEFENSES, "config.defense")
@@ -246,7 +268,7 @@ def _of_kind(config, field, make, kinds):
 
 
 def _check_fields(config):
-    fields = plain(config)
+    fields = {"log": dataclasses.asdict(Log()), **plain(config)}
     schema.check(Training, fields, "config")
     for path, value in flat(fields).items():
         if isinstance(value, float) and math.isnan(value):

@@ -81,7 +81,7 @@ def test_the_config_of_a_run(tmp_path, capsys, monkeypatch):
 def test_metrics_and_tensorboard(tmp_path, capsys):
     writer = log.Writer(tmp_path)
     writer.write(1, "train", {"loss": 1.0})
-    board = writer._board._file._py_recordio_writer._writer
+    board = writer._boards[0]._file._py_recordio_writer._writer
     fill(board)
 
     def work():

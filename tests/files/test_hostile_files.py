@@ -22,7 +22,7 @@ from jaxadv.specs import UsageError
 from jaxadv.weights import torch_files
 from jaxadv.weights.files import read
 from tests.data.test_data import blank_digits, write_cifar10, write_idx, write_imagenet
-from tests.weights.test_weights import _FloatStorage, _Tensor, write_zip
+from tests.weights.pickled import FloatStorage, Tensor, write_zip
 
 MEMORY = 1 << 30
 SECONDS = 60  # those that hung would not end at all
@@ -107,18 +107,18 @@ def test_buffers_are_not_reserved_before_they_are_there(tmp_path):
 
 
 def test_a_tensor_that_repeats_a_number(tmp_path):
-    tensor = _Tensor(_FloatStorage("0", 1), 0, (1 << 20, 1 << 20), (0, 0))
+    tensor = Tensor(FloatStorage("0", 1), 0, (1 << 20, 1 << 20), (0, 0))
     path = write_zip(tmp_path / "x.pth", {"w": tensor}, {"0": np.ones(1, np.float32)})
     refused("repeats 1 numbers", read, path)
-    few = _Tensor(_FloatStorage("0", 1), 0, (3, 2), (0, 0))
+    few = Tensor(FloatStorage("0", 1), 0, (3, 2), (0, 0))
     write_zip(path, {"w": few}, {"0": np.ones(1, np.float32)})
     np.testing.assert_array_equal(read(path)["w"], np.ones((3, 2)))
 
 
 def test_views_of_one_storage_share_its_numbers(tmp_path):
     numbers = np.arange(1 << 18, dtype=np.float32)
-    storage = _FloatStorage("0", numbers.size)
-    views = {f"w{i}": _Tensor(storage, i, (4,), (1,)) for i in range(2000)}
+    storage = FloatStorage("0", numbers.size)
+    views = {f"w{i}": Tensor(storage, i, (4,), (1,)) for i in range(2000)}
     path = write_zip(tmp_path / "x.pth", views, {"0": numbers})
     tracemalloc.start()
     found = read(path)

@@ -9,7 +9,7 @@ import pytest
 
 from jaxadv import specs, weights
 from jaxadv.models import MODELS, alexnet
-from tests.models.test_models import abstract, build, count, random_variables
+from tests.models.references import abstract, build, count, random_variables
 
 NETS = ("alexnet", "cifar_alexnet", "vgg16")
 ALEX_SCALES = (1, 3, 6, 4, 4)

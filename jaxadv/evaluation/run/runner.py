@@ -133,8 +133,7 @@ def run(
         timings["curve"] = _timing(watch, bench.resumed)
     sizes = _smallest(suite, columns)
     columns |= {f"curve/{label}/eps": smallest for label, smallest in sizes.items()}
-    metadata = _metadata(suite, source, bench.fingerprint, sizes)
-    table = Table(columns, metadata)
+    table = Table(columns, _metadata(suite, source, bench.fingerprint, sizes))
     with watching("checks") as watch:
         names = getattr(source, "class_names", None)
         findings = bench.check(table, samples, classes, names)
@@ -179,10 +178,17 @@ def _metadata(suite, source, fingerprint, sizes):
     if suite.curve:
         eps = [planned.eps for planned in suite.curve]
         curves[suite.curve_label] = {"eps": eps, "spec": suite.curve[-1].spec}
+    return metadata(suite, source.name, fingerprint, curves)
+
+
+def metadata(
+    suite: Suite, dataset: str, fingerprint: str, curves: Mapping[str, Any]
+) -> dict[str, Any]:
+    """The metadata of a table; see `table.Table`."""
     return {
         "suite": suite.name,
         "attacks": {p.label: {"spec": p.spec, "eps": p.eps} for p in suite.attacks},
-        "curves": curves,
+        "curves": dict(curves),
         "unions": {name: list(labels) for name, labels in suite.unions.items()},
         "seen": list(suite.seen),
         "means": None if suite.means is None else list(suite.means),
@@ -190,7 +196,7 @@ def _metadata(suite, source, fingerprint, sizes):
         "sweeps": {name: dataclasses.asdict(s) for name, s in suite.sweeps.items()},
         "draws": suite.draws,
         "distances": suite.distance_specs,
-        "dataset": source.name,
+        "dataset": dataset,
         "split": suite.split,
         "seed": suite.seed,
         "batch_size": suite.batch_size,

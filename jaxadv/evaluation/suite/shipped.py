@@ -22,9 +22,18 @@ def load(suite: str) -> ConfigDict:
     Raises:
       UsageError: there is no such suite, or its file fails.
     """
+    return configfiles.load(path(suite), "suite")
+
+
+def path(suite: str) -> str:
+    """What `--config` takes for a suite, `NAME` or `FILE.py`, with `:text` or without.
+
+    Raises:
+      UsageError: there is no such suite.
+    """
     name, colon, text = suite.partition(":")
     if name.endswith(".py"):
-        return configfiles.load(suite, "suite")
+        return suite
     if name not in names():
         near = difflib.get_close_matches(name, names(), n=1)
         hint = f" (did you mean {near[0]!r}?)" if near else ""
@@ -32,4 +41,4 @@ def load(suite: str) -> ConfigDict:
             f"suite: there is no {name!r}{hint}; give one of {', '.join(names())}, or "
             "the path of a .py file"
         )
-    return configfiles.load(f"configs/suites/{name}.py{colon}{text}", "suite")
+    return f"configs/suites/{name}.py{colon}{text}"

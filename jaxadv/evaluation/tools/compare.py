@@ -1,7 +1,8 @@
 """Sets runs side by side.
 
 Reads reports, or every report of a run's folder, and writes `compare.md`,
-`compare.csv` and `compare.png`, clean accuracy against union accuracy.
+`compare.csv` and `compare.png`, clean accuracy against union accuracy. Fields of the
+training configs and of the suites that are not the same for all have columns.
 
     python -m jaxadv.evaluation.tools.compare --output runs/all runs/pat runs/at_linf
     python -m jaxadv.evaluation.tools.compare --output out runs/*/eval/linf/report.json
@@ -15,6 +16,7 @@ from typing import Any
 
 from jaxadv import console
 from jaxadv.evaluation.report import charts, sheets
+from jaxadv.evaluation.tools import differences
 from jaxadv.evaluation.writing import escape, files
 from jaxadv.evaluation.writing.cells import aligned, page_table, percent
 from jaxadv.files import storage
@@ -40,8 +42,8 @@ def compare(
     Returns:
       One dictionary a report: `name`, `suite`, `dataset`, `split`, `n`, `clean`,
       `attacks` (label -> accuracy, a dictionary with its interval), `union`,
-      `seen_mean` and `unseen_mean`, as fractions, and what those are means of,
-      `seen_attacks` and `unseen_attacks`.
+      `seen_mean` and `unseen_mean`, as fractions, what those are means of,
+      `seen_attacks` and `unseen_attacks`, and `differs`, field -> value as text.
 
     Raises:
       UsageError: no reports, a damaged one, or one without the union.
@@ -52,6 +54,7 @@ def compare(
     if not rows:
         raise UsageError("compare: no reports given; name runs or report.json files")
     _tell_apart(rows)
+    _set_apart(rows)
     labels = list(dict.fromkeys(label for row in rows for label in row["attacks"]))
     output = Path(output)
     panels: dict[str, list] = {}
@@ -124,6 +127,8 @@ def _entries(content, path, union):
         "unseen_mean": content.get("unseen_mean"),
         "seen_attacks": [k for k in whole if k in seen],
         "unseen_attacks": [k for k in sheets.mean_labels(content) if k not in seen],
+        "fields": differences.fields(content),
+        "differs": {},
     }
 
 
@@ -134,6 +139,13 @@ def _tell_apart(rows):
         for row, name in zip(rows, names, strict=True):
             if names.count(name) > 1:
                 row["name"] = f"{name} ({row[extra]})"
+
+
+def _set_apart(rows):
+    """Adds what differs between the rows."""
+    found = differences.differing([row.pop("fields") for row in rows])
+    for i, row in enumerate(rows):
+        row["differs"] = {path: values[i] for path, values in found.items()}
 
 
 def _panel(row, union):
@@ -164,9 +176,13 @@ def _csv(rows, labels):
     ends = [f"{name}{end}" for name in columns for end in ("", " low", " high")]
     means = [f"{kind} mean" for kind in _KINDS]
     counts = [f"{kind} attacks" for kind in _KINDS]
-    yield ["run", "suite", "dataset", "split", "n", *ends, *means, *counts]
+    # The suite has a column already.
+    fields = [field for field in rows[0]["differs"] if field != "suite"]
+    head = ["run", "suite", "dataset", "split", "n"]
+    yield [*head, *fields, *ends, *means, *counts]
     for row in rows:
         cells = [row[key] for key in ("name", "suite", "dataset", "split", "n")]
+        cells += [row["differs"][field] for field in fields]
         for found in _accuracies(row, labels).values():
             keys = ("accuracy", "low", "high")
             cells += [percent(found[k]) if found else "" for k in keys]
@@ -176,7 +192,8 @@ def _csv(rows, labels):
 
 def _cells(rows: Sequence[Mapping[str, Any]], labels: Sequence[str]):
     columns = ("clean", *labels, "union", "seen mean", "unseen mean")
-    cells: list[tuple[str, ...]] = [("run", "data", "n", *columns)]
+    differs = list(rows[0]["differs"])
+    cells: list[tuple[str, ...]] = [("run", *differs, "data", "n", *columns)]
     for row in rows:
         accuracies = [
             f"{percent(a['accuracy'])} ({percent(a['low'])} - {percent(a['high'])})"
@@ -186,7 +203,8 @@ def _cells(rows: Sequence[Mapping[str, Any]], labels: Sequence[str]):
         ]
         means = [_mean(*found) for found in _means(row)]
         data = f"{row['dataset']} {row['split']}"
-        cells.append((row["name"], data, str(row["n"]), *accuracies, *means))
+        own = (row["name"], *row["differs"].values())
+        cells.append((*own, data, str(row["n"]), *accuracies, *means))
     return cells
 
 
@@ -198,6 +216,7 @@ def _page(rows, labels, panels):
         "",
         *page_table(head, cells),
         "",
+        *_differences(rows),
         "Accuracies in percent with their Wilson 95 % intervals. Means are over the "
         "attacks that training has seen, or has not, and say where that is one attack "
         "alone. Unions are comparable only where "
@@ -206,6 +225,16 @@ def _page(rows, labels, panels):
         "![clean accuracy against union accuracy](compare.png)",
     ]
     return "\n".join(lines) + "\n"
+
+
+def _differences(rows):
+    if not rows[0]["differs"]:
+        return []
+    return [
+        "Columns before the data are the fields of the training configs, and of the "
+        "suites, that are not the same for all.",
+        "",
+    ]
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

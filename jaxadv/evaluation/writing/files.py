@@ -20,7 +20,7 @@ def write(path: Path, text: str) -> None:
 
 def write_json(path: Path, content: Any) -> None:
     """Writes JSON that any reader takes: numbers that are not finite become strings."""
-    text = json.dumps(_finite(content), indent=2, allow_nan=False)
+    text = json.dumps(finite(content), indent=2, allow_nan=False)
     write(path, text + "\n")
 
 
@@ -32,11 +32,12 @@ def write_csv(path: Path, cells: Iterable[Iterable[Any]]) -> None:
     write(path, lines.getvalue())
 
 
-def _finite(content):
+def finite(content: Any) -> Any:
+    """`content` as `write_json` writes it: what is not finite is a text."""
     if isinstance(content, dict):
-        return {key: _finite(value) for key, value in content.items()}
+        return {key: finite(value) for key, value in content.items()}
     if isinstance(content, (list, tuple)):
-        return [_finite(value) for value in content]
+        return [finite(value) for value in content]
     if isinstance(content, float) and not math.isfinite(content):
         return str(content)
     return content
