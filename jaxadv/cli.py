@@ -49,6 +49,7 @@ def main(
     fields: dict[str, str],
     whole_batch: bool,
     kinds: Mapping[str, Kind] = settings.KINDS,
+    recorded: Callable[[str], ConfigDict | None] = lambda folder: None,
 ) -> int:
     """Parses `argv`, checks everything, and calls `run(config, workdir)`.
 
@@ -60,6 +61,8 @@ def main(
       fields: config path -> its meaning, for --help.
       whole_batch: `config.batch_size` counts the images of all devices together.
       kinds: the specs of the config, which are completed.
+      recorded: the config of the run in a folder, or None; it is taken where there is
+        no --config.
 
     Returns:
       The exit status; see `console.conclude`.
@@ -69,7 +72,8 @@ def main(
     def work():
         values = _flags()
         path, rest = _config_path(argv)
-        config = completion.complete(configfiles.load(path), kinds) if path else None
+        config = configfiles.load(path) if path else recorded(_workdir(rest))
+        config = completion.complete(config, kinds) if config is not None else None
         if "--help" in rest or "-h" in rest or "-help" in rest:
             print(_help(argv[0], help_text, values, config, fields))
             return
@@ -140,6 +144,15 @@ def _config_path(argv):
         else:
             rest.append(argument)
     return path, rest
+
+
+def _workdir(arguments) -> str:
+    """The value of --workdir, before the flags are read; "" without one."""
+    pairs = itertools.zip_longest(arguments, arguments[1:], fillvalue="")
+    for argument, following in pairs:
+        if match := re.fullmatch(r"--?workdir(?:=(.*))?", argument, re.DOTALL):
+            return following if match[1] is None else match[1]
+    return ""
 
 
 def _parse(values, config, argv, kinds) -> ConfigDict:

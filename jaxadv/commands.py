@@ -9,6 +9,7 @@ import ast
 import importlib
 import sys
 from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
 
 from jaxadv import cli, configfiles, console
 
@@ -33,7 +34,8 @@ OTHERS = {
 TRAIN = """\
 Trains a classifier: train --config=configs/demo.py --workdir=runs/a
 
-The same command goes on where a killed run stopped.
+The same command goes on where a killed run stopped, and more epochs where it ended:
+train --workdir=runs/a --config.epochs=20 (a run's own config needs no --config).
 """
 
 
@@ -58,8 +60,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def train(argv: Sequence[str]) -> int:
     """The command line of train.py."""
-    from jaxadv import schema
+    from jaxadv import checkpoints, schema
     from jaxadv.training import loop, settings
+
+    def recorded(folder):
+        configs = checkpoints.recorded(Path(folder))[0] if folder else []
+        return settings.recorded(configs[0]) if configs else None
 
     return cli.main(
         argv,
@@ -68,6 +74,7 @@ def train(argv: Sequence[str]) -> int:
         help_text=TRAIN,
         fields=schema.explain(settings.Training),
         whole_batch=True,
+        recorded=recorded,
     )
 
 

@@ -38,7 +38,7 @@ SHARED = {
     "objectives": ["losses", "base", "untargeted", "transforms"],
     "perceptual": ["networks", "lpips", "jacobian", "projection"],
     "threats": ["base", "lp"],
-    "training": ["log", "optim", "state", "validation", "settings", "data"],
+    "training": ("log optim state validation settings data notes changes").split(),
     "weights": ["torch_files", "layouts", "files"],
 }
 

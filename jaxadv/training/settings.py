@@ -2,8 +2,10 @@
 
 import dataclasses
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
+
+from ml_collections import ConfigDict
 
 from jaxadv import completion, schema, specs
 from jaxadv.attacks import ATTACKS, build_attack
@@ -141,6 +143,7 @@ class Training:
 
 
 KINDS = schema.kinds(Training)
+_SPECS = {path.removesuffix(".*") for path in KINDS}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -184,6 +187,27 @@ def default_config() -> Config:
 def complete(config: Config, kinds: Mapping[str, Kind] = KINDS) -> Config:
     """`completion.complete`, of a training config unless `kinds` say otherwise."""
     return completion.complete(config, kinds)
+
+
+def recorded(fields: Mapping[str, Any]) -> Config:
+    """The config that a run's folder records, as its file has made it.
+
+    Raises:
+      UsageError: a field is none of a training config.
+    """
+    config = default_config()
+    specs.known(fields, config, "config")
+    try:
+        with config.unlocked():
+            for name, value in plain(fields).items():
+                # What a spec has depends on its name, the fields of others do not.
+                if isinstance(config[name], ConfigDict) and name not in _SPECS:
+                    config[name].update(value)
+                else:
+                    config[name] = value
+    except (TypeError, KeyError, ValueError) as error:
+        raise specs.UsageError(f"config.{name} of the run: {error}") from None
+    return complete(config)
 
 
 def plan(config: Config) -> Plan:
@@ -236,6 +260,13 @@ def network(config: Config, classes: int) -> Any:
     """
     spec = plain(config.model) | {"num_classes": classes}
     return specs.build(spec, MODELS, "config.model")
+
+
+def rate(config: Config, steps_per_epoch: int) -> Callable[[Any], Any]:
+    """`step -> learning rate` of a config; see `optim.Schedule.make`."""
+    schedule = _of_kind(config, "schedule", optim.Schedule, optim.SCHEDULES)
+    most = config["optimizer"]["learning_rate"]
+    return schedule.make(most, config["epochs"], steps_per_epoch)
 
 
 def _of_kind(config, field, make, kinds):

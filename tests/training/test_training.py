@@ -7,7 +7,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from flax import linen as nn
 
 from jaxadv import checkpoints, parallel, struct
 from jaxadv.attacks.gradient.ascent import Ascent
@@ -16,31 +15,13 @@ from jaxadv.data import sources
 from jaxadv.defenses import Adversarial, Clean
 from jaxadv.defenses.base import Network
 from jaxadv.files import locks
-from jaxadv.models import MODELS
 from jaxadv.specs import UsageError
 from jaxadv.threats.lp import Linf
 from jaxadv.training import log, loop, settings, validation
 from jaxadv.training import state as train_state
 from jaxadv.training.optim import Optimizer, Schedule
 from jaxadv.training.validation import Validator
-
-SHAPE, CLASSES = (4, 4, 1), 3
-
-
-class Small(nn.Module):
-    num_classes: int = CLASSES
-    norm: bool = False
-    dropout: float = 0.0
-    compute_dtype: str = "float32"
-
-    @nn.compact
-    def __call__(self, images, train=False):
-        images = images.reshape(len(images), -1).astype(self.compute_dtype)
-        x = nn.Dense(6, dtype=self.compute_dtype)(images)
-        if self.norm:
-            x = nn.BatchNorm(use_running_average=not train, momentum=0.9)(x)
-        x = nn.Dropout(self.dropout, deterministic=not train)(nn.tanh(x))
-        return nn.Dense(self.num_classes)(x)
+from tests.training.small import CLASSES, SHAPE, Small, small_source
 
 
 def make_state(module=None, defense=None, optimizer=None, averaged=False):
@@ -299,15 +280,6 @@ def test_augmentation_sees_the_step_and_the_ids():
 # Validation -----------------------------------------------------------------------
 
 
-def small_source(n, seed=0, split="train"):
-    """Images whose label is where they are bright: a network learns it at once."""
-    rng = np.random.default_rng(seed)
-    labels = np.arange(n) % CLASSES
-    images = rng.random((n, *SHAPE), np.float32) * 0.4
-    images[np.arange(n), labels] += 0.5
-    return sources.from_arrays(images, labels, name="small", split=split)
-
-
 @pytest.mark.parametrize("count, batch_size", [(13, 8), (16, 500)])
 def test_validation_counts_every_image_once(count, batch_size):
     state, images = make_state(), small_source(count).get(np.arange(count))["image"]
@@ -361,24 +333,6 @@ def test_collapse_is_told_from_a_bad_epoch():
 # The loop -------------------------------------------------------------------------
 
 
-@pytest.fixture
-def small_config(monkeypatch):
-    """A config of a tiny network on tiny data, and the source it trains on."""
-    source = small_source(64)
-    monkeypatch.setattr(sources, "load", lambda *_: source)
-    monkeypatch.setitem(MODELS, "small", Small)
-    config = settings.default_config()
-    config.update({"epochs": 3, "batch_size": 16, "log_steps": 2})
-    config.data.validation = 15
-    config.model = {"name": "small", "norm": True}
-    config.defense = {"name": "adversarial"}
-    threat = {"name": "linf", "eps": 0.05}
-    config.attack = {"name": "pgd", "threat": threat, "steps": 1, "rel_step_size": 1}
-    config.validation.steps = 2
-    config.optimizer.learning_rate = 0.05
-    return settings.complete(config)
-
-
 def test_run_learns_and_tells(small_config, tmp_path, capsys):
     small_config.clean_epochs = 1
     small_config.epochs = 6
@@ -403,7 +357,7 @@ def test_run_learns_and_tells(small_config, tmp_path, capsys):
     assert "is finished: 6 epochs" in capsys.readouterr().out
     other = small_config.copy_and_resolve_references()
     other.seed = 1
-    with pytest.raises(UsageError, match=r"config\.seed is 1 but the run in"):
+    with pytest.raises(UsageError, match=r"other settings: config\.seed: 0 -> 1"):
         loop.run(other, tmp_path / "run")
     # The best checkpoint is the one with the best robust validation accuracy.
     classifier, config, info = checkpoints.load_classifier(tmp_path / "run")
