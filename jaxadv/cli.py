@@ -92,6 +92,30 @@ def main(
     return parallel.leave(console.conclude(work, "the same command goes on from here"))
 
 
+def own_flags(
+    argv: Sequence[str], names: Mapping[str, str | None]
+) -> tuple[dict[str, str], list[str]]:
+    """The flags of one command alone, name -> value, and the arguments without them.
+
+    Args:
+      argv: the arguments.
+      names: of the flags -> the value of one that stands alone; None: what follows it.
+    """
+    found, rest, arguments = {}, [], list(argv)
+    while arguments:
+        argument = arguments.pop(0)
+        match = re.fullmatch(rf"--?({'|'.join(names)})(?:=(.*))?", argument)
+        if match is None:
+            rest.append(argument)
+        elif match[2] is not None:
+            found[match[1]] = match[2]
+        elif (alone := names[match[1]]) is not None:
+            found[match[1]] = alone
+        else:
+            found[match[1]] = arguments.pop(0) if arguments else ""
+    return found, rest
+
+
 def _shorten_warnings():
     """Tells what users are warned of in one line, as errors are."""
     otherwise = warnings.formatwarning

@@ -47,12 +47,14 @@ class Change:
         return f"config.{self.field}: {self.old!r} -> {self.new!r}"
 
 
-def named(text: str) -> tuple[str, ...]:
+def named(text: str | None) -> tuple[str, ...]:
     """The fields that --change names, as `optimizer.learning_rate,epochs`.
 
     Raises:
       UsageError: one that cannot change in the middle of a run.
     """
+    if text is None:
+        return ()
     found = [name.strip().removeprefix("config.") for name in text.split(",")]
     for name in found:
         if not _within(name, FIELDS):

@@ -140,3 +140,66 @@ def test_a_folder_is_enough_to_go_on(small_config, tmp_path, capsys):
     assert commands.train(["train.py", f"--workdir={tmp_path / 'none'}"]) == 2
     assert "--config: give a config file" in capsys.readouterr().err
     assert not (tmp_path / "none").exists()
+
+
+def test_the_learning_rate_of_a_run_is_changed_by_a_flag(
+    small_config, tmp_path, monkeypatch, capsys
+):
+    """From the step where it stopped, for good, and for a run of no other momentum."""
+    save, stops = checkpoints.Checkpoints.save, [2]
+
+    def interrupted(self, step, trees, meta):
+        save(self, step, trees, meta)
+        if step in stops:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(checkpoints.Checkpoints, "save", interrupted)
+    small_config.update({"epochs": 2, "checkpoint_steps": 1, "log_steps": 1})
+    with pytest.raises(KeyboardInterrupt):
+        loop.run(small_config, tmp_path)
+    stops.clear()
+    flags = [f"--workdir={tmp_path}", "--config.optimizer.learning_rate=0.5"]
+    assert commands.train(["train.py", *flags]) == 2
+    error = capsys.readouterr().err
+    assert "config.optimizer.learning_rate: 0.05 -> 0.5" in error
+    for name in ("learningrate", "optimizer", "seed", "optimizer.momentum", ""):
+        assert commands.train(["train.py", *flags, f"--change={name}"]) == 2
+        error = capsys.readouterr().err
+        assert f"--change: {name!r} cannot change in the middle of a run; " in error
+    flags += ["--change", "config.optimizer.learning_rate"]
+    assert commands.train(["train.py", *flags, "--config.seed=1"]) == 2
+    assert "other settings: config.seed: 0 -> 1; restore" in capsys.readouterr().err
+    assert commands.train(["train.py", *flags]) == 0
+    output = capsys.readouterr().out
+    assert "step 2: config.optimizer.learning_rate: 0.05 -> 0.5" in output
+    assert "was 0.05 in step 2 and is 0.5 in the next" in output
+    rows = [r["learning_rate"] for r in log.read(tmp_path) if r["kind"] == "train"]
+    np.testing.assert_allclose(rows, [0.05] * 2 + [0.5] * 4)
+    (change,) = sums(tmp_path)[1]["changes"]
+    assert change == {
+        "step": 2, "field": "optimizer.learning_rate", "old": 0.05, "new": 0.5
+    }  # fmt: skip
+    # Now it is the run's own, and needs no flag.
+    assert commands.train(["train.py", f"--workdir={tmp_path}"]) == 0
+
+
+@pytest.mark.parametrize("name", changes.FIELDS)
+def test_fields_that_may_change_leave_what_is_remembered_alone(name, small_config):
+    """The trees of a checkpoint have the same leaves, whatever the field is."""
+    others = {
+        "epochs": 9, "patience": 4, "log_steps": 7, "checkpoint_steps": 7,
+        "checkpoint_seconds": 1.0, "data.data_dir": "x", "optimizer.learning_rate": 7.0,
+        "optimizer.weight_decay": 7.0, "optimizer.clip_value": 7.0,
+        "optimizer.clip_norm": 7.0, "schedule": {"name": "cosine"},
+    }  # fmt: skip
+    shapes = []
+    for value in (None, others[name]):
+        config = small_config.copy_and_resolve_references()
+        if isinstance(value, dict):
+            config[name].update(value)
+        elif value is not None:
+            config.update_from_flattened_dict({name: value})
+        made = loop._Loop(config, settings.plan(config), "x").state
+        trees = loop._trees(made)["training"]
+        shapes.append([leaf.shape for leaf in jax.tree.leaves(trees)])
+    assert shapes[0] == shapes[1]
