@@ -38,7 +38,9 @@ SHARED = {
     "objectives": ["losses", "base", "untargeted", "transforms"],
     "perceptual": ["networks", "lpips", "jacobian", "projection"],
     "threats": ["base", "lp"],
-    "training": ("log optim state validation settings data notes changes").split(),
+    "training": (
+        "log optim state validation settings data notes changes initial"
+    ).split(),
     "weights": ["torch_files", "layouts", "files"],
 }
 

@@ -21,7 +21,7 @@ from jaxadv.defenses import Clean
 from jaxadv.defenses.base import Network
 from jaxadv.files import checksums, locks, storage
 from jaxadv.specs import UsageError
-from jaxadv.training import changes, log, settings
+from jaxadv.training import changes, initial, log, settings
 from jaxadv.training.data import load_data
 from jaxadv.training.notes import Notes, collapsed
 from jaxadv.training.state import create_state, make_step
@@ -111,6 +111,16 @@ def _assert_one_folder(step):
         ) from None
 
 
+def _assert_one_source(record):
+    total = 0 if record is None else record["checksum"]
+    try:
+        parallel.assert_same(np.array(total, np.uint32), "weights")
+    except AssertionError:
+        raise UsageError(
+            "config.init_from: the processes find different weights there"
+        ) from None
+
+
 class _Loop:
     """One start of a run: the compiled steps, the state and where it stands."""
 
@@ -127,6 +137,13 @@ class _Loop:
         network = Network(module, mean, std)
         self.rate = settings.rate(config, self.data.steps_per_epoch)
         self.changes: list[dict[str, Any]] = []
+        self.lines: Sequence[str] = ()
+        self.initial, begin = None, {}
+        if config.init_from and not checkpoints.recorded(Path(folder))[1]:
+            classes, shape = self.data.train.num_classes, self.data.train.image_shape
+            source = initial.load(config, network, classes, shape)
+            self.initial, begin = source.record, {"begin": source.onto}
+            self.lines = source.lines
         self.state = create_state(
             network,
             plan.defense,
@@ -135,6 +152,7 @@ class _Loop:
             image_shape=self.data.train.image_shape,
             examples=len(self.data.train),
             averaged=config.ema_decay is not None,
+            **begin,
         )
         self.train_step = parallel.mapped(self._step())
         self.validate = Validator(
@@ -172,6 +190,7 @@ class _Loop:
                     f"WARNING: the run used {meta['devices']} devices, now it is "
                     f"{jax.device_count()}: results may differ by rounding"
                 )
+        _assert_one_source(self.initial)
         per_epoch, batch = self.data.steps_per_epoch, self.config.batch_size
         if self.notes.finished:
             if primary:
@@ -183,6 +202,8 @@ class _Loop:
                 f"of {self.total}: {len(self.data.train)} images, {per_epoch} steps "
                 f"an epoch, batch {batch} on {jax.device_count()} "
                 f"{jax.default_backend()} devices of {jax.process_count()} processes",
+                *([] if self.step else self.lines),
+                sep="\n",
                 flush=True,
             )
             self.writer = log.Writer(self.folder, self.step)
@@ -196,6 +217,7 @@ class _Loop:
         """Goes on from a checkpoint whose config may have been another one."""
         found = changes.between(meta["config"], settings.plain(self.config))
         self.changes = [*meta.get("changes", ()), *changes.noted(found, self.step)]
+        self.initial = meta.get("initial")
         ended, self.notes.finished = self.notes.finished, self._finished()
         if found and parallel.is_primary():
             for line in changes.told(found, meta["config"], self.rate, self.step,
@@ -335,6 +357,7 @@ class _Loop:
             "epoch": self.step // self.data.steps_per_epoch,
             "score": self.notes.best,
             "changes": self.changes,
+            "initial": self.initial,
             "devices": jax.device_count(),
             "num_classes": self.data.train.num_classes,
             "image_shape": list(self.data.train.image_shape),

@@ -117,6 +117,11 @@ class Training:
         {"name": "lenet_v2"},
         help="the network; compute_dtype may be bfloat16",
     )
+    init_from: str | None = static(
+        None,
+        help="a run's folder or a weight file whose weights training begins with; the "
+        "head is new where the classes are others",
+    )
     defense: Mapping = schema.spec(
         Kind(DEFENSES, needed=True), {"name": "clean"}, help="how to train"
     )

@@ -12,12 +12,13 @@ class Small(nn.Module):
     num_classes: int = CLASSES
     norm: bool = False
     dropout: float = 0.0
+    width: int = 6
     compute_dtype: str = "float32"
 
     @nn.compact
     def __call__(self, images, train=False):
         images = images.reshape(len(images), -1).astype(self.compute_dtype)
-        x = nn.Dense(6, dtype=self.compute_dtype)(images)
+        x = nn.Dense(self.width, dtype=self.compute_dtype)(images)
         if self.norm:
             x = nn.BatchNorm(use_running_average=not train, momentum=0.9)(x)
         x = nn.Dropout(self.dropout, deterministic=not train)(nn.tanh(x))
