@@ -19,7 +19,15 @@ import jax
 from absl import flags
 from ml_collections import ConfigDict, config_flags
 
-from jaxadv import completion, configfiles, console, overrides, parallel, specs
+from jaxadv import (
+    completion,
+    configfiles,
+    console,
+    overrides,
+    parallel,
+    programs,
+    specs,
+)
 from jaxadv.files import storage
 from jaxadv.schema import Kind
 from jaxadv.specs import UsageError, UsageWarning
@@ -82,6 +90,7 @@ def main(
             rest = overrides.fractions(config, rest)
         config = _parse(values, config, rest, kinds)
         batch = config.get("batch_size") if whole_batch else None
+        programs.keep(values.compilation_cache, values.distributed)
         # Before `check`, which may load networks: the first array settles the devices.
         _devices(values, batch if type(batch) is int and batch > 0 else None)
         check(config)
@@ -140,6 +149,14 @@ def _flags() -> flags.FlagValues:
         "virtual devices where JAX runs on CPU (default: the largest power of two "
         "that the cores allow and the batch is divisible by)",
         lower_bound=1,
+        **text,
+    )
+    flags.DEFINE_string(
+        "compilation_cache",
+        None,
+        f"folder where compiled programs are kept, or {programs.OFF} (default: "
+        "$JAX_COMPILATION_CACHE_DIR, or jaxadv/xla in the user's cache folder, none "
+        "with --distributed)",
         **text,
     )
     flags.DEFINE_boolean("distributed", False, "join the run's other processes", **text)

@@ -8,7 +8,7 @@ from tests.paths import ROOT
 ORDER = (
     "struct protocols hints specs schema completion configfiles files console arrays "
     "numerics data models weights adapters classifier checkpoints perceptual threats "
-    "objectives attacks peers parallel craft defenses training overrides cli "
+    "objectives attacks peers parallel programs craft defenses training overrides cli "
     "evaluation commands __main__"
 ).split()
 # Within a folder, what its other files may import; each imports only from before it.
