@@ -245,11 +245,13 @@ class _Loop:
         epoch = self.step // per_epoch
         clean = epoch < self.config.clean_epochs
         defense = self.clean if clean else self.defense
+        called = "the step of the clean epochs" if clean else "the training step"
         while True:
             batch = {k: v for k, v in next(self.batches).items() if k in INPUTS}
-            self.state, values = self.train_step(
-                self.state, parallel.shard(batch), defense
-            )
+            with self.progress.making(called):
+                self.state, values = self.train_step(
+                    self.state, parallel.shard(batch), defense
+                )
             self.step += 1
             self.pending.append((self.step, batch["id"], values))
             self._drain(0 if jax.default_backend() == "cpu" else IN_FLIGHT)
@@ -300,7 +302,8 @@ class _Loop:
 
     def _end_of(self, epoch):
         start = time.monotonic()
-        scores = self.validate(*self.state.evaluated)
+        with self.progress.making("the validation"):
+            scores = self.validate(*self.state.evaluated)
         self.progress.pause(time.monotonic() - start)
         notes, steps = self.notes, self.data.steps_per_epoch
         means = {name: total / steps for name, total in notes.sums.items()}

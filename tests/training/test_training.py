@@ -343,6 +343,8 @@ def test_run_learns_and_tells(small_config, tmp_path, capsys):
     assert notes.finished == "6 epochs" and notes.best > 0.6
     output = capsys.readouterr().out
     assert "training from step 0 of 18: 49 images, 3 steps an epoch" in output
+    for what in ("the training step", "the step of the clean epochs", "the validation"):
+        assert output.count(f"compiling {what} …\n") == 1
     assert "epoch 6/6  loss" in output and "images/s  eta 0:00" in output
     rows = log.read(tmp_path / "run")
     epochs = [row for row in rows if row["kind"] == "epoch"]
@@ -519,7 +521,37 @@ def test_progress_says_when_it_compiles(capsys, lowered):
     progress.close()
     lowered(2.0)
     lines = capsys.readouterr().out.splitlines()
-    assert lines == ["step 10/100  compiling", "step 11/100  compiling"]
+    assert lines == ["step 10/100  compiling …", "step 11/100  compiling …"]
+
+
+def test_progress_says_what_it_compiles_before_it_does(capsys, lowered):
+    progress = log.Progress(total=100, done=10, images=32)
+    for line in ("compiling the training step …\n", ""):
+        with progress.making("the training step"):
+            assert capsys.readouterr().out == line
+            if line:
+                lowered(2.0)  # it has been said
+        progress.advance()
+        assert capsys.readouterr().out == ""
+    with pytest.raises(ZeroDivisionError), progress.making("the validation"):
+        1 / 0  # noqa: B018
+    lowered(2.0)
+    progress.close()
+    lines = capsys.readouterr().out.splitlines()
+    assert lines == ["compiling the validation …", "step 12/100  compiling …"]
+
+
+def test_a_bar_says_that_something_is_compiled(monkeypatch):
+    told = []
+    monkeypatch.setattr(log.sys, "stderr", types.SimpleNamespace(isatty=lambda: True))
+    bar = types.SimpleNamespace(set_description_str=told.append, close=lambda: None)
+    monkeypatch.setattr(log, "tqdm", lambda **_: bar)
+    monkeypatch.setattr(log.Progress, "say", lambda self, line: told.append(line))
+    progress = log.Progress(total=100, done=10, images=32)
+    with progress.making("the training step"):
+        assert told == ["compiling the training step …", "compiling …"]
+    progress.close()
+    assert told[2:] == [""]
 
 
 def test_progress_leaves_compilation_out_of_the_pace(monkeypatch):
