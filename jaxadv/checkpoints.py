@@ -170,38 +170,29 @@ def write_config(folder: Path, config: Mapping[str, Any]) -> None:
         ) from None
 
 
-def check_config(folder: Path, config: Mapping[str, Any]) -> bool:
-    """Whether `folder` holds a run with this config; False for no run.
+def recorded(folder: Path) -> tuple[list[dict[str, Any]], dict[str, Any]]:
+    """The configs that a run's folder records, and the notes of its newest checkpoint.
 
-    Both `config.json` and the newest checkpoint are asked: either may be lost.
+    Both `config.json` and that checkpoint are asked: either may be lost. Of a folder
+    without a run there are none, and {}.
 
     Raises:
-      UsageError: it holds a run with another one; the message names the fields.
+      UsageError: `config.json` is damaged.
     """
-    path, found = folder / CONFIG, False
+    path, configs = folder / CONFIG, []
     if path.exists():
         try:
-            _compare(folder, json.loads(path.read_text("utf-8")), config)
-        except (OSError, json.JSONDecodeError, UnicodeError, AttributeError):
-            raise UsageError(f"{path} is damaged; give another --workdir") from None
-        found = True
+            config = json.loads(path.read_text("utf-8"))
+        except (OSError, ValueError, RecursionError):
+            config = None
+        if not isinstance(config, dict):
+            raise UsageError(f"{path} is damaged; give another --workdir")
+        configs.append(config)
     for step in _steps(folder / LAST):
         meta = _notes(folder / LAST / str(step))
         if meta is not None and "config" in meta:
-            _compare(folder, meta["config"], config)
-            return True
-    return found
-
-
-def _compare(folder, old, new):
-    old, new = specs.flat(old), specs.flat(json.loads(json.dumps(new)))
-    for field in sorted(old.keys() | new.keys()):
-        if old.get(field, "absent") != new.get(field, "absent"):
-            raise UsageError(
-                f"config.{field} is {new.get(field, 'absent')!r} but the run in "
-                f"{folder} has {old.get(field, 'absent')!r}; restore the field or "
-                "give another --workdir"
-            )
+            return [*configs, meta["config"]], meta
+    return configs, {}
 
 
 def _steps(folder):

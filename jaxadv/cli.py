@@ -19,7 +19,15 @@ import jax
 from absl import flags
 from ml_collections import ConfigDict, config_flags
 
-from jaxadv import completion, configfiles, console, overrides, parallel, specs
+from jaxadv import (
+    completion,
+    configfiles,
+    console,
+    overrides,
+    parallel,
+    programs,
+    specs,
+)
 from jaxadv.files import storage
 from jaxadv.schema import Kind
 from jaxadv.specs import UsageError, UsageWarning
@@ -49,6 +57,7 @@ def main(
     fields: dict[str, str],
     whole_batch: bool,
     kinds: Mapping[str, Kind] = settings.KINDS,
+    recorded: Callable[[str], ConfigDict | None] = lambda folder: None,
 ) -> int:
     """Parses `argv`, checks everything, and calls `run(config, workdir)`.
 
@@ -60,6 +69,8 @@ def main(
       fields: config path -> its meaning, for --help.
       whole_batch: `config.batch_size` counts the images of all devices together.
       kinds: the specs of the config, which are completed.
+      recorded: the config of the run in a folder, or None; it is taken where there is
+        no --config.
 
     Returns:
       The exit status; see `console.conclude`.
@@ -69,7 +80,8 @@ def main(
     def work():
         values = _flags()
         path, rest = _config_path(argv)
-        config = completion.complete(configfiles.load(path), kinds) if path else None
+        config = configfiles.load(path) if path else recorded(_workdir(rest))
+        config = completion.complete(config, kinds) if config is not None else None
         if "--help" in rest or "-h" in rest or "-help" in rest:
             print(_help(argv[0], help_text, values, config, fields))
             return
@@ -77,6 +89,7 @@ def main(
         if not values.workdir:
             raise UsageError("--workdir: give the folder of the run's outputs")
         batch = config.get("batch_size") if whole_batch else None
+        programs.keep(values.compilation_cache, values.distributed)
         # Before `check`, which may load networks: the first array settles the devices.
         _devices(values, batch if type(batch) is int and batch > 0 else None)
         check(config)
@@ -97,6 +110,30 @@ def resolve(arguments: Sequence[str], kinds: Mapping[str, Kind]) -> ConfigDict:
     path, rest = _config_path(["", *arguments])
     config = completion.complete(configfiles.load(path), kinds) if path else None
     return _parse(_flags(), config, rest, kinds)
+
+
+def own_flags(
+    argv: Sequence[str], names: Mapping[str, str | None]
+) -> tuple[dict[str, str], list[str]]:
+    """The flags of one command alone, name -> value, and the arguments without them.
+
+    Args:
+      argv: the arguments.
+      names: of the flags -> the value of one that stands alone; None: what follows it.
+    """
+    found, rest, arguments = {}, [], list(argv)
+    while arguments:
+        argument = arguments.pop(0)
+        match = re.fullmatch(rf"--?({'|'.join(names)})(?:=(.*))?", argument)
+        if match is None:
+            rest.append(argument)
+        elif match[2] is not None:
+            found[match[1]] = match[2]
+        elif (alone := names[match[1]]) is not None:
+            found[match[1]] = alone
+        else:
+            found[match[1]] = arguments.pop(0) if arguments else ""
+    return found, rest
 
 
 def _shorten_warnings():
@@ -125,6 +162,14 @@ def _flags() -> flags.FlagValues:
         lower_bound=1,
         **text,
     )
+    flags.DEFINE_string(
+        "compilation_cache",
+        None,
+        f"folder where compiled programs are kept, or {programs.OFF} (default: "
+        "$JAX_COMPILATION_CACHE_DIR, or jaxadv/xla in the user's cache folder, none "
+        "with --distributed)",
+        **text,
+    )
     flags.DEFINE_boolean("distributed", False, "join the run's other processes", **text)
     flags.DEFINE_string(
         "coordinator",
@@ -151,6 +196,15 @@ def _config_path(argv):
         else:
             rest.append(argument)
     return path, rest
+
+
+def _workdir(arguments) -> str:
+    """The value of --workdir, before the flags are read; "" without one."""
+    pairs = itertools.zip_longest(arguments, arguments[1:], fillvalue="")
+    for argument, following in pairs:
+        if match := re.fullmatch(r"--?workdir(?:=(.*))?", argument, re.DOTALL):
+            return following if match[1] is None else match[1]
+    return ""
 
 
 def _parse(values, config, argv, kinds) -> ConfigDict:

@@ -9,6 +9,7 @@ import ast
 import importlib
 import sys
 from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
 
 from jaxadv import cli, configfiles, console
 
@@ -34,7 +35,11 @@ OTHERS = {
 TRAIN = """\
 Trains a classifier: train --config=configs/demo.py --workdir=runs/a
 
-The same command goes on where a killed run stopped.
+The same command goes on where a killed run stopped, and more epochs where it ended:
+train --workdir=runs/a --config.epochs=20 (a run's own config needs no --config).
+
+  --change: fields that may differ from those of the run in --workdir, as
+    --change=optimizer.learning_rate,patience; others are an error
 """
 
 
@@ -59,16 +64,30 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def train(argv: Sequence[str]) -> int:
     """The command line of train.py."""
-    from jaxadv import schema
-    from jaxadv.training import loop, settings
+    from jaxadv import checkpoints, schema
+    from jaxadv.training import changes, loop, settings
+
+    given, rest = cli.own_flags(argv, {"change": None})
+
+    def check(config):
+        changes.named(given.get("change"))
+        settings.plan(config)
+
+    def run(config, workdir):
+        loop.run(config, workdir, change=changes.named(given.get("change")))
+
+    def recorded(folder):
+        configs = checkpoints.recorded(Path(folder))[0] if folder else []
+        return settings.recorded(configs[0]) if configs else None
 
     return cli.main(
-        argv,
-        loop.run,
-        settings.plan,
+        rest,
+        run,
+        check,
         help_text=TRAIN,
         fields=schema.explain(settings.Training),
         whole_batch=True,
+        recorded=recorded,
     )
 
 

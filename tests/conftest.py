@@ -15,6 +15,9 @@ os.environ["XLA_FLAGS"] = " ".join(
     (os.environ.get("XLA_FLAGS", ""), "--xla_backend_optimization_level=0")
 )
 
+# The processes that tests start keep none, and least of all in the user's home.
+os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", "")
+
 import jax
 import jaxlib
 

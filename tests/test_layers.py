@@ -8,7 +8,7 @@ from tests.paths import ROOT
 ORDER = (
     "struct protocols hints specs plugins schema completion configfiles files console "
     "arrays numerics data models weights adapters classifier checkpoints perceptual "
-    "threats objectives attacks peers parallel craft defenses training overrides cli "
+    "threats objectives attacks peers parallel programs craft defenses training overrides cli "
     "evaluation sweep commands __main__"
 ).split()
 # Within a folder, what its other files may import; each imports only from before it.
@@ -40,15 +40,9 @@ SHARED = {
     "perceptual": ["networks", "lpips", "jacobian", "projection"],
     "sweep": ["grid", "plans", "steps", "results"],
     "threats": ["base", "lp"],
-    "training": [
-        "wandb_writer",
-        "log",
-        "optim",
-        "state",
-        "validation",
-        "settings",
-        "data",
-    ],
+    "training": (
+        "wandb_writer log optim state validation settings data notes changes initial"
+    ).split(),
     "weights": ["torch_files", "layouts", "files"],
 }
 

@@ -66,5 +66,5 @@ def evaluate(
         if save_images:
             found.save_images(workdir / result.IMAGES, save_images, show)
         if parallel.is_primary():
-            found.write(workdir, show)
+            found.write(workdir, show, meters.Stage)
     return found.report

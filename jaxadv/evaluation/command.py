@@ -28,6 +28,8 @@ image). The same command goes on where a killed one stopped.
   --workdir: here optional; default: CHECKPOINT/eval/NAME OF THE SUITE
 """
 FIELDS = schema.explain(evaluation.config.Fields)
+# Name -> the value of a flag that stands alone.
+OWN = {"checkpoint": None, "which": None, "checks": None, "save_images": "float32"}
 WITHOUT = (
     "or leave out the attacks that need them: narrow_*.py:no_alexnet and "
     "unseen_*.py:no_alexnet do"
@@ -36,7 +38,7 @@ WITHOUT = (
 
 def main(argv: Sequence[str]) -> int:
     """Runs eval.py's command line; the exit status is 2 for a user's mistake."""
-    own, rest = _own_flags(argv)
+    own, rest = cli.own_flags(argv, OWN)
     level = {"checks": own["checks"]} if "checks" in own else {}
     folder, images = own.get("checkpoint", ""), own.get("save_images")
     given = any(re.match(r"--?workdir(=|$)", argument) for argument in rest)
@@ -166,22 +168,3 @@ def _check_shape(name, images, trained):
             "config.data.name is {!r}, whose images are {}; the network was trained "
             "on {}: give a data set of these".format(name, *sizes)
         )
-
-
-def _own_flags(argv):
-    """The flags of eval.py alone, and the arguments without them."""
-    found, rest, arguments = {}, [], list(argv)
-    while arguments:
-        argument = arguments.pop(0)
-        match = re.fullmatch(
-            r"--?(checkpoint|which|checks|save_images)(?:=(.*))?", argument
-        )
-        if match is None:
-            rest.append(argument)
-        elif match[2] is not None:
-            found[match[1]] = match[2]
-        elif match[1] == "save_images":
-            found[match[1]] = "float32"
-        else:
-            found[match[1]] = arguments.pop(0) if arguments else ""
-    return found, rest

@@ -98,7 +98,7 @@ def evaluate(
             progress=shown,
         )
         if where is not None and parallel.is_primary():
-            found.write(where)
+            found.write(where, stage=meters.Stage if progress else meters.unsaid)
     return found
 
 

@@ -105,13 +105,20 @@ class Result:
             return self.write(Path(folder)) if parallel.is_primary() else {}
 
     def write(
-        self, folder: Path, show: Callable[[str], None] = lambda line: None
+        self,
+        folder: Path,
+        show: Callable[[str], None] = lambda line: None,
+        stage: Callable[[str, str], Callable[[str], None]] = meters.unsaid,
     ) -> dict[str, str]:
-        """`save` for whoever holds the folder; `show` is told table and files."""
+        """`save` for whoever holds the folder; `show` is told table and files.
+
+        `stage` makes what says that the report begins, and what is drawn.
+        """
+        tell = stage("report", f"tables and pictures in {escape.line(folder)}")
         remove_temporary(folder)
         table.save(self.table, folder / "table.npz")
         drawn = drawing.draw(
-            self._outcome, self._suite, self._summary, folder, self._class_names
+            self._outcome, self._suite, self._summary, folder, self._class_names, tell
         )
         report.write(self.report, drawn, folder)
         show(report.verdict(self.report))
@@ -231,7 +238,7 @@ def find(
       workdir: where the journal lies.
       info: see `jaxadv.evaluation.evaluate`.
       keep: the result has the images too.
-      quiet: do not say that something compiles.
+      quiet: do not say that something compiles, or what begins.
       progress: makes the progress display of one attack.
 
     Raises:

@@ -12,7 +12,7 @@ import json
 import os
 import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -163,6 +163,8 @@ class Progress:
         self._start = self._said = time.monotonic()
         self._paused, self._compiled = 0.0, False
         self._bar, self._compiling_at = None, -1
+        self._made: set[str] = set()
+        self._making = False
         if enabled and sys.stderr.isatty():
             self._bar = tqdm(total=total, initial=done, unit="step", leave=False)
         self._stop_hearing = on_compile(self._say_compiling)
@@ -214,10 +216,31 @@ class Progress:
         if self._bar is not None:
             self._bar.close()
 
+    @contextlib.contextmanager
+    def making(self, what: str) -> Iterator[None]:
+        """Says that `what` is compiled, as it is where it is called first."""
+        if what in self._made:
+            yield
+            return
+        self._made.add(what)
+        self.say(f"compiling {what} …")
+        self._making = True
+        try:
+            self._describe("compiling …")
+            yield
+        finally:
+            self._making = False
+            self._describe("")
+
+    def _describe(self, text):
+        if self._bar is not None:
+            self._bar.set_description_str(text)
+
     def _say_compiling(self):
-        if self._compiling_at != self._done:
+        """Tells of a program that `making` has not foreseen."""
+        if not self._making and self._compiling_at != self._done:
             self._compiling_at = self._done
-            self.say(f"step {self._done}/{self._total}  compiling")
+            self.say(f"step {self._done}/{self._total}  compiling …")
 
 
 def on_compile(say: Callable[[], None]) -> Callable[[], None]:

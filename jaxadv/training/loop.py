@@ -21,8 +21,9 @@ from jaxadv.defenses import Clean
 from jaxadv.defenses.base import Network
 from jaxadv.files import checksums, locks, storage
 from jaxadv.specs import UsageError
-from jaxadv.training import log, settings, wandb_writer
+from jaxadv.training import changes, initial, log, settings, wandb_writer
 from jaxadv.training.data import load_data
+from jaxadv.training.notes import Notes, collapsed
 from jaxadv.training.state import create_state, make_step
 from jaxadv.training.validation import Validator
 
@@ -30,67 +31,12 @@ IN_FLIGHT = 8  # steps whose metrics are not waited for; on CPU each step is
 INPUTS = ("image", "label", "id")
 
 
-@dataclasses.dataclass
-class Notes:
-    """What the loop remembers between steps; kept in every checkpoint as JSON.
-
-    Attributes:
-      sums: metric -> its sum over the steps of the unfinished epoch.
-      best: best validation score of this phase, clean epochs or the defense's, so
-        far; it selects the checkpoint.
-      best_epoch: the epoch, counted from 1, that had it; 0 for none.
-      best_robust: best robust validation accuracy of this phase so far, or None.
-      last_clean: clean validation accuracy of the last epoch, or None.
-      finished: why training is over, "" while it is not.
-    """
-
-    sums: dict[str, float] = dataclasses.field(default_factory=dict)
-    best: float = -1.0
-    best_epoch: int = 0
-    best_robust: float | None = None
-    last_clean: float | None = None
-    finished: str = ""
-
-    def enter(self, epoch: int, warm_up: int) -> None:
-        """Forgets the best of the `warm_up` clean epochs as soon as they are over."""
-        if self.best_epoch <= warm_up < epoch:
-            self.best, self.best_epoch, self.best_robust = -1.0, 0, None
-
-    def take(self, epoch: int, scores: dict[str, float], comparable: bool) -> bool:
-        """Notes an epoch's scores; whether it is the best one now.
-
-        Where scores do not compare, or there are none, the last epoch is.
-        """
-        score = scores.get("robust", scores.get("clean", 0.0))
-        better = score > self.best or not scores or not comparable
-        if better:
-            self.best, self.best_epoch = score, epoch
-        if "robust" in scores:
-            self.best_robust = max(scores["robust"], self.best_robust or 0.0)
-        self.last_clean = scores.get("clean")
-        return better
-
-
-def collapsed(notes: Notes, scores: dict[str, float], points: float = 0.1) -> bool:
-    """Whether robustness has just been lost while the clean accuracy has not.
-
-    The robust validation accuracy is more than `points` below its best so far, and
-    the clean one not more than `points` below that of the last epoch: catastrophic
-    overfitting, the known failure of single-step adversarial training (Wong, Rice
-    and Kolter, "Fast is better than free", 2020, section 5.4).
-    """
-    if notes.best_robust is None or notes.last_clean is None:
-        return False
-    robust, clean = scores["robust"], scores["clean"]
-    lost = robust < notes.best_robust - points
-    return lost and clean >= notes.last_clean - points
-
-
 def run(
     config: settings.Config,
     folder: str | os.PathLike,
     *,
     validation: Sequence[Any] | None = None,
+    change: Sequence[str] = (),
 ) -> Notes:
     """Trains what `config` describes, or goes on where the run in `folder` stopped.
 
@@ -98,11 +44,17 @@ def run(
     bit as one that was not (on the same number of devices). One run at a time is at
     work in a folder; see `locks`.
 
+    More epochs continue a run that has ended. Schedules that depend on them are those
+    of the new number from then on; what is given in epochs, as a warm-up or a patience,
+    stays where it was, and so does the best checkpoint until a better one comes.
+
     Args:
       config: of the run.
       folder: of its outputs.
       validation: attacks in place of those that the config validates with, so that
         runs which train against different ones are judged alike.
+      change: fields of the config that may be others than the run's in `folder`, some
+        of `changes.FIELDS`.
 
     Raises:
       UsageError: a bad config or another one than the folder's, missing data, a
@@ -113,10 +65,10 @@ def run(
     if validation is not None:
         plan = plan.validated(tuple(validation))
     _assert_one_config(as_json)
-    checkpoints.check_config(folder, as_json)
+    changes.check(folder, as_json, change)
     loop = _Loop(config, plan, folder)
     with contextlib.ExitStack() as stack:
-        parallel.primary_first(lambda: _claim(stack, folder, as_json))
+        parallel.primary_first(lambda: _claim(stack, loop, as_json, change))
         store = checkpoints.Checkpoints(folder)
         stack.callback(store.close)
         stack.callback(loop.close)
@@ -126,11 +78,16 @@ def run(
     return loop.notes
 
 
-def _claim(stack, folder, fields):
+def _claim(stack, loop, fields, change):
     """Makes the folder this run's own, until `stack` is closed."""
+    folder = loop.folder
     stack.enter_context(locks.hold(folder))
     storage.remove_temporary(folder)
-    checkpoints.check_config(folder, fields)  # another run may have come and gone
+    changes.check(folder, fields, change)  # another run may have come and gone
+    step = checkpoints.recorded(folder)[1].get("step", 0)
+    if step > loop.total:
+        begun = f"begun epoch {step // loop.data.steps_per_epoch + 1}"
+        raise changes.too_few(folder, fields["epochs"], begun)
     checkpoints.write_config(folder, fields)
 
 
@@ -154,6 +111,16 @@ def _assert_one_folder(step):
         ) from None
 
 
+def _assert_one_source(record):
+    total = 0 if record is None else record["checksum"]
+    try:
+        parallel.assert_same(np.array(total, np.uint32), "weights")
+    except AssertionError:
+        raise UsageError(
+            "config.init_from: the processes find different weights there"
+        ) from None
+
+
 class _Loop:
     """One start of a run: the compiled steps, the state and where it stands."""
 
@@ -168,9 +135,15 @@ class _Loop:
         module = settings.network(config, self.data.train.num_classes)
         mean, std = tuple(config.normalize.mean), tuple(config.normalize.std)
         network = Network(module, mean, std)
-        self.rate = plan.schedule.make(
-            plan.optimizer.learning_rate, config.epochs, self.data.steps_per_epoch
-        )
+        self.rate = settings.rate(config, self.data.steps_per_epoch)
+        self.changes: list[dict[str, Any]] = []
+        self.lines: Sequence[str] = ()
+        self.initial, begin = None, {}
+        if config.init_from and not checkpoints.recorded(Path(folder))[1]:
+            classes, shape = self.data.train.num_classes, self.data.train.image_shape
+            source = initial.load(config, network, classes, shape)
+            self.initial, begin = source.record, {"begin": source.onto}
+            self.lines = source.lines
         self.state = create_state(
             network,
             plan.defense,
@@ -179,6 +152,7 @@ class _Loop:
             image_shape=self.data.train.image_shape,
             examples=len(self.data.train),
             averaged=config.ema_decay is not None,
+            **begin,
         )
         self.train_step = parallel.mapped(self._step())
         self.validate = Validator(
@@ -210,11 +184,13 @@ class _Loop:
             trees, meta = found
             self.state = self.state.replace(**trees["model"], **trees["training"])
             self.notes, self.step = Notes(**meta["notes"]), meta["step"]
+            self._take_over(meta)
             if primary and meta["devices"] != jax.device_count():
                 print(
                     f"WARNING: the run used {meta['devices']} devices, now it is "
                     f"{jax.device_count()}: results may differ by rounding"
                 )
+        _assert_one_source(self.initial)
         per_epoch, batch = self.data.steps_per_epoch, self.config.batch_size
         if self.notes.finished:
             if primary:
@@ -226,6 +202,8 @@ class _Loop:
                 f"of {self.total}: {len(self.data.train)} images, {per_epoch} steps "
                 f"an epoch, batch {batch} on {jax.device_count()} "
                 f"{jax.default_backend()} devices of {jax.process_count()} processes",
+                *([] if self.step else self.lines),
+                sep="\n",
                 flush=True,
             )
             self.writer = log.Writer(self.folder, self.step, self._others())
@@ -235,17 +213,45 @@ class _Loop:
         self.batches = self.data.batches(self.step)
         self.saved_at = time.monotonic()
 
+    def _take_over(self, meta):
+        """Goes on from a checkpoint whose config may have been another one."""
+        found = changes.between(meta["config"], settings.kept(self.config))
+        self.changes = [*meta.get("changes", ()), *changes.noted(found, self.step)]
+        self.initial = meta.get("initial")
+        ended, self.notes.finished = self.notes.finished, self._finished()
+        if found and parallel.is_primary():
+            for line in changes.told(found, meta["config"], self.rate, self.step,
+                                     self.data.steps_per_epoch):  # fmt: skip
+                print(line)
+            if ended and (self.folder / "eval").is_dir():
+                print(f"{self.folder / 'eval'} judges the weights of {ended}")
+
+    def _finished(self):
+        """Why training is over, "" while it is not."""
+        epoch, inside = divmod(self.step, self.data.steps_per_epoch)
+        waited = epoch - max(self.notes.best_epoch, self.warm_up)
+        patience = self.config.patience
+        if inside:
+            return ""
+        if self.step >= self.total:
+            return f"{epoch} epochs"
+        if patience and waited >= patience:
+            return f"no better validation score for {patience} epochs"
+        return ""
+
     def epoch(self):
         """Trains to the end of the epoch, validates and saves."""
         per_epoch = self.data.steps_per_epoch
         epoch = self.step // per_epoch
         clean = epoch < self.config.clean_epochs
         defense = self.clean if clean else self.defense
+        called = "the step of the clean epochs" if clean else "the training step"
         while True:
             batch = {k: v for k, v in next(self.batches).items() if k in INPUTS}
-            self.state, values = self.train_step(
-                self.state, parallel.shard(batch), defense
-            )
+            with self.progress.making(called):
+                self.state, values = self.train_step(
+                    self.state, parallel.shard(batch), defense
+                )
             self.step += 1
             self.pending.append((self.step, batch["id"], values))
             self._drain(0 if jax.default_backend() == "cpu" else IN_FLIGHT)
@@ -296,7 +302,8 @@ class _Loop:
 
     def _end_of(self, epoch):
         start = time.monotonic()
-        scores = self.validate(*self.state.evaluated)
+        with self.progress.making("the validation"):
+            scores = self.validate(*self.state.evaluated)
         self.progress.pause(time.monotonic() - start)
         notes, steps = self.notes, self.data.steps_per_epoch
         means = {name: total / steps for name, total in notes.sums.items()}
@@ -305,12 +312,7 @@ class _Loop:
         watched = self.plan.single_step and comparable and "robust" in scores
         lost = watched and collapsed(notes, scores)
         better = notes.take(epoch, scores, comparable)
-        patience = self.config.patience
-        if self.step == self.total:
-            notes.finished = f"{epoch} epochs"
-        elif patience and epoch - max(notes.best_epoch, self.warm_up) >= patience:
-            notes.finished = f"no better validation score for {patience} epochs"
-        notes.sums = {}
+        notes.finished, notes.sums = self._finished(), {}
         if better:
             model = _trees(self.state)["model"]
             self.store.save_best(self.step, model, {**self._meta(), **scores})
@@ -363,6 +365,8 @@ class _Loop:
             "notes": dataclasses.asdict(self.notes),
             "epoch": self.step // self.data.steps_per_epoch,
             "score": self.notes.best,
+            "changes": self.changes,
+            "initial": self.initial,
             "devices": jax.device_count(),
             "num_classes": self.data.train.num_classes,
             "image_shape": list(self.data.train.image_shape),

@@ -2,8 +2,10 @@
 
 import dataclasses
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
+
+from ml_collections import ConfigDict
 
 from jaxadv import completion, schema, specs
 from jaxadv.attacks import ATTACKS, build_attack
@@ -125,6 +127,11 @@ class Training:
         {"name": "lenet_v2"},
         help="the network; compute_dtype may be bfloat16",
     )
+    init_from: str | None = static(
+        None,
+        help="a run's folder or a weight file whose weights training begins with; the "
+        "head is new where the classes are others",
+    )
     defense: Mapping = schema.spec(
         Kind(DEFENSES, needed=True), {"name": "clean"}, help="how to train"
     )
@@ -151,6 +158,7 @@ class Training:
 
 
 KINDS = schema.kinds(Training)
+_SPECS = {path.removesuffix(".*") for path in KINDS}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -206,6 +214,27 @@ def log(config: Config) -> Log:
     return Log(**plain(config).get("log", {}))
 
 
+def recorded(fields: Mapping[str, Any]) -> Config:
+    """The config that a run's folder records, as its file has made it.
+
+    Raises:
+      UsageError: a field is none of a training config.
+    """
+    config = default_config()
+    specs.known(fields, config, "config")
+    try:
+        with config.unlocked():
+            for name, value in plain(fields).items():
+                # What a spec has depends on its name, the fields of others do not.
+                if isinstance(config[name], ConfigDict) and name not in _SPECS:
+                    config[name].update(value)
+                else:
+                    config[name] = value
+    except (TypeError, KeyError, ValueError) as error:
+        raise specs.UsageError(f"config.{name} of the run: {error}") from None
+    return complete(config)
+
+
 def plan(config: Config) -> Plan:
     """Builds and checks everything that needs neither data nor devices.
 
@@ -258,6 +287,13 @@ def network(config: Config, classes: int) -> Any:
     """
     spec = plain(config.model) | {"num_classes": classes}
     return specs.build(spec, MODELS, "config.model")
+
+
+def rate(config: Config, steps_per_epoch: int) -> Callable[[Any], Any]:
+    """`step -> learning rate` of a config; see `optim.Schedule.make`."""
+    schedule = _of_kind(config, "schedule", optim.Schedule, optim.SCHEDULES)
+    most = config["optimizer"]["learning_rate"]
+    return schedule.make(most, config["epochs"], steps_per_epoch)
 
 
 def _of_kind(config, field, make, kinds):

@@ -45,6 +45,7 @@ def create_state(
     image_shape: tuple[int, ...],
     examples: int,
     averaged: bool = False,
+    begin: Callable[[Any, Any], tuple[Any, Any]] = lambda *fresh: fresh,
 ) -> TrainState:
     """The state before the first step, on the host.
 
@@ -56,8 +57,9 @@ def create_state(
       image_shape: [h, w, c].
       examples: one more than the largest example id.
       averaged: keep exponentially averaged params.
+      begin: what training begins with, of fresh (params, batch_stats).
     """
-    params, batch_stats = network.init(jax.random.key(seed), image_shape)
+    params, batch_stats = begin(*network.init(jax.random.key(seed), image_shape))
     make: Any = TrainState  # flax annotates its fields more narrowly than it uses them
     state = make(
         step=np.int32(0),

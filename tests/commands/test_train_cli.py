@@ -1,6 +1,7 @@
 """The command line: what it refuses, and a training that is killed again and again."""
 
 import contextlib
+import json
 import os
 import random
 import signal
@@ -242,10 +243,23 @@ def test_every_training_config_is_complete_and_sound(call, monkeypatch):
             continue  # an evaluation
         plan = settings.plan(config)
         assert settings.plain(settings.complete(config)) == settings.plain(config)
+        again = settings.recorded(json.loads(json.dumps(settings.plain(config))))
+        assert settings.plain(again) == settings.plain(config)
+        assert _types(again) == _types(config)
         assert not getattr(plan.defense, "attacks", ()) or plan.validation
         assert f"--config={path.relative_to(ROOT)}" in path.read_text()
         checked += 1
     assert checked >= 6
+
+
+def _types(config):
+    """The types that flags can give the fields."""
+    found = {}
+    for key in config:
+        inner = config[key]
+        group = hasattr(inner, "items")
+        found[key] = _types(inner) if group else config.get_type(key)
+    return found
 
 
 @pytest.mark.parametrize("file", ["mnist_gat", "mnist5k_gat"])

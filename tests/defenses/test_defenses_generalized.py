@@ -15,7 +15,7 @@ from jaxadv.threats.lp import L2, Linf
 from jaxadv.training import state as train_state
 from tests.defenses.test_defenses import BATCH, CLASSES, SHAPE, Normed, entropies, setup
 from tests.oracles import ampgd
-from tests.training.test_training import close, make_batch, make_state, on_devices
+from tests.training.small import close, make_batch, make_state, on_devices
 
 STEPS = 3
 

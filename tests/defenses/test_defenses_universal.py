@@ -13,7 +13,7 @@ from jaxadv.threats.lp import L2, Linf
 from jaxadv.training import state as train_state
 from tests.defenses.test_defenses import SHAPE, entropies, setup
 from tests.defenses.test_defenses_generalized import evaluate, gradient, pgd
-from tests.training.test_training import close, make_batch, make_state, on_devices
+from tests.training.small import close, make_batch, make_state, on_devices
 
 
 def slope(params, batch, delta):

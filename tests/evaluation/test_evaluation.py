@@ -486,7 +486,7 @@ def test_a_stage_says_once_that_it_compiles(capsys, lowered):
         assert capsys.readouterr().err == ""
         lowered(2.0)
         lowered(2.0)
-        assert capsys.readouterr().err == "pgd: compiling\n"
+        assert capsys.readouterr().err == "pgd: compiling …\n"
     lowered(2.0)
     assert capsys.readouterr().err == ""
 
@@ -495,7 +495,7 @@ def test_an_evaluation_names_what_it_compiles(tmp_path, capsys, monkeypatch):
     monkeypatch.setattr("jaxadv.training.log._LONG", 0.0)
     run(tmp_path, crafter=Crafter())
     lines = capsys.readouterr().err.splitlines()
-    assert lines.count("pgd: compiling") == lines.count("noise: compiling") == 1
+    assert lines.count("pgd: compiling …") == lines.count("noise: compiling …") == 1
 
 
 def test_progress_shows_a_bound_that_only_falls(capsys):

@@ -11,7 +11,7 @@ from jaxadv import checkpoints, parallel
 from jaxadv.defenses import Clean
 from jaxadv.defenses.base import Network
 from jaxadv.specs import UsageError
-from jaxadv.training import loop, settings
+from jaxadv.training import changes, loop, settings
 from jaxadv.training import state as train_state
 from jaxadv.training.optim import Optimizer
 
@@ -288,17 +288,17 @@ def test_missing_checkpoints_are_named(tmp_path, run):
 
 def test_another_config_is_told_by_its_field(tmp_path, run):
     fields = settings.plain(run[0])
-    assert not checkpoints.check_config(tmp_path, fields)
+    assert not changes.check(tmp_path, fields)
     checkpoints.write_config(tmp_path, fields)
-    assert checkpoints.check_config(tmp_path, fields)
+    assert changes.check(tmp_path, fields)
     other = {**fields, "optimizer": {**fields["optimizer"], "b1": 0.5}}
-    with pytest.raises(UsageError, match=r"config\.optimizer\.b1 is 0\.5 but the run"):
-        checkpoints.check_config(tmp_path, other)
+    with pytest.raises(UsageError, match=r"config\.optimizer\.b1: 0\.9 -> 0\.5"):
+        changes.check(tmp_path, other)
     with pytest.raises(UsageError, match="cannot be written: Not a directory"):
         checkpoints.write_config(tmp_path / checkpoints.CONFIG / "run", fields)
     (tmp_path / checkpoints.CONFIG).write_text("{")
     with pytest.raises(UsageError, match=r"config\.json is damaged"):
-        checkpoints.check_config(tmp_path, fields)
+        changes.check(tmp_path, fields)
 
 
 def test_a_lost_config_is_known_from_the_checkpoint(tmp_path, run):
@@ -308,12 +308,12 @@ def test_a_lost_config_is_known_from_the_checkpoint(tmp_path, run):
     other = {**fields, "optimizer": {**fields["optimizer"], "learning_rate": 7.0}}
     (tmp_path / checkpoints.CONFIG).unlink()
     spoil_the_notes(tmp_path / checkpoints.LAST / "2")
-    assert checkpoints.check_config(tmp_path, fields)
-    with pytest.raises(UsageError, match=r"config\.optimizer\.learning_rate is 7\.0"):
-        checkpoints.check_config(tmp_path, other)
+    assert changes.check(tmp_path, fields)
+    with pytest.raises(UsageError, match=r"learning_rate: 0\.\d+ -> 7\.0"):
+        changes.check(tmp_path, other)
     checkpoints.write_config(tmp_path, other)  # as if somebody had edited it
-    with pytest.raises(UsageError, match=r"config\.optimizer\.learning_rate is 7\.0"):
-        checkpoints.check_config(tmp_path, other)
+    with pytest.raises(UsageError, match=r"learning_rate: 0\.\d+ -> 7\.0"):
+        changes.check(tmp_path, other)
 
 
 def test_restoring_needs_no_devices_in_the_file(tmp_path, run):

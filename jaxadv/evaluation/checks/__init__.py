@@ -7,7 +7,7 @@ are names: none means more than another.
 """
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
@@ -72,10 +72,12 @@ class Subject:
     black_box: Mapping[str, Any]
 
 
-def run(subject: Subject, level: str) -> tuple[Finding, ...]:
+def run(
+    subject: Subject, level: str, tell: Callable[[str], None] = lambda what: None
+) -> tuple[Finding, ...]:
     """All findings of a level, by number; the same for the same table.
 
-    `level` is "cheap", "full" or "none".
+    `level` is "cheap", "full" or "none"; `tell` is called with what is looked for next.
 
     What needs images looks first at those that withstood all attacks, since it is
     their robustness that is claimed.
@@ -84,29 +86,40 @@ def run(subject: Subject, level: str) -> tuple[Finding, ...]:
         return ()
     table, attacks, again = subject.table, subject.attacks, subject.rerun
     by_label = {planned.label: planned.attack for planned in attacks}
-    found = [
-        forward.class_count(subject.classes, subject.named, by_label),
-        results.who_broke_what(table, attacks),
-        results.intervals(table),
-    ]
+    found = _Found(tell)
+    found("classes", forward.class_count, subject.classes, subject.named, by_label)
+    found("who broke what", results.who_broke_what, table, attacks)
+    found("intervals", results.intervals, table)
     if len(subject.images):
-        found += _looks(subject, level)
+        _looks(subject, level, found)
     more = ()
     if level == "full":
         pixels = int(np.prod(subject.images.shape[1:]))
+        tell("attacks without gradients")
         more = strength.challenges(table, attacks, again, subject.black_box)
-        found += [
-            strength.curve(table, attacks, again, subject.classes, pixels),
-            strength.converged(table, attacks, again),
-            strength.seeds(table, attacks, again),
-            results.admissible(found),
-            results.external_distance(table, attacks),
-        ]
-    found.append(results.black_box(table, attacks, more))
-    return tuple(sorted(found, key=lambda finding: int(finding.id[1:])))
+        curve = subject.classes, pixels
+        found("other budgets", strength.curve, table, attacks, again, *curve)
+        found("more steps", strength.converged, table, attacks, again)
+        found("other seeds", strength.seeds, table, attacks, again)
+        found("admissibility", results.admissible, found.all)
+        found("external distance", results.external_distance, table, attacks)
+    found("black boxes", results.black_box, table, attacks, more)
+    return tuple(sorted(found.all, key=lambda finding: int(finding.id[1:])))
 
 
-def _looks(subject, level):
+class _Found:
+    """The findings so far; `tell` hears of each check before it runs."""
+
+    def __init__(self, tell):
+        self.all: list[Finding] = []
+        self._tell = tell
+
+    def __call__(self, what, check, *arguments):
+        self._tell(what)
+        self.all.append(check(*arguments))
+
+
+def _looks(subject, level, found):
     """The checks that look at images."""
     table = subject.table
     survives = metrics.robust(table, table.attacks)[subject.rows]
@@ -120,15 +133,14 @@ def _looks(subject, level):
     balls = results.balls(subject.attacks)
     ball = balls[0][0].attack.threat if balls else Linf(4 / 255)
     count = int(np.sum(survives[order]))
-    return [
-        forward.randomized(probe, samples),
-        scale.outputs(probe, subject.attacks, count),
-        gradients.zero(probe, used, count, subject.attacks),
-        program.program(probe),
-        forward.verification(probe, subject.samples),
-        gradients.never_rose(probe, ball, used),
-        noise.noise(probe, list(_survivors(subject, balls, level)), DRAWS[level]),
-    ]
+    found("randomness", forward.randomized, probe, samples)
+    found("scale of the logits", scale.outputs, probe, subject.attacks, count)
+    found("zero gradients", gradients.zero, probe, used, count, subject.attacks)
+    found("the network's program", program.program, probe)
+    found("verification", forward.verification, probe, subject.samples)
+    found("loss along the gradient", gradients.never_rose, probe, ball, used)
+    survivors = list(_survivors(subject, balls, level))
+    found("noise around survivors", noise.noise, probe, survivors, DRAWS[level])
 
 
 def _survivors(subject, balls, level):

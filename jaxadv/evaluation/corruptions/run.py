@@ -35,6 +35,7 @@ from jaxadv.evaluation.corruptions.sets import (
 )
 from jaxadv.evaluation.judging import inputs
 from jaxadv.evaluation.judging.judge import Judge
+from jaxadv.evaluation.run.meters import Stopwatch
 from jaxadv.evaluation.suite.declared import Data
 from jaxadv.evaluation.suite.planned import check_name
 from jaxadv.evaluation.writing import escape, files
@@ -129,7 +130,8 @@ def evaluate(
 
     def measured(network):
         rest = full["examples"], full["batch_size"], kept
-        return measure(network, source, stored, *rest)
+        with Stopwatch("corruptions"):
+            return measure(network, source, stored, *rest)
 
     with parallel.held(workdir):
         found = measured(model)

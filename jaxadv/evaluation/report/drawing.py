@@ -1,6 +1,6 @@
 """The pictures of an evaluation: which are drawn, and what stands above them."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,12 +17,14 @@ def draw(
     summary: Mapping[str, Any],
     workdir: Path,
     class_names: Sequence[str] | None,
+    tell: Callable[[str], None] = lambda what: None,
 ) -> dict[str, str]:
-    """Writes the pictures; name -> file relative to `workdir`."""
+    """Writes the pictures, each told of; name -> file relative to `workdir`."""
     files = {}
     for label, points in summary["curves"].items():
         planned = plan.behind(label)
         file = f"curve_{label}.png"
+        tell(file)
         plots.curve(
             points,
             workdir / file,
@@ -33,11 +35,13 @@ def draw(
             eps=marked(plan, label, points),
         )
         files[f"accuracy against eps, {label}"] = file
+    tell("attacks side by side")
     files |= compare(outcome.table, plan, workdir)
     for planned in plan.attacks:
         pictures = outcome.pictures[planned.label]
         if len(pictures.ids):
             file = f"pictures_{planned.label}.png"
+            tell(file)
             grid(pictures, planned, plan, workdir / file, class_names)
             files[f"images, {planned.label}"] = file
     return files

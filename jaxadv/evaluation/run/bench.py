@@ -167,7 +167,7 @@ class Bench:
         self.resumed = resumed
         return parallel.gather_rows(np.where(looked, smallest, np.float32(np.nan)))
 
-    def check(self, table, samples, classes, names) -> tuple[checks.Finding, ...]:
+    def check(self, table, samples, classes, names, tell) -> tuple[checks.Finding, ...]:
         """What the suite's level of checks finds; see `jaxadv.evaluation.checks`."""
         again = 0
 
@@ -195,7 +195,7 @@ class Bench:
             rerun=rerun,
             black_box=self.suite.black_box,
         )
-        findings = checks.run(subject, self.suite.checks)
+        findings = checks.run(subject, self.suite.checks, tell)
         self.resumed = again
         return findings
 

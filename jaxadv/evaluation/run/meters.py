@@ -4,6 +4,7 @@ import json
 import math
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TextIO
 
@@ -72,6 +73,30 @@ class Progress:
         )
 
 
+class Stage:
+    """Lines of what counts no images: one as it begins, others where it takes long."""
+
+    def __init__(self, label: str, begins: str, every_seconds: float = 5.0):
+        """Says that the stage `label` begins."""
+        self._label, self._every = label, every_seconds
+        self._say(begins)
+
+    def __call__(self, what: str) -> None:
+        """Says what comes now, where the last line is a while ago."""
+        if time.monotonic() - self._spoken > self._every:
+            self._say(what)
+
+    def _say(self, text):
+        self._spoken = time.monotonic()
+        tqdm.write(f"{self._label}: {text}", file=sys.stderr)
+        sys.stderr.flush()
+
+
+def unsaid(label: str, begins: str) -> Callable[[str], None]:
+    """A stage that says nothing."""
+    return lambda what: None
+
+
 class Stopwatch:
     """Seconds inside a `with` block, and how many of them went into compiling.
 
@@ -100,7 +125,7 @@ class Stopwatch:
     def _say(self):
         if not self._said:
             self._said = True
-            tqdm.write(f"{self._label}: compiling", file=sys.stderr)
+            tqdm.write(f"{self._label}: compiling …", file=sys.stderr)
             sys.stderr.flush()
 
     def _hear(self, event: str, duration_secs: float, **kwargs):

@@ -14,7 +14,7 @@ from jaxadv.evaluation import checks
 from jaxadv.evaluation.judging import inputs
 from jaxadv.evaluation.judging.pictures import Pictures
 from jaxadv.evaluation.run.bench import Bench
-from jaxadv.evaluation.run.meters import Progress, Stopwatch
+from jaxadv.evaluation.run.meters import Progress, Stage, Stopwatch, unsaid
 from jaxadv.evaluation.suite.config import Suite
 from jaxadv.evaluation.table import Table
 
@@ -85,7 +85,7 @@ def run(
         None keeps no journal.
       crafter: compiled functions to share between runs.
       keep: return all images too.
-      quiet: do not say that something compiles.
+      quiet: do not say that something compiles, or what begins.
       progress: makes the progress display of one attack.
 
     Raises:
@@ -93,6 +93,7 @@ def run(
         classes, or logits that are not numbers.
     """
     watching = functools.partial(Stopwatch, quiet=quiet)
+    stage = unsaid if quiet or not parallel.is_primary() else Stage
     ids = suite.choose(len(source), suite.examples)
     data = inputs.read(source, parallel.process_slice(ids))
     classes = inputs.check_fit(model, data)
@@ -127,16 +128,20 @@ def run(
         if keep:
             kept[planned.label] = parallel.gather_rows(images)
     if suite.curve:
+        some = suite.choose(len(source), suite.curve_examples or len(ids))
+        title = f"{len(suite.curve)} values of eps on {len(some)} images"
+        stage(f"curve {suite.curve_label}", title)
         with watching(suite.curve_label or "") as watch:
-            some = suite.choose(len(source), suite.curve_examples or len(ids))
             columns[f"curve/{suite.curve_label}/eps"] = bench.curve(some)
         timings["curve"] = _timing(watch, bench.resumed)
     sizes = _smallest(suite, columns)
     columns |= {f"curve/{label}/eps": smallest for label, smallest in sizes.items()}
     table = Table(columns, _metadata(suite, source, bench.fingerprint, sizes))
+    told = unsaid if suite.checks == "none" else stage
+    tell = told("checks", f"is the result sound? ({suite.checks})")
     with watching("checks") as watch:
         names = getattr(source, "class_names", None)
-        findings = bench.check(table, samples, classes, names)
+        findings = bench.check(table, samples, classes, names, tell)
     timings["checks"] = _timing(watch, bench.resumed)
     pictures = {k: v.first(suite.pictures) for k, v in samples.items()}
     return Outcome(table, timings, pictures, classes, unconfirmed, findings, kept)

@@ -31,7 +31,7 @@ import jax
 import numpy as np
 import scipy.stats
 
-from jaxadv import console, specs
+from jaxadv import console, programs, specs
 from jaxadv.data import images as encoded
 from jaxadv.evaluation import metrics
 from jaxadv.evaluation.judging import judge
@@ -373,6 +373,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     flags = parser.parse_args(arguments)
 
     def work():
+        programs.keep()
         distances = dict(map(parse_distance, flags.distance))
         content = study(
             flags.annotations, flags.images, flags.output, distances, kind=flags.type

@@ -1,0 +1,96 @@
+"""Schedules and optimizers are what their closed forms say."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from jaxadv.training.optim import Optimizer, Schedule
+
+
+@pytest.mark.parametrize(
+    "fields, expected",
+    [
+        ({"kind": "constant"}, lambda t: 2.0),
+        (
+            {"kind": "steps", "drop_epochs": (2, 5), "drop_factor": 0.1},
+            lambda t: 2.0 * 0.1 ** ((t >= 2) + (t >= 5)),
+        ),
+        ({"kind": "cosine"}, lambda t: 1 + np.cos(np.pi * t / 8)),
+        ({"kind": "cyclic", "peak": 0.25}, lambda t: min(t, (8 - t) / 3)),
+        (
+            {"kind": "constant", "warmup_epochs": 2},
+            lambda t: 2.0 * min(1, (t + 0.25) / 2),
+        ),
+        (
+            {"kind": "cosine", "warmup_epochs": 2},
+            lambda t: (
+                min(1, (t + 0.25) / 2)
+                * (2.0 if t < 2 else 1 + np.cos(np.pi * (t - 2) / 6))
+            ),
+        ),
+    ],
+)
+def test_schedules_are_their_closed_forms(fields, expected):
+    rate = Schedule(**fields).make(2.0, epochs=8, steps_per_epoch=4)
+    found = [float(rate(step)) for step in range(32)]
+    wanted = [expected(step / 4) for step in range(32)]
+    np.testing.assert_allclose(found, wanted, rtol=1e-5, atol=1e-6)
+    traced = jax.jit(jax.vmap(lambda s: rate(s) * jnp.ones(())))(jnp.arange(32))
+    np.testing.assert_allclose(traced, wanted, rtol=1e-5, atol=1e-6)
+
+
+def trajectory(fields, grads, rate=0.1):
+    """The parameters after each of the gradients (of all of them alike)."""
+    transform = Optimizer(**fields).make(rate)
+    params = {"kernel": jnp.full((1, 1), 2.0), "bias": jnp.full((1,), 2.0)}
+    state, found = transform.init(params), []
+    for grad in grads:
+        grad = jax.tree.map(lambda p, g=grad: jnp.full_like(p, g), params)
+        updates, state = transform.update(grad, state, params)
+        params = jax.tree.map(jnp.add, params, updates)
+        found.append((float(params["kernel"][0, 0]), float(params["bias"][0])))
+    return np.array(found)
+
+
+GRADS = (1.0, -0.5, 3.0)
+
+
+@pytest.mark.parametrize("nesterov", [False, True])
+def test_sgd_is_torch_sgd(nesterov):
+    x, buffer, expected = 2.0, 0.0, []
+    for grad in GRADS:
+        grad = grad + 0.01 * x  # L2 enters the momentum
+        buffer = 0.9 * buffer + grad
+        x -= 0.1 * (grad + 0.9 * buffer if nesterov else buffer)
+        expected.append((x, x))
+    fields = {"kind": "sgd", "weight_decay": 0.01, "nesterov": nesterov}
+    np.testing.assert_allclose(trajectory(fields, GRADS), expected, rtol=1e-6)
+
+
+@pytest.mark.parametrize("kind", ["adam", "adamw"])
+def test_adam_and_adamw_differ_in_where_the_decay_goes(kind):
+    x, m, v, expected = 2.0, 0.0, 0.0, []
+    for t, grad in enumerate(GRADS, start=1):
+        decay = 0.01 * x
+        grad = grad + (decay if kind == "adam" else 0.0)
+        m, v = 0.9 * m + 0.1 * grad, 0.999 * v + 0.001 * grad**2
+        move = m / (1 - 0.9**t) / (np.sqrt(v / (1 - 0.999**t)) + 1e-8)
+        x -= 0.1 * (move + (decay if kind == "adamw" else 0.0))
+        expected.append((x, x))
+    fields = {"kind": kind, "weight_decay": 0.01}
+    np.testing.assert_allclose(trajectory(fields, GRADS), expected, rtol=1e-5)
+
+
+def test_decay_may_spare_biases():
+    fields = {"kind": "sgd", "weight_decay": 0.5, "decay_all": False, "momentum": 0}
+    np.testing.assert_allclose(trajectory(fields, [0.0]), [(2.0 - 0.1, 2.0)])
+
+
+def test_clipping_comes_before_decay():
+    sgd = {"kind": "sgd", "momentum": 0.0, "weight_decay": 1.0}
+    by_value = trajectory({**sgd, "clip_value": 0.25}, [-3.0])
+    np.testing.assert_allclose(by_value, [[2 - 0.1 * (2 - 0.25)] * 2])
+    # Two entries of 3 have norm 3 sqrt(2), which is cut to 1.
+    by_norm = trajectory({**sgd, "clip_norm": 1.0}, [3.0])
+    np.testing.assert_allclose(by_norm, [[2 - 0.1 * (2 + 0.5**0.5)] * 2])

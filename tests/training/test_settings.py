@@ -1,0 +1,35 @@
+"""Configs with every field, and what they describe."""
+
+import pytest
+
+from jaxadv.training import settings
+
+
+def test_complete_configs_show_every_field():
+    config = settings.default_config()
+    config.attack = {"name": "pgd", "threat": {"name": "linf", "eps": 1}, "steps": 1}
+    config.attack.rel_step_size = 1.25
+    config = settings.complete(config)
+    assert config.attack.keep == "last" and config.attack.restarts == 1
+    assert isinstance(config.attack.threat.eps, float)
+    assert config.attack.objective.name == "cross_entropy"
+    config.attack.momentum = 0.5  # None before, but typed
+    with pytest.raises(TypeError):
+        config.attack.momentum = "much"
+    plan = settings.plan(config)
+    assert plan.single_step
+    (attack,) = plan.validation
+    assert attack.steps == 20 and attack.keep == "best"
+    assert attack.rel_step_size == 2.5 / 20 and attack.step_size is None
+
+
+def test_several_attacks_are_all_validated():
+    config = settings.default_config()
+    config.defense = {"name": "adversarial", "mode": "maximum"}
+    config.attacks = {
+        label: {"name": "fgsm", "threat": {"name": "linf", "eps": eps}}
+        for label, eps in (("a", 0.1), ("b", 0.2))
+    }
+    plan = settings.plan(settings.complete(config))
+    assert [attack.threat.eps for attack in plan.defense.attacks] == [0.1, 0.2]
+    assert [attack.steps for attack in plan.validation] == [20, 20]
