@@ -1,0 +1,33 @@
+"""A stored table gives the files that it once gave, byte for byte."""
+
+import numpy as np
+import pytest
+
+from jaxadv.evaluation import table
+from tests.golden import make_report
+
+STORED = sorted(p.name for p in make_report.FOLDER.iterdir() if p.name != "table.npz")
+
+
+@pytest.fixture(scope="module")
+def again(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("again")
+    make_report.write(table.load(make_report.FOLDER / "table.npz"), folder)
+    return folder
+
+
+def test_there_is_a_file_of_every_kind(again):
+    assert sorted(path.name for path in again.iterdir()) == STORED
+    assert {"summary.json", "report.csv", "sweeps.csv", "curve.csv"} <= set(STORED)
+
+
+@pytest.mark.parametrize("name", STORED)
+def test_files_are_what_they_were(again, name):
+    assert (again / name).read_bytes() == (make_report.FOLDER / name).read_bytes()
+
+
+def test_the_stored_table_is_the_one_that_is_made():
+    stored, made = table.load(make_report.FOLDER / "table.npz"), make_report.made()
+    assert stored.metadata == made.metadata
+    for name, column in made.columns.items():
+        assert np.array_equal(column, stored.columns[name])
