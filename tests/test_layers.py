@@ -28,7 +28,9 @@ SHARED = {
     ).split(),
     "evaluation/checks": "base graph results normalization starts gradients".split(),
     "evaluation/corruptions": ["sets"],
-    "evaluation/report": "page sheets plots charts drawing".split(),
+    "evaluation/report": (
+        "style page headline sheets judged explained document plots charts drawing"
+    ).split(),
     "evaluation/judging": ["inputs", "judge", "stored"],
     "evaluation/run": ["meters", "bench"],
     "evaluation/suite": ["described", "planned", "declared"],

@@ -97,7 +97,7 @@ def test_one_table_is_printed_with_clean_first_and_means_last(written):
 def test_markdown_shows_the_table_and_the_pictures(written):
     content, folder, _ = written
     page = (folder / "report.md").read_text()
-    for cells in sheets.rows(content):
+    for cells in sheets.page_rows(content):
         assert "| " + " | ".join(cells) + " |" in page
     for point in content["curves"]["pgd_linf"]:
         assert f"| {point['eps']:.4g} | {percent(point['accuracy'])} |" in page

@@ -58,7 +58,7 @@ def made() -> table.Table:
         "clean/prediction": rng.randint(0, 3, _N),
         "clean/margin": np.where(np.arange(_N) == 3, 0.5, -1.0).astype(np.float32),
     }
-    correct, left = columns["clean/margin"] < 0, np.ones(_N, bool)
+    correct = columns["clean/margin"] < 0
     broken = {"weak": [1, 2], "strong": [1, 2, 5, 7], "first": [2], "second": [2, 8]}
     for label, rows in broken.items():
         success = np.isin(np.arange(_N), rows) | ~correct

@@ -3,7 +3,8 @@
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
-from jaxadv.evaluation.writing.cells import percent
+from jaxadv.evaluation.report import headline
+from jaxadv.evaluation.writing.cells import budget, percent
 
 HEADER = (
     "attack",
@@ -49,6 +50,23 @@ def rows(report: Mapping[str, Any]) -> list[tuple[str, ...]]:
     return cells
 
 
+def page_rows(report: Mapping[str, Any]) -> list[tuple[str, ...]]:
+    """`rows` as people read them: norm and eps, as 8/255, of every attack."""
+    head, *others = rows(report)
+    cells = [(head[0], "norm", *head[1:])]
+    for (first, _, *more), attack in zip(others, _attacks(report), strict=True):
+        name = headline.threat(attack) if attack else "-"
+        eps = budget(attack["eps"], name) if attack else "-"
+        cells.append((first, name, eps, *more))
+    return cells
+
+
+def _attacks(report):
+    """The attack of each row of `rows`, None for the others."""
+    several = len(report["unions"]) + len(list(_means(report)))
+    return [None, *report["attacks"].values(), *[None] * several]
+
+
 def _means(report):
     """Titles and values of the means: one attack alone is not called a mean."""
     counted = mean_labels(report)
@@ -77,8 +95,19 @@ def _seconds(found):
     return "-" if measured is None else f"{measured:.1f}"
 
 
-def sweep_rows(report: Mapping[str, Any]) -> list[tuple[str, ...]]:
-    """Accuracies of each sweep at its budgets, and UAR; header first, or nothing."""
+def sweep_rows(
+    report: Mapping[str, Any], fractions: bool = False
+) -> list[tuple[str, ...]]:
+    """Accuracies of each sweep at its budgets, and UAR; header first, or nothing.
+
+    With `fractions` an eps is written as 8/255 where it is one.
+    """
+
+    def at(point):
+        attack = report["attacks"].get(point["attack"], {})
+        name = headline.threat(attack) if fractions else ""
+        return budget(point["eps"], name)
+
     sweeps = report["sweeps"]
     if not sweeps:
         return []
@@ -86,8 +115,7 @@ def sweep_rows(report: Mapping[str, Any]) -> list[tuple[str, ...]]:
     cells = [("accuracy % (at eps)", *(str(i + 1) for i in range(most)), "UAR")]
     for name, found in sweeps.items():
         shown = [
-            f"{percent(point['accuracy'])} ({point['eps']:.4g})"
-            for point in found["points"]
+            f"{percent(point['accuracy'])} ({at(point)})" for point in found["points"]
         ]
         shown += ["-"] * (most - len(shown))
         score = "-" if found["uar"] is None else f"{100 * found['uar']:.1f}"
