@@ -62,7 +62,7 @@ class Parsed(html.parser.HTMLParser):
 
 OURS = set(
     "html head meta title style body main div h1 h2 p strong em ul li code table thead "
-    "tbody tr th td img a".split()
+    "tbody tr th td img a br".split()
 )
 
 

@@ -1,5 +1,6 @@
 """The page: what stands first, in which words, colors and boxes."""
 
+import html.parser
 import json
 import re
 
@@ -167,7 +168,7 @@ def test_the_verdict_is_colored_and_still_words(content, tmp_path):
     lines = report.markdown(content, {})
     for kind in ("sound", "unsound", "unchecked"):
         text = page.page(lines, tmp_path, kind)
-        assert f'<p class="headline {kind}"><strong>91.7 % clean' in text
+        assert f'<p class="headline {kind}"><strong>91.7&nbsp;% clean' in text
         assert text.count('class="headline') == 1
         assert f".{kind} {{ color" in text
     for kind, word in zip(("ok", "warn", "fail", "skipped"),
@@ -220,3 +221,63 @@ def test_an_evaluation_counts_its_parameters(straight):
     assert inputs.parameters(lambda image, key=None: image) is None
     params = {"params": {"w": straight.table.columns["id"]}, "batch_stats": MODEL.mean}
     assert inputs.parameters(MODEL.replace(variables=params)) == 30
+
+
+def boxes(text):
+    """(tag, its attributes, the tags around it) of every element of a page."""
+
+    class Reader(html.parser.HTMLParser):
+        def __init__(self):
+            super().__init__()
+            self.open, self.found = [], []
+
+        def handle_starttag(self, tag, attrs):
+            self.found.append((tag, dict(attrs), list(self.open)))
+            if tag not in ("img", "meta", "br"):
+                self.open.append((tag, dict(attrs)))
+
+        def handle_startendtag(self, tag, attrs):
+            self.found.append((tag, dict(attrs), list(self.open)))
+
+        def handle_endtag(self, tag):
+            assert self.open.pop()[0] == tag  # nothing is left open or crossed
+
+    reader = Reader()
+    reader.feed(text)
+    assert not reader.open
+    return reader.found
+
+
+def scrolls(around):
+    tag, attrs = around[-1]
+    return (
+        tag == "div"
+        and "overflow-x: auto" in attrs["style"]
+        and (attrs["role"], attrs["tabindex"]) == ("region", "0")
+        and attrs["aria-label"]
+    )
+
+
+def test_what_is_wide_scrolls_by_itself(content, tmp_path):
+    """Tables and pictures, so that the page is as wide as a phone."""
+    content["checks"] = [dict(id="R2", name="n", verdict="ok", evidence="e")]
+    (tmp_path / "a.png").write_bytes(b"png")
+    lines = report.markdown(content, {"images, weak": "a.png"})
+    found = boxes(page.page(lines, tmp_path))
+    tables = [around for tag, _, around in found if tag == "table"]
+    pictures = [around for tag, _, around in found if tag == "img"]
+    assert len(tables) == 7 and all(map(scrolls, tables))
+    assert len(pictures) == 1 and scrolls(pictures[0])
+    metas = [attrs for tag, attrs, _ in found if tag == "meta"]
+    (viewport,) = [m["content"] for m in metas if m.get("name") == "viewport"]
+    assert "width=device-width" in viewport
+    for selector in ("h1, h2, p, li", "th, td"):
+        (rule,) = re.findall(rf"^{selector} \{{(.*?)\}}", style.STYLE, re.M | re.S)
+        assert "overflow-wrap: anywhere" in rule
+
+
+def test_the_columns_of_numbers_do_not_wrap(content, tmp_path):
+    """They are those that Markdown sets to the right, by a style of the cell."""
+    text = page.page(report.markdown(content, {}), tmp_path)
+    assert '<td style="text-align: right;">8/255</td>' in text
+    assert re.search(r"td\[style\] \{[^}]*white-space: nowrap", style.STYLE)

@@ -11,8 +11,8 @@ from jaxadv.evaluation.writing.escape import markdown as shown
 TABLE = "checks-explained"  # the anchor of the table
 _IDS = {check.id for check in checks.CHECKS}
 _ID = re.compile(r"\bR\d+\b")
-_RUNS = {"cheap": "every suite", "full": "checks full"}
-_HEAD = ("id", "check", "looks at", "what it means", "what to do", "runs with")
+_HEAD = ("id", "check", "looks at", "what it means", "what to do")
+_FULL = " (full)"
 
 
 def linked(text: str) -> str:
@@ -44,29 +44,29 @@ def findings(found: Sequence[Mapping[str, Any]]) -> list[str]:
 
 
 def table() -> list[str]:
-    """Lines of the table of all declared checks, and a sentence below it."""
+    """Lines of the table of all declared checks, and what they leave open below."""
     rows = [
         (
             f'<a id="{_anchor(check.id)}"></a>{check.id}',
-            shown(check.name),
+            shown(check.name) + _FULL * (check.level == "full"),
             linked(check.looks),
             _meaning(check),
             linked(check.todo),
-            _RUNS[check.level],
         )
         for check in checks.CHECKS
     ]
     lines = list(map(written_row, [_HEAD, ["---"] * len(_HEAD), *rows]))
+    about = "Checks that are called full run with `--checks=full`, the others always."
     skipped = checks.skipped()
     if skipped:
-        lines += [
-            "",
-            f"The numbers are names; {listed(skipped)} were skipped: no check has ever "
-            "had them, and none is missing here.",
-        ]
-    return lines
+        about += (
+            f" The numbers are names; {listed(skipped)} were skipped: no check has "
+            "them, and none is missing here."
+        )
+    return [*lines, "", about]
 
 
 def _meaning(check):
     parts = (("fail", check.means), ("warn", check.warns))
-    return ". ".join(f"{kind}: {linked(words)}" for kind, words in parts if words)
+    told = [f"**{kind}:** {linked(words)}" for kind, words in parts if words]
+    return "<br>".join(told)

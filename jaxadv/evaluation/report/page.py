@@ -14,6 +14,7 @@ from jaxadv.evaluation.writing import escape
 _POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'"
 _PICTURE = re.compile(r'src="([^":/\\]+\.png)"')
 _FIGURE = re.compile(r"<p>(<img [^>]*>)</p>")
+_HEADLINE = re.compile(r"<p><strong>(.*?)</strong></p>")
 _VERDICT = re.compile(r"<td([^>]*)>(ok|warn|fail|not run)</td>")
 _CLASSES = {"not run": "skipped"}
 # What is too wide scrolls by itself, also by keys, and leaves the page as it is.
@@ -45,7 +46,7 @@ def page(text: str, folder: Path, kind: str = "unchecked") -> str:
     """
     content = body(text)
     title = html.escape(escape.unmarked(text.partition("\n")[0].lstrip("# ")))
-    content = content.replace("<p><strong>", f'<p class="headline {kind}"><strong>', 1)
+    content = _HEADLINE.sub(lambda m: _headline(m[1], kind), content, count=1)
     content = _VERDICT.sub(_colored, content)
     content = _FIGURE.sub(
         rf'<div class="picture" aria-label="picture" {_SCROLL}>\1</div>', content
@@ -62,6 +63,12 @@ def page(text: str, folder: Path, kind: str = "unchecked") -> str:
         f"<title>{title}</title><style>{STYLE}</style></head>\n"
         f"<body>\n<main>\n{_PICTURE.sub(inside, content)}\n</main>\n</body></html>\n"
     )
+
+
+def _headline(words, kind):
+    """Its numbers stay beside their units where a line breaks."""
+    whole = words.replace(" %", "&nbsp;%").replace("n = ", "n&nbsp;=&nbsp;")
+    return f'<p class="headline {kind}"><strong>{whole}</strong></p>'
 
 
 def _colored(match):

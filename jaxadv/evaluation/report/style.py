@@ -43,7 +43,7 @@ STYLE = f"""
 * {{ box-sizing: border-box; }}
 body {{ margin: 0; background: var(--page); color: var(--text);
        font: 16px/1.5 system-ui, sans-serif; -webkit-text-size-adjust: 100%; }}
-main {{ max-width: 64rem; margin: 0 auto; padding: 1.5rem 1rem 3rem; }}
+main {{ max-width: 68rem; margin: 0 auto; padding: 1.5rem 1rem 3rem; }}
 h1, h2, p, li {{ overflow-wrap: anywhere; }}
 h1 {{ font-size: 1.6rem; line-height: 1.25; margin: 0 0 1rem; }}
 h2 {{ font-size: 1.2rem; margin: 2.2rem 0 0.6rem; }}
@@ -57,13 +57,13 @@ table {{ border-collapse: collapse; font-size: 0.92rem; }}
 th, td {{ border-bottom: 1px solid var(--line); padding: 0.3rem 0.7rem;
          vertical-align: top; text-align: left; overflow-wrap: anywhere;
          min-width: 4rem; }}
-th {{ vertical-align: bottom; }}
+th {{ vertical-align: bottom; overflow-wrap: normal; }}
 th[style], td[style] {{ white-space: nowrap; min-width: 0; }}
 td:not([style]) {{ max-width: 34rem; }}
 td:nth-child(n+2):not([style]):not([class]) {{ min-width: 8rem; }}
 td:nth-child(n+3):not([style]):not([class]) {{ min-width: 12rem; }}
 td[class] {{ min-width: 0; white-space: nowrap; }}
-th:first-child:has(+ [style]), td:first-child:has(+ [style]) {{ min-width: 9rem; }}
+th:first-child:has(+ [style]), td:first-child:has(+ [style]) {{ min-width: 11rem; }}
 tr:target, tr:has(:target) {{ background: var(--code); }}
 td a[id] {{ scroll-margin-top: 1rem; }}
 img {{ max-width: 100%; background: #ffffff; border-radius: 0.3rem; }}
@@ -81,6 +81,7 @@ img {{ max-width: 100%; background: #ffffff; border-radius: 0.3rem; }}
   .headline {{ font-size: 1.1rem; }}
   table th:first-child, table td:first-child {{ position: sticky; left: 0;
     background: var(--page); white-space: normal; }}
+  th:first-child:has(+ [style]), td:first-child:has(+ [style]) {{ min-width: 8rem; }}
   .picture img {{ max-width: none; width: 40rem; }}
 }}
 @media print {{ .scroll, .picture {{ overflow: visible !important; }} }}
