@@ -190,12 +190,11 @@ class Result:
 
     def _picture(self, planned):
         """The grid of one attack as an HTML image; empty where it attacked nothing."""
-        pictures = self._outcome.pictures[planned.label]
-        if not len(pictures.ids):
+        if not len(self._outcome.pictures[planned.label].ids):
             return ""
         with tempfile.TemporaryDirectory() as folder:
             path = Path(folder) / "grid.png"
-            drawing.grid(pictures, planned, self._suite, path, self._class_names)
+            drawing.grid(self._outcome, planned, self._suite, path, self._class_names)
             content = base64.b64encode(path.read_bytes()).decode()
         title = html.escape(f"images, {planned.label}")
         return f'<img alt="{title}" src="data:image/png;base64,{content}">'

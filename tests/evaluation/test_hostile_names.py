@@ -179,9 +179,7 @@ def test_pictures_spell_names(drawn, tmp_path, name):
     (text,) = axes.get_legend().get_texts()
     assert text.get_text().strip().replace(r"\$", "$") == name
     shown = test_plots.pictures(1)
-    plots.grid(
-        shown, tmp_path / "g.png", attack=name, budget=name, class_names=[name] * 3
-    )
+    plots.grid(shown, tmp_path / "g.png", title=name, class_names=[name] * 3)
     test_plots.draw(tmp_path / "c.png", attack=name, dataset=name, threat=name)
 
 

@@ -53,6 +53,9 @@ a {{ color: var(--link); }}
 code {{ background: var(--code); padding: 0 0.2rem; border-radius: 0.2rem;
        font-size: 0.92em; overflow-wrap: anywhere; }}
 .scroll, .picture {{ max-width: 100%; margin: 0.8rem 0; }}
+.scroll {{ background: linear-gradient(to left, var(--page) 30%, transparent) 100% 0 /
+    2.5rem 100% no-repeat local, linear-gradient(to left, var(--line), transparent)
+    100% 0 / 0.9rem 100% no-repeat scroll; }}
 table {{ border-collapse: collapse; font-size: 0.92rem; }}
 th, td {{ border-bottom: 1px solid var(--line); padding: 0.3rem 0.7rem;
          vertical-align: top; text-align: left; overflow-wrap: anywhere;
