@@ -7,6 +7,7 @@ import pytest
 
 from jaxadv import configfiles, evaluation
 from jaxadv.evaluation import metrics, report
+from jaxadv.evaluation.metrics.base import seconds as seconds_of
 from jaxadv.evaluation.report import charts, drawing, plots, sheets
 from jaxadv.evaluation.suite import config as configs
 from jaxadv.evaluation.tools import compare
@@ -201,7 +202,7 @@ def test_seconds_outlive_a_resume(tmp_path):
         kept.write_text(lost) if lost else kept.unlink()
         assert base.run(tmp_path).timings["pgd"].measured is None
     shown = {"seconds": 0.0, "resumed": 27, "measured_seconds": None}
-    assert sheets._seconds(shown) == "-" == sheets._seconds({**shown} | {"resumed": 1})
+    assert seconds_of(shown) == "-" == seconds_of({**shown} | {"resumed": 1})
 
 
 def test_seconds_of_a_killed_run_are_added(tmp_path):

@@ -3,9 +3,9 @@
 from collections.abc import Mapping
 from typing import Any
 
+from jaxadv.evaluation import metrics
 from jaxadv.evaluation.report import explained, headline, judged, sheets
 from jaxadv.evaluation.writing.cells import page_table, percent
-from jaxadv.evaluation.writing.escape import code
 from jaxadv.evaluation.writing.escape import markdown as shown
 
 _READING = (
@@ -37,20 +37,10 @@ def markdown(report: Mapping[str, Any], files: Mapping[str, str]) -> str:
         *_list(notes(report)),
         _READING,
         "",
-        *_unions(report),
+        *_words(report),
         *_checks(report),
-        *_sweeps(report),
-        *_distances(report),
-        "## Which attacks break an image",
-        "",
-        *_table(sheets.broken_rows(report)),
-        "",
+        *_sections(report),
     ]
-    for label, points in report["curves"].items():
-        head, *cells = sheets.point_rows(points)
-        lines += [f"## Accuracy by eps, {shown(label)}", ""]
-        lines += _curve(report, label)
-        lines += [*page_table(head, cells, first="---:"), ""]
     for name, file in files.items():
         if file.endswith(".png"):
             title = shown(name[:1].upper() + name[1:])
@@ -102,69 +92,23 @@ def _list(lines):
     return [*(f"- {shown(line)}" for line in lines), ""] if lines else []
 
 
-def _curve(report, label):
-    """What was run for a curve, where that is known, and what the table ran."""
-    title = report.get("curve_titles", {}).get(label)
-    if title is None:
-        return []
-    table = report["attacks"].get(label, {}).get("title", title)
-    other = f"; the attack {code(label)} of the table is {shown(table)}"
-    return [f"The curve is of {shown(title)}{other if table != title else ''}.", ""]
-
-
 def _table(cells):
     head, *others = cells
     return page_table(head, others)
 
 
-def _unions(report):
-    lines = []
-    for name, union in report["unions"].items():
-        title = name if name == "union" else f"union {name}"
-        taken = shown(", ".join(union["attacks"]))
-        lines.append(f"{code(title)} takes {taken} together.")
-    seen = ", ".join(report["seen"]) or "none"
-    lines.append(f"Attacks seen in training: {shown(seen)}.")
-    if report["means"] is not None:
-        counted = shown(", ".join(report["means"]))
-        lines.append(f"Unseen and union means count {counted}.")
-        if report["unseen_mean_as_printed"] is not None:
-            value = percent(report["unseen_mean_as_printed"])
-            lines.append(
-                "The unseen mean divided by the number of all of them, as some "
-                f"published tables print it, would be {value} %."
-            )
-    return [" ".join(lines), ""]
+def _words(report):
+    """One paragraph of what the metrics say of the table."""
+    told = (metric.words(report) for metric in metrics.METRICS.values())
+    return [" ".join(line for lines in told for line in lines), ""]
 
 
-def _sweeps(report):
-    table = sheets.sweep_rows(report, fractions=True)
-    if not table:
-        return []
-    return [
-        "## Accuracy by budget",
-        "",
-        *_table(table),
-        "",
-        "UAR is the sum of a row's accuracies over that of networks trained against "
-        "the same attack at each budget, times 100.",
-        "",
-    ]
-
-
-def _distances(report):
-    table = sheets.distance_rows(report)
-    if not table:
-        return []
-    return [
-        "## How far the broken images moved",
-        "",
-        *_table(table),
-        "",
-        "Distances of the returned images from their originals, over the images that "
-        "are correct without the attack and broken by it.",
-        "",
-    ]
+def _sections(report):
+    for section in sheets.sections(report):
+        head, *cells = section.rows
+        yield from (f"## {shown(section.title)}", "", *section.before)
+        yield from page_table(head, cells, first="---:" if section.numbers else "---")
+        yield from ("", section.about, "") if section.about else ("",)
 
 
 def _checks(report):

@@ -8,7 +8,7 @@ import numpy as np
 
 from jaxadv.evaluation import metrics
 from jaxadv.evaluation.report import charts, plots
-from jaxadv.evaluation.suite.planned import threat_name
+from jaxadv.evaluation.table import threat_name
 from jaxadv.evaluation.writing.cells import budget
 
 _MOST = 8  # attacks whose sets of broken images are drawn, unless a suite names them

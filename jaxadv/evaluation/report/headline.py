@@ -4,7 +4,6 @@ from collections.abc import Mapping
 from typing import Any
 
 from jaxadv.evaluation import metrics
-from jaxadv.evaluation.suite.planned import threat_name
 from jaxadv.evaluation.writing.cells import budget, listed
 
 _NAMED = 3  # threats that a sentence names; more are counted
@@ -42,16 +41,11 @@ def threats(report: Mapping[str, Any]) -> dict[str, dict[str, list[str]]]:
     found: dict[str, dict[str, list[str]]] = {}
     attacks = report["attacks"]
     for label in sorted(attacks, key=lambda label: attacks[label]["eps"]):
-        name = threat(attacks[label])
+        name = metrics.threat(attacks[label])
         eps = budget(attacks[label]["eps"], name)
         found.setdefault(name, {}).setdefault(eps, []).append(label)
-    order = dict.fromkeys(map(threat, attacks.values()))
+    order = dict.fromkeys(map(metrics.threat, attacks.values()))
     return {name: found[name] for name in order}
-
-
-def threat(attack: Mapping[str, Any]) -> str:
-    """The registry name of an attack's threat, which in an lp ball is its norm."""
-    return threat_name(attack.get("spec") or {}) or "unknown threat"
 
 
 def _against(report):

@@ -4,7 +4,8 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from jaxadv.evaluation.report import headline
-from jaxadv.evaluation.suite.planned import threat_name, training_attacks
+from jaxadv.evaluation.suite.planned import training_attacks
+from jaxadv.evaluation.table import threat_name
 from jaxadv.evaluation.writing.cells import budget
 from jaxadv.evaluation.writing.escape import code
 from jaxadv.evaluation.writing.escape import markdown as shown

@@ -19,20 +19,6 @@ from jaxadv.evaluation.writing import files as out
 from jaxadv.evaluation.writing.cells import aligned, percent
 from jaxadv.evaluation.writing.escape import line as one_line
 
-_SUMMARY = (
-    "unions",
-    "seen",
-    "means",
-    "seen_mean",
-    "unseen_mean",
-    "unseen_mean_as_printed",
-    "union_mean",
-    "cascades",
-    "sweeps",
-    "broken_by",
-    "curves",
-)
-
 
 def build(
     summary: Mapping[str, Any],
@@ -80,9 +66,9 @@ def build(
         "split": metadata["split"],
         "examples": summary["clean"]["n"],
         "classes": outcome.classes,
+        **summary,
         "clean": {**summary["clean"], **timings["clean"]},
         "attacks": attacks,
-        **{key: summary[key] for key in _SUMMARY},
         "curve_titles": {k: suite.behind(k).title for k in summary["curves"]},
         "curve_timing": timings.get("curve"),
         "checks": [dataclasses.asdict(finding) for finding in findings],
@@ -144,9 +130,9 @@ def verdict(report: Mapping[str, Any]) -> str:
 def text(report: Mapping[str, Any]) -> str:
     """The tables for a terminal."""
     lines = aligned(sheets.rows(report))
-    for more in (sheets.sweep_rows(report), sheets.distance_rows(report)):
-        if more:
-            lines += ["", *aligned(more)]
+    for section in sheets.sections(report):
+        if section.printed:
+            lines += ["", *aligned(section.printed)]
     return "\n".join([*lines, *map(one_line, document.notes(report))])
 
 

@@ -14,7 +14,8 @@ from pathlib import Path
 from typing import Any
 
 from jaxadv import console
-from jaxadv.evaluation.report import charts, sheets
+from jaxadv.evaluation import metrics
+from jaxadv.evaluation.report import charts
 from jaxadv.evaluation.writing import escape, files
 from jaxadv.evaluation.writing.cells import aligned, page_table, percent
 from jaxadv.files import storage
@@ -109,7 +110,7 @@ def _entries(content, path, union):
             f"compare: {path} has no union {union!r}; unions: {known}; give --union"
         )
     seen = content["seen"]
-    whole = sheets.mean_labels({**content, "means": None})
+    whole = metrics.mean_labels({**content, "means": None})
     return {
         "name": str(content.get("name") or path.parent.name),
         "path": path,
@@ -123,7 +124,7 @@ def _entries(content, path, union):
         "seen_mean": content.get("seen_mean"),
         "unseen_mean": content.get("unseen_mean"),
         "seen_attacks": [k for k in whole if k in seen],
-        "unseen_attacks": [k for k in sheets.mean_labels(content) if k not in seen],
+        "unseen_attacks": [k for k in metrics.mean_labels(content) if k not in seen],
     }
 
 
