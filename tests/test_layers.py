@@ -8,8 +8,8 @@ from tests.paths import ROOT
 ORDER = (
     "struct protocols hints specs plugins schema completion configfiles files console "
     "arrays numerics data models weights adapters classifier checkpoints perceptual "
-    "threats objectives attacks peers parallel programs craft defenses training overrides cli "
-    "evaluation sweep commands __main__"
+    "threats objectives attacks peers parallel programs craft defenses training "
+    "overrides cli evaluation sweep commands __main__"
 ).split()
 # Within a folder, what its other files may import; each imports only from before it.
 SHARED = {
@@ -28,7 +28,10 @@ SHARED = {
     ).split(),
     "evaluation/checks": "base graph results normalization starts gradients".split(),
     "evaluation/corruptions": ["sets"],
-    "evaluation/report": "page sheets plots charts drawing".split(),
+    "evaluation/metrics": ["base", "accuracies"],
+    "evaluation/report": (
+        "style page headline sheets judged explained document plots charts drawing"
+    ).split(),
     "evaluation/judging": ["inputs", "judge", "stored"],
     "evaluation/run": ["meters", "bench"],
     "evaluation/suite": ["described", "planned", "declared"],

@@ -14,7 +14,7 @@ import numpy as np
 from jaxadv import parallel
 from jaxadv.evaluation import metrics, report, table
 from jaxadv.evaluation.judging import inputs, stored
-from jaxadv.evaluation.report import drawing, page, sheets
+from jaxadv.evaluation.report import drawing, headline, page, sheets
 from jaxadv.evaluation.run import meters, runner
 from jaxadv.evaluation.suite.config import Suite
 from jaxadv.evaluation.writing import cells, escape
@@ -186,22 +186,22 @@ class Result:
         return self._html(metrics.strongest(self.table, 1))
 
     def _html(self, drawn):
-        """A headline, the table, and pictures of the attacks `drawn`."""
-        head, *rows = sheets.rows(self.report)
-        text = cells.page_table(head, rows)
+        """The headline, the table, and pictures of the attacks `drawn`."""
+        said, kind = headline.sentence(self.report), headline.kind(self.report)
+        head, *rows = sheets.page_rows(self.report)
         notes = [f"- {escape.markdown(line)}" for line in report.notes(self.report)]
-        lines = [f"**{escape.markdown(str(self))}**", "", *text, "", *notes]
+        suite = f"Suite {escape.code(self.report['suite'])}."
+        lines = [suite, "", *cells.page_table(head, rows), "", *notes]
         pictures = [self._picture(p) for p in self._suite.attacks if p.label in drawn]
-        return page.body("\n".join(lines)) + "".join(pictures)
+        return page.note(said, kind) + page.body("\n".join(lines)) + "".join(pictures)
 
     def _picture(self, planned):
         """The grid of one attack as an HTML image; empty where it attacked nothing."""
-        pictures = self._outcome.pictures[planned.label]
-        if not len(pictures.ids):
+        if not len(self._outcome.pictures[planned.label].ids):
             return ""
         with tempfile.TemporaryDirectory() as folder:
             path = Path(folder) / "grid.png"
-            drawing.grid(pictures, planned, self._suite, path, self._class_names)
+            drawing.grid(self._outcome, planned, self._suite, path, self._class_names)
             content = base64.b64encode(path.read_bytes()).decode()
         title = html.escape(f"images, {planned.label}")
         return f'<img alt="{title}" src="data:image/png;base64,{content}">'
@@ -253,7 +253,8 @@ def find(
         model, suite, source, workdir, keep=keep, quiet=quiet, progress=progress
     )
     summary = metrics.summarize(outcome.table)
-    content = report.build(summary, outcome, suite, info, inputs.version())
+    known = {**info, "parameters": inputs.parameters(model)}
+    content = report.build(summary, outcome, suite, known, inputs.version())
     names = getattr(source, "class_names", None)
     return Result(content, outcome.table, model, suite, outcome, summary, names)
 

@@ -28,7 +28,7 @@ import dataclasses
 import json
 import os
 import zipfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -82,6 +82,12 @@ class Table:
             for name, column in self.columns.items()
             if name.startswith(prefix)
         }
+
+
+def threat_name(spec: Mapping[str, Any]) -> str:
+    """The registry name of an attack spec's threat; empty where there is none."""
+    threat = spec.get("threat") or ""
+    return threat if isinstance(threat, str) else threat.get("name", "")
 
 
 def save(table: Table, path: str | os.PathLike) -> None:

@@ -54,12 +54,15 @@ def test_a_sound_table_says_so_first(tmp_path):
     stored = (tmp_path / "report.json").read_text().splitlines()
     assert '"verdict": "sound' in stored[1] and '"why"' in stored[2]
     page = (tmp_path / "report.md").read_text().splitlines()
-    assert page[2] == f"**{content['verdict']}**" and page[4].startswith("- R15")
+    assert page[2].startswith("**") and page[2].endswith(", n = 24: sound**")
+    assert page[4] == content["verdict"].removeprefix("sound: ") + ":"
+    assert page[6].startswith("- [R15](#check-r15) intervals, warn: ")
     assert not content["unreliable"]
     cheap = "R1 R2 R3 R4 R5 R6 R7 R10 R11 R12 R15".split()
     assert list(verdicts(content)) == cheap
     assert verdicts(content)["R4"] == "ok"
-    assert any(line.startswith("| R15 | intervals | warn") for line in page)
+    row = "| [R15](#check-r15) | intervals | warn"
+    assert any(line.startswith(row) for line in page)
 
 
 def test_an_unsound_table_says_why_and_that_it_is_unreliable(tmp_path):
@@ -107,7 +110,9 @@ def test_without_checks_nothing_is_claimed(tmp_path):
     content, lines = evaluate(tmp_path, checks="none")
     assert content["verdict"] == lines[0] == "not checked"
     assert content["checks"] == content["why"] == []
-    assert "## Checks" not in (tmp_path / "report.md").read_text()
+    page = (tmp_path / "report.md").read_text()
+    assert ": not checked**" in page and "No check was run" in page
+    assert "## Checks" not in page and "checks look at" not in page
 
 
 class _Interrupted(Exception):

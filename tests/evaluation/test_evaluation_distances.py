@@ -13,7 +13,7 @@ from jaxadv import evaluation, specs, struct
 from jaxadv.craft import Adversarial
 from jaxadv.evaluation import metrics, table
 from jaxadv.evaluation.judging import judge
-from jaxadv.evaluation.report import sheets
+from jaxadv.evaluation.metrics.moved import DISTANCES
 from jaxadv.evaluation.run import bench, runner
 from jaxadv.evaluation.suite import config as configs
 from jaxadv.perceptual import NETWORKS, Lpips
@@ -142,8 +142,10 @@ def test_report_has_mean_and_median_of_the_broken_images(tmp_path, monkeypatch):
 def test_without_broken_images_there_is_no_mean():
     middle = {"mean": None, "median": None}
     part = {"broken": 0, "distances": {"l2": middle}}
-    assert sheets.distance_rows({"attacks": {"a": part}})[1] == ("a", "0", "-")
-    assert sheets.distance_rows({"attacks": {"a": {**part, "distances": {}}}}) == []
+    (found,) = DISTANCES.sections({"attacks": {"a": part}})
+    assert found.rows[1] == ("a", "0", "-")
+    none = {"a": {**part, "distances": {}}}
+    assert list(DISTANCES.sections({"attacks": none})) == []
 
 
 @struct.dataclass

@@ -187,7 +187,9 @@ def test_a_description_names_parts_and_fields():
 def test_notebooks_see_a_table_and_pictures(found, capsys):
     page = found._repr_html_()
     assert page.count("<table>") == 1 and page.count("data:image/png;base64,") == 1
-    assert "square" in page and "robust accuracy" in page
+    assert "square" in page and "worst case under " in page
+    assert '<th style="text-align: right;">norm</th>' in page
+    assert "overflow-x: auto" in page
     found.show()
     printed = capsys.readouterr().out
     assert "pgd" in printed and "accuracy %" in printed

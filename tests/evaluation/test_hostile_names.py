@@ -47,30 +47,34 @@ class Parsed(html.parser.HTMLParser):
     def __init__(self, text):
         super().__init__()
         self.tags, self.attributes, self.texts = set(), set(), []
+        self.targets = set()
         self.feed(text)
         self.text = "".join(self.texts)
 
     def handle_starttag(self, tag, attrs):
         self.tags.add(tag)
         self.attributes |= {name for name, _ in attrs}
+        self.targets |= {value for name, value in attrs if name == "href"}
 
     def handle_data(self, data):
         self.texts.append(data)
 
 
 OURS = set(
-    "html head meta title style body h1 h2 p strong em ul li code table thead tbody tr "
-    "th td img".split()
+    "html head meta title style body main div h1 h2 p strong em ul li code table thead "
+    "tbody tr th td img a br".split()
 )
 
 
-def shows(text, folder, name, sound=None):
+def shows(text, folder, name, kind="unchecked"):
     """Asserts that Markdown `text` is a page of ours that shows `name` as it is."""
-    found = Parsed(page.page(text, folder, sound))
+    found = Parsed(page.page(text, folder, kind))
     assert found.tags <= OURS
     assert found.attributes <= set(
-        "lang charset http-equiv content class style alt src".split()
+        "lang charset name http-equiv content class style alt src role tabindex "
+        "aria-label id href".split()
     )
+    assert all(re.fullmatch(r"#check-r\d+", target) for target in found.targets)
     assert escape.line(name) in found.text
     return found
 
@@ -93,7 +97,7 @@ def test_a_report_shows_names_and_runs_none(written, tmp_path, name):
     content["model"] = {"architecture": name, "checkpoint": name, "which": name}
     content["model"] |= {"defense": name, "training": {"attack": {"name": name}}}
     lines = report.markdown(content, {})
-    found = shows(lines, tmp_path, name, sound=True)
+    found = shows(lines, tmp_path, name, "sound")
     titles = re.findall(r"<title>(.*?)</title>", page.page(lines, tmp_path))
     assert len(titles) == 1 and "<" not in titles[0]
     usual = report.markdown(written[0], {})
@@ -175,9 +179,7 @@ def test_pictures_spell_names(drawn, tmp_path, name):
     (text,) = axes.get_legend().get_texts()
     assert text.get_text().strip().replace(r"\$", "$") == name
     shown = test_plots.pictures(1)
-    plots.grid(
-        shown, tmp_path / "g.png", attack=name, budget=name, class_names=[name] * 3
-    )
+    plots.grid(shown, tmp_path / "g.png", title=name, class_names=[name] * 3)
     test_plots.draw(tmp_path / "c.png", attack=name, dataset=name, threat=name)
 
 

@@ -1,11 +1,15 @@
 """The pictures of a report are there, legible in size, and show what they say."""
 
+import dataclasses
+import types
+
 import numpy as np
 import pytest
 from PIL import Image
 
-from jaxadv.evaluation.judging.pictures import Pictures
-from jaxadv.evaluation.report import plots
+from jaxadv.evaluation.judging.pictures import Pictures, mixed
+from jaxadv.evaluation.report import drawing, plots
+from jaxadv.evaluation.suite import config as configs
 
 POINTS = [
     {"eps": e, "accuracy": a, "low": a - 0.05, "high": a + 0.05, "n": 100}
@@ -89,7 +93,7 @@ def panel(image, axes, pixels=8):
 @pytest.mark.parametrize("channels", [1, 3])
 def test_grid_shows_original_adversarial_and_difference(tmp_path, cells, channels):
     shown = pictures(channels=channels)
-    plots.grid(shown, tmp_path / "g.png", attack="pgd", budget="linf eps 0.1")
+    plots.grid(shown, tmp_path / "g.png", title="pgd, linf eps 0.1")
     image = decoded(tmp_path / "g.png")
     assert len(cells) == 9
     assert plots.magnification(shown.adversarials - shown.images) == 5
@@ -107,10 +111,8 @@ def test_grid_shows_original_adversarial_and_difference(tmp_path, cells, channel
 
 def test_grid_captions_use_class_names(tmp_path):
     shown = pictures(1)
-    plots.grid(shown, tmp_path / "a.png", attack="pgd", budget="b")
-    plots.grid(
-        shown, tmp_path / "b.png", attack="pgd", budget="b", class_names=["triangle"]
-    )
+    plots.grid(shown, tmp_path / "a.png", title="b")
+    plots.grid(shown, tmp_path / "b.png", title="b", class_names=["triangle"])
     a, b = decoded(tmp_path / "a.png"), decoded(tmp_path / "b.png")
     assert a.shape == b.shape and np.any(a != b)
 
@@ -120,3 +122,70 @@ def test_grid_captions_use_class_names(tmp_path):
 )
 def test_magnification_is_the_largest_that_does_not_clip(largest, factor):
     assert plots.magnification(np.array([-largest, largest / 2])) == factor
+
+
+@pytest.fixture
+def figures(monkeypatch):
+    """The figures that were drawn, in place of files."""
+    kept = []
+    monkeypatch.setattr(plots, "write", lambda figure, path: kept.append(figure))
+    return kept
+
+
+def test_grid_tells_which_images_broke(figures, cells):
+    shown = dataclasses.replace(pictures(), feasible=np.array([True, True, False]))
+    shown = dataclasses.replace(shown, success=np.array([True, False, False]))
+    plots.grid(shown, "g.png", title="pgd: 1 of 3 images broken", factor=2)
+    fates = [axes.get_title().splitlines()[-1] for axes in cells[3:6]]
+    assert fates == ["broken", "withstood", "left the budget"]
+    colors = {axes.spines["left"].get_edgecolor() for axes in cells[3:6]}
+    assert len(colors) == 3
+    assert cells[6].get_ylabel() == "difference × 2\nin all grids\ngray: no change"
+    assert figures[0].get_suptitle() == "pgd: 1 of 3 images broken"
+
+
+@pytest.mark.parametrize(
+    "broken, left, count, shown",
+    [
+        (9, 9, 6, (3, 3)),
+        (9, 9, 5, (3, 2)),
+        (9, 1, 6, (5, 1)),
+        (1, 9, 6, (1, 5)),
+        (9, 0, 6, (6, 0)),
+        (0, 9, 6, (0, 6)),
+        (2, 1, 6, (2, 1)),
+        (9, 9, 0, (0, 0)),
+        (9, 9, 1, (1, 0)),
+    ],
+)
+def test_half_of_what_is_shown_withstood(broken, left, count, shown):
+    rng = np.random.RandomState(0)
+    success = rng.permutation(np.arange(broken + left) < broken)
+    labels = rng.randint(0, 3, broken + left)
+    rows = mixed(success, labels, count)
+    assert len(set(rows)) == len(rows) == sum(shown)
+    assert success[rows].tolist() == [True] * shown[0] + [False] * shown[1]
+
+
+def test_all_grids_share_one_magnification(figures, cells, monkeypatch):
+    """That of the largest change of any attack."""
+    few, many = pictures(change=0.02), pictures(change=0.1)
+    empty = pictures(0)
+    assert drawing.magnification({"a": few, "b": many, "c": empty}) == 5
+    assert drawing.magnification({"c": empty}) == 1
+    monkeypatch.setattr(drawing.metrics, "broken", lambda table, label: np.ones(4))
+    monkeypatch.setattr(drawing.metrics, "attacked", lambda table, label: np.ones(7))
+    attacks = {
+        label: {"name": "fgsm", "threat": {"name": "linf", "eps": eps}}
+        for label, eps in (("a", 4 / 255), ("b", 0.15))
+    }
+    plan = configs.resolve({"attacks": attacks})
+    outcome = types.SimpleNamespace(pictures={"a": few, "b": many}, table=None)
+    for planned in plan.attacks:
+        drawing.grid(outcome, planned, plan, "g.png", None)
+    told = [axes.get_ylabel() for axes in (cells[6], cells[15])]
+    assert told == ["difference × 5\nin all grids\ngray: no change"] * 2
+    assert [figure.get_suptitle() for figure in figures] == [
+        "a, linf eps 4/255: 4 of 7 images broken",
+        "b, linf eps 0.15: 4 of 7 images broken",
+    ]

@@ -121,3 +121,14 @@ def test_correlation_sorts_and_keeps_undefined_last(drawn):
     assert names == ["best", "zero", "minus", "bad"]
     widths = [bar.get_width() for bar in axes.patches]
     assert widths == [0.9, 0.0, -0.5, 0.0, 0.8, 0.1, -0.4, 0.0]
+
+
+def test_long_labels_leave_room_for_what_is_drawn(drawn):
+    long = "a_label_that_somebody_made_very_long_indeed"
+    charts.violins({"l2": {long: np.linspace(1, 3, 9)}}, "v.png", title="t")
+    charts.overlap({long: 3, "none": 4}, (long,), "o.png", title="t")
+    names = [drawn[0].axes[0].get_xticklabels(), drawn[1].axes[1].get_yticklabels()]
+    for (label,) in names:
+        lines = label.get_text().splitlines()
+        assert len(lines) > 1 and max(map(len, lines[:-1])) <= 24
+        assert long in "".join(lines)

@@ -13,6 +13,7 @@ import pytest
 
 from jaxadv import evaluation
 from jaxadv.evaluation import metrics, report, table
+from jaxadv.evaluation.metrics import sets
 from jaxadv.evaluation.report import sheets
 from jaxadv.evaluation.suite import config as configs
 from jaxadv.evaluation.writing import files
@@ -97,7 +98,7 @@ def test_one_table_is_printed_with_clean_first_and_means_last(written):
 def test_markdown_shows_the_table_and_the_pictures(written):
     content, folder, _ = written
     page = (folder / "report.md").read_text()
-    for cells in sheets.rows(content):
+    for cells in sheets.page_rows(content):
         assert "| " + " | ".join(cells) + " |" in page
     for point in content["curves"]["pgd_linf"]:
         assert f"| {point['eps']:.4g} | {percent(point['accuracy'])} |" in page
@@ -142,9 +143,10 @@ def test_rare_sets_of_broken_images_are_summed_on_the_page(written):
     content = json.loads(json.dumps(written[0]))
     counts = {f"a_{k}": 40 - k for k in range(20)} | {"none": 1}
     content["broken_by"] = counts
-    rows = sheets.broken_rows(content)
-    assert len(rows) == 1 + sheets.MOST_SETS + 2 and rows[1] == ("a_0", "40")
-    rest = sum(40 - k for k in range(sheets.MOST_SETS, 20))
+    (section,) = metrics.METRICS["broken_by"].sections(content)
+    rows = section.rows
+    assert len(rows) == 1 + sets.MOST + 2 and rows[1] == ("a_0", "40")
+    rest = sum(40 - k for k in range(sets.MOST, 20))
     assert rows[-2:] == [("5 other sets", str(rest)), ("none", "1")]
     assert f"| 5 other sets | {rest} |" in report.markdown(content, {})
     assert len(sheets.files(content)["broken_by.csv"]) == 1 + len(counts)
@@ -162,7 +164,8 @@ def test_a_sweep_is_one_row_with_uar(tmp_path):
     found = [content["attacks"][label]["accuracy"] for label in labels]
     assert found == sorted(found, reverse=True) and len(set(found)) > 1
     assert np.isclose(content["sweeps"]["pgd"]["uar"], sum(found) / 2.4)
-    head, row, raw = sheets.sweep_rows(content)
+    (section,) = metrics.METRICS["sweeps"].sections(content)
+    head, row, raw = section.rows
     assert row[1] == f"{100 * found[0]:.2f} (0.03)" and len(row) == len(head) == 5
     assert row[-1] == f"{100 * sum(found) / 2.4:.1f}"
     assert raw[-2:] == ("-", "-")

@@ -7,7 +7,8 @@ import pytest
 
 from jaxadv import configfiles, evaluation
 from jaxadv.evaluation import metrics, report
-from jaxadv.evaluation.report import charts, drawing, page, plots, sheets
+from jaxadv.evaluation.metrics.base import seconds as seconds_of
+from jaxadv.evaluation.report import charts, drawing, plots, sheets
 from jaxadv.evaluation.suite import config as configs
 from jaxadv.evaluation.tools import compare
 from jaxadv.specs import UsageError
@@ -201,7 +202,7 @@ def test_seconds_outlive_a_resume(tmp_path):
         kept.write_text(lost) if lost else kept.unlink()
         assert base.run(tmp_path).timings["pgd"].measured is None
     shown = {"seconds": 0.0, "resumed": 27, "measured_seconds": None}
-    assert sheets._seconds(shown) == "-" == sheets._seconds({**shown} | {"resumed": 1})
+    assert seconds_of(shown) == "-" == seconds_of({**shown} | {"resumed": 1})
 
 
 def test_seconds_of_a_killed_run_are_added(tmp_path):
@@ -233,44 +234,6 @@ def test_the_table_has_an_eps_and_seconds_of_all_runs(written):
     # A report that was written before these were kept.
     del content["attacks"]["pgd"]["measured_seconds"]
     assert dict(zip(head, sheets.rows(content)[2], strict=True))["seconds"] == "-"
-
-
-def test_the_page_names_network_checkpoint_and_training(written):
-    content = json.loads(json.dumps(written[0]))
-    content["model"] = {
-        "architecture": "lenet_v2",
-        "checkpoint": "runs/demo",
-        "which": "best",
-        "step": 56,
-        "defense": "adversarial",
-        "training": {
-            "attacks": {
-                "a": {"name": "pgd", "threat": {"name": "linf", "eps": 0.15}},
-                "b": {"name": "fgsm", "threat": "l2"},
-            }
-        },
-    }
-    line = (
-        "Network `lenet_v2`; checkpoint `runs/demo` (best, step 56); trained by "
-        "`adversarial` against `pgd` in `linf` of eps 0.15, against `fgsm` in `l2`."
-    )
-    assert line in report.markdown(content, {}).splitlines()
-    content["model"] = {"name": "net"}
-    assert "Network" not in report.markdown(content, {})
-
-
-def test_the_verdict_is_colored_and_still_words(written, tmp_path):
-    content = json.loads(json.dumps(written[0]))
-    content["checks"][0]["verdict"] = "fail"
-    lines = report.markdown(content, {})
-    for sound, kind in ((True, "sound"), (False, "unsound")):
-        text = page.page(lines, tmp_path, sound)
-        assert f'<p class="{kind}"><strong>sound: ' in text
-        assert ' class="fail">fail</td>' in text and ' class="ok">ok</td>' in text
-        assert f".{kind} {{ background" in text
-    assert "<p><strong>sound: " in page.page(lines, tmp_path)
-    stored = (written[1] / "report.html").read_text()
-    assert '<p class="sound"><strong>sound: ' in stored
 
 
 def test_a_note_of_a_suite_stands_beside_the_accuracy(written, tmp_path):

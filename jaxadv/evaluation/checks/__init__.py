@@ -3,7 +3,7 @@
 The cheap ones (R1 to R7, R10 to R12, R15) look at a few images and at the table, with
 every suite. Level "full" looks at more images, also runs attacks again (R8, R9, R17)
 and judges admissibility to RobustBench (R18) and perceptual bounds (R19). The numbers
-are names: none means more than another.
+are names: none means more than another, and some were never given (`skipped`).
 """
 
 import dataclasses
@@ -22,11 +22,47 @@ from jaxadv.evaluation.checks import (
     scale,
     strength,
 )
-from jaxadv.evaluation.checks.base import Finding, Probe, objections, summary
+from jaxadv.evaluation.checks.base import (
+    Check,
+    Finding,
+    Probe,
+    objections,
+    summary,
+)
 from jaxadv.evaluation.table import Table
 from jaxadv.threats import Linf
 
-__all__ = ["Finding", "Probe", "Subject", "objections", "run", "summary"]
+__all__ = [
+    "CHECKS",
+    "Check",
+    "Finding",
+    "Probe",
+    "Subject",
+    "objections",
+    "run",
+    "skipped",
+    "summary",
+]
+
+# Every check, by number; see `Check` for what each declares.
+CHECKS = (
+    forward.RANDOMIZED,
+    scale.OUTPUTS,
+    gradients.ZERO,
+    results.BLACK_BOX,
+    program.PROGRAM,
+    forward.CLASSES,
+    forward.VERIFICATION,
+    strength.CURVE,
+    strength.CONVERGED,
+    gradients.ROSE,
+    noise.NOISE,
+    results.ALONE,
+    results.INTERVALS,
+    strength.SPREAD,
+    results.ADMISSIBLE,
+    results.EXTERNAL,
+)
 
 # How many images are looked at, random points are drawn around each survivor, and
 # adversarial images of each attack are looked at again.
@@ -117,6 +153,12 @@ class _Found:
     def __call__(self, what, check, *arguments):
         self._tell(what)
         self.all.append(check(*arguments))
+
+
+def skipped() -> list[str]:
+    """The ids between those of `CHECKS` that no check has."""
+    numbers = {int(check.id[1:]) for check in CHECKS}
+    return [f"R{n}" for n in range(1, max(numbers)) if n not in numbers]
 
 
 def _looks(subject, level, found):

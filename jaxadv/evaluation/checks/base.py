@@ -44,6 +44,33 @@ class Finding:
         return f"{text}; {self.remedy}" if self.remedy else text
 
 
+@dataclasses.dataclass(frozen=True)
+class Check:
+    """A check as it is declared; every finding is one of a declared check.
+
+    Attributes:
+      id: "R1" and on, a name alone.
+      name: what is looked at, in a few words.
+      looks: what it looks at.
+      means: what it means if it fails; "" where it never does.
+      warns: what a warning means; "" where it never warns.
+      todo: what to do then.
+      level: "cheap", with every suite; "full", at that level alone.
+    """
+
+    id: str
+    name: str
+    looks: str
+    means: str
+    warns: str
+    todo: str
+    level: str = "cheap"
+
+    def found(self, verdict: str, evidence: str, remedy: str = "") -> Finding:
+        """What this check has found."""
+        return Finding(self.id, self.name, verdict, evidence, remedy)
+
+
 def objections(findings: Sequence[Finding]) -> list[Finding]:
     """The findings that are no "ok", the failed ones first."""
     return [f for kind in ("fail", "warn") for f in findings if f.verdict == kind]

@@ -13,6 +13,7 @@ from jaxadv.evaluation.checks.base import (
     ALIKE,
     SAMPLES,
     SURE,
+    Check,
     Finding,
     Probe,
     correct,
@@ -21,6 +22,40 @@ from jaxadv.evaluation.checks.base import (
 )
 
 PASSES = 5
+
+RANDOMIZED = Check(
+    id="R1",
+    name="randomized forward",
+    looks="whether the logits of the same images change from pass to pass",
+    means="the network is random and attacks or table go by too few draws, "
+    "or its randomness does not come from the key: the accuracy is "
+    "partly luck",
+    warns="the network is random; attacks and table average over enough draws",
+    todo="draw all randomness from the key, attack the expectation over 20 "
+    "or more keys, judge the mean prediction (--config.draws=20), and "
+    "report it as that",
+)
+CLASSES = Check(
+    id="R6",
+    name="class count",
+    looks="whether the losses and targets of the attacks and the data set "
+    "fit the number of logits",
+    means="an attack aims at a class that is not there, or there is one "
+    "logit: it attacks nothing",
+    warns="a loss needs more classes than there are, or the data set names "
+    "another number",
+    todo="with few classes take the margin loss in place of DLR, and fewer targets",
+)
+VERIFICATION = Check(
+    id="R7",
+    name="final verification",
+    looks="saved adversarial images again at another batch size, as they are "
+    "and rounded to 8 bits",
+    means="what is broken depends on the batch, or images have NaN or leave "
+    "[0, 1]: the table is not of one network",
+    warns="many broken images hold only in float32",
+    todo="give a network in evaluation mode; keep adversarial images in float32",
+)
 
 
 def randomized(probe: Probe, samples: int = 1) -> Finding:
@@ -31,7 +66,6 @@ def randomized(probe: Probe, samples: int = 1) -> Finding:
         Its `draws` are those of the table, which must be enough as well.
       samples: draws that every attack with gradients averages over.
     """
-    name = "randomized forward"
     first = probe.logits(probe.images, 0)
     again = probe.logits(probe.images, 0)
     passes = [probe.logits(probe.images, seed) for seed in range(1, PASSES)]
@@ -42,11 +76,9 @@ def randomized(probe: Probe, samples: int = 1) -> Finding:
         f"{moved:.1e}, {min(right)} to {max(right)} correct"
     )
     if moved <= ALIKE and min(right) == max(right):
-        return Finding("R1", name, "ok", evidence)
+        return RANDOMIZED.found("ok", evidence)
     if distance(first, again) > ALIKE:
-        return Finding(
-            "R1",
-            name,
+        return RANDOMIZED.found(
             "fail",
             f"{evidence}; the key does not decide it",
             "draw all randomness from the key that the model is called with",
@@ -58,9 +90,9 @@ def randomized(probe: Probe, samples: int = 1) -> Finding:
     if probe.draws < SAMPLES:
         todo.append(f"judge the mean prediction: give --config.draws={SAMPLES}")
     if todo:
-        return Finding("R1", name, "fail", evidence, "; ".join(todo))
+        return RANDOMIZED.found("fail", evidence, "; ".join(todo))
     remedy = "report the accuracy as that of the mean prediction"
-    return Finding("R1", name, "warn", evidence, remedy)
+    return RANDOMIZED.found("warn", evidence, remedy)
 
 
 def class_count(classes: int, named: int | None, attacks: Mapping[str, Any]) -> Finding:
@@ -94,7 +126,7 @@ def class_count(classes: int, named: int | None, attacks: Mapping[str, Any]) -> 
         f"with {classes} classes take the margin loss in place of DLR, targets below "
         f"{classes} and at most {classes - 1} of them"
     )
-    return Finding("R6", "class count", verdict, evidence, remedy * (verdict != "ok"))
+    return CLASSES.found(verdict, evidence, remedy * (verdict != "ok"))
 
 
 def verification(probe: Probe, samples: Mapping[str, Any]) -> Finding:
@@ -109,12 +141,11 @@ def verification(probe: Probe, samples: Mapping[str, Any]) -> Finding:
       samples: label -> images that an attack returned: `adversarials` [k, h, w, c],
         `labels` [k], and `success` and `feasible` [k], what the table says of them.
     """
-    name = "final verification"
     filled = [s for s in samples.values() if len(s.labels)]
     if not filled:
-        return Finding("R7", name, "not run", "no adversarial images")
+        return VERIFICATION.found("not run", "no adversarial images")
     if probe.undecided:
-        return Finding("R7", name, "not run", probe.undecided)
+        return VERIFICATION.found("not run", probe.undecided)
     images = np.concatenate([s.adversarials for s in filled])
     labels = np.concatenate([s.labels for s in filled])
     success = np.concatenate([s.success for s in filled])
@@ -139,20 +170,18 @@ def verification(probe: Probe, samples: Mapping[str, Any]) -> Finding:
         f"{int(broken.sum()) - lost} of {int(broken.sum())} broken ones hold"
     )
     if changed or bad:
-        return Finding(
-            "R7",
-            name,
+        return VERIFICATION.found(
             "fail",
             evidence,
             "the outputs depend on the batch: give a network in evaluation mode",
         )
     if not np.any(compared):
-        return Finding("R7", name, "not run", f"nothing to compare: {evidence}")
+        return VERIFICATION.found("not run", f"nothing to compare: {evidence}")
     if lost > 0.25 * max(int(broken.sum()), 4):
-        return Finding(
-            "R7", name, "warn", evidence, "keep adversarial images in float32"
+        return VERIFICATION.found(
+            "warn", evidence, "keep adversarial images in float32"
         )
-    return Finding("R7", name, "ok", evidence)
+    return VERIFICATION.found("ok", evidence)
 
 
 def eight_bit(images: np.ndarray) -> np.ndarray:

@@ -9,7 +9,7 @@ import numpy as np
 
 from jaxadv import protocols
 from jaxadv.evaluation.checks import starts
-from jaxadv.evaluation.checks.base import LOSSES, Finding, Probe
+from jaxadv.evaluation.checks.base import LOSSES, Check, Finding, Probe
 from jaxadv.objectives import OBJECTIVES
 
 # Lengths of difference quotients, in [0, 1] units a channel: from a quarter of an
@@ -20,6 +20,26 @@ DIRECTIONS = 4
 # looked at.
 PATHS, POINTS = 2, 8
 ROUNDING = 1e-6  # of a loss, relative to it
+
+ZERO = Check(
+    id="R3",
+    name="zero gradients",
+    looks="at how many images that withstood the attacks a loss has no "
+    "gradient, and where searches began without one",
+    means="the attacks were blind at these images, which count as robust "
+    "because nothing was tried",
+    warns="one of several losses or searches is blind at some images",
+    todo="attack a loss that has a gradient, start where there is one, or "
+    "attack without gradients (square)",
+)
+ROSE = Check(
+    id="R10",
+    name="the loss never rose",
+    looks="whether five gradient steps raise one of the losses that the attacks climb",
+    means="at more than a tenth of the images they do not: the gradient leads nowhere",
+    warns="at a few images they do not",
+    todo="try other losses, smaller steps, and attacks without gradients",
+)
 
 
 def zero(
@@ -40,12 +60,11 @@ def zero(
       attacks: the attacks, each with `label` and `attack`; one is named that found no
         gradient where it began.
     """
-    name = "zero gradients"
     if probe.obstacle:
         remedy = "attack without gradients, or make the network differentiable"
-        return Finding("R3", name, "fail", f"none: {probe.obstacle}", remedy)
+        return ZERO.found("fail", f"none: {probe.obstacle}", remedy)
     if count == 0:
-        return Finding("R3", name, "not run", "nothing withstood the attacks")
+        return ZERO.found("not run", "nothing withstood the attacks")
     flat = {loss: _flat(probe.gradient(loss)[1])[:count] for loss in LOSSES}
     blind = np.all([flat[loss] for loss in used], axis=0)
     counts = ", ".join(f"{loss} {int(np.sum(v))}" for loss, v in flat.items())
@@ -59,16 +78,16 @@ def zero(
     if np.any(blind):
         evidence += f"; the attacks are blind at {int(np.sum(blind))}"
         remedy = f"attack {' or '.join(spare)}" if spare else "attack without gradients"
-        return Finding("R3", name, "fail", evidence, remedy)
+        return ZERO.found("fail", evidence, remedy)
     begin = "let searches start where their objective has a gradient"
     if starts.alone(begun, attacks):
-        return Finding("R3", name, "fail", evidence, begin)
+        return ZERO.found("fail", evidence, begin)
     if any(np.any(v) for v in flat.values()):
         remedy = f"let no attack rely on {', '.join(k for k in flat if k not in spare)}"
-        return Finding("R3", name, "warn", evidence, remedy)
+        return ZERO.found("warn", evidence, remedy)
     if stuck:
-        return Finding("R3", name, "warn", evidence, begin)
-    return Finding("R3", name, "ok", evidence)
+        return ZERO.found("warn", evidence, begin)
+    return ZERO.found("ok", evidence)
 
 
 def climbed(attacks: Iterable[Any]) -> tuple[tuple[str, ...], int]:
@@ -186,9 +205,8 @@ def never_rose(
         can be attacked.
       steps: gradient steps, from the image itself.
     """
-    name = "the loss never rose"
     if probe.obstacle:
-        return Finding("R10", name, "not run", probe.obstacle)
+        return ROSE.found("not run", probe.obstacle)
     rises = {loss: _rise(probe, threat, loss, steps) for loss in used}
     stuck = int(np.sum(np.all([~(rise > 0) for rise in rises.values()], axis=0)))
     told = ", ".join(
@@ -200,10 +218,10 @@ def never_rose(
         f"start at {stuck} of {len(probe)} images; by loss: {told}"
     )
     if not stuck:
-        return Finding("R10", name, "ok", evidence)
+        return ROSE.found("ok", evidence)
     verdict = "fail" if stuck > 0.1 * len(probe) else "warn"
     remedy = "try other losses, smaller steps, and attacks without gradients"
-    return Finding("R10", name, verdict, evidence, remedy)
+    return ROSE.found(verdict, evidence, remedy)
 
 
 def _rise(probe, threat, loss, steps):

@@ -7,7 +7,16 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxadv.evaluation.checks.base import SURE, Finding, Probe, correct, margin
+from jaxadv.evaluation.checks.base import SURE, Check, Finding, Probe, correct, margin
+
+NOISE = Check(
+    id="R11",
+    name="random noise",
+    looks="random points of each lp ball around images that withstood its attacks",
+    means="chance breaks what the attacks did not: they failed",
+    warns="",
+    todo="see R3, R5 and R9",
+)
 
 
 def noise(
@@ -23,9 +32,8 @@ def noise(
         its attacks.
       draws: random points around each.
     """
-    name = "random noise"
     if probe.undecided:
-        return Finding("R11", name, "not run", probe.undecided)
+        return NOISE.found("not run", probe.undecided)
     told, bad = [], False
     for threat, images, labels in cases:
         if not len(images):
@@ -45,10 +53,10 @@ def noise(
             f"{len(images)} survivors in {draws} draws"
         )
     if not told:
-        return Finding("R11", name, "not run", "nothing survived an attack in a ball")
+        return NOISE.found("not run", "nothing survived an attack in a ball")
     remedy = "the attacks fail where chance does not: see R3, R5 and R9"
     verdict = "fail" if bad else "ok"
-    return Finding("R11", name, verdict, "; ".join(told), remedy * bad)
+    return NOISE.found(verdict, "; ".join(told), remedy * bad)
 
 
 @jax.jit

@@ -24,7 +24,7 @@ import jax
 import jax.numpy as jnp
 
 from jaxadv.evaluation.checks import gradients, normalization
-from jaxadv.evaluation.checks.base import Finding, Probe
+from jaxadv.evaluation.checks.base import Check, Finding, Probe
 from jaxadv.evaluation.checks.graph import CUSTOM, Graph, Op
 
 RANDOM = ("random_bits", "rng_bit_generator", "rng_uniform", "threefry2x32")
@@ -38,6 +38,20 @@ _LAYERS = ("conv_general_dilated", "dot_general")
 # The share of the squared gradient that is off: with and without a block on the way.
 SUSPECTED, UNSUSPECTED = 0.05, 0.3
 _RANKS = ("sort", "top_k", "approx_top_k")
+
+PROGRAM = Check(
+    id="R5",
+    name="program from image to logits",
+    looks="what hides gradients on the way from image to logits (rounding, "
+    "signs, callbacks, batch statistics, jumps), and how far measured "
+    "changes are from what the gradient says",
+    means="the gradient is not the network's, or the network is not the one "
+    "that is deployed: attacks go in wrong directions",
+    warns="something that may hide gradients stands in the way",
+    todo="attack without the block, through a smooth stand-in (BPDA), or "
+    "without gradients; normalize once; give a network in evaluation "
+    "mode",
+)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -106,7 +120,6 @@ def _jumps(torn):
 
 def judged(found: list[Sight], off: float) -> Finding:
     """The finding for what was seen and the mismatch `off`, NaN if unknown."""
-    name = "program from image to logits"
     kinds = {sight.kind for sight in found}
     through = any(sight.through for sight in found)
     told = "; ".join(sight.what for sight in found) or "nothing hides gradients"
@@ -116,11 +129,11 @@ def judged(found: list[Sight], off: float) -> Finding:
     allowed = SUSPECTED if "block" in kinds else UNSUSPECTED
     if off > allowed or (through and math.isnan(off)):
         remedy = _REMEDY["block" if "block" in kinds else "steep"]
-        return Finding("R5", name, "fail", evidence, remedy)
+        return PROGRAM.found("fail", evidence, remedy)
     for kind, verdict in _VERDICTS.items():
         if kind in kinds:
-            return Finding("R5", name, verdict, evidence, _REMEDY[kind])
-    return Finding("R5", name, "ok", evidence)
+            return PROGRAM.found(verdict, evidence, _REMEDY[kind])
+    return PROGRAM.found("ok", evidence)
 
 
 _VERDICTS = {

@@ -8,11 +8,61 @@ import numpy as np
 
 from jaxadv import protocols
 from jaxadv.evaluation import metrics
-from jaxadv.evaluation.checks.base import Finding
+from jaxadv.evaluation.checks.base import Check, Finding
 from jaxadv.evaluation.table import Table
 
 GAP = 0.002  # of all images, AutoAttack's alarm
 WIDE = 0.1  # half of a Wilson interval
+
+BLACK_BOX = Check(
+    id="R4",
+    name="black-box beats white-box",
+    looks="whether attacks without gradients break, in the same threat, what "
+    "those with gradients did not",
+    means="in an lp ball they do: gradients are masked or the attacks too "
+    "short, and the accuracy is too high",
+    warns="they do for a single image, or where a grid may well win",
+    todo="keep the attack without gradients in the suite, give the others "
+    "more steps and other losses; see R3, R5, R9",
+)
+ALONE = Check(
+    id="R12",
+    name="who broke what",
+    looks="what each attack alone breaks, and whether a single step breaks "
+    "what many do not",
+    means="longer attacks are weaker than one step: their steps, loss or "
+    "gradient are wrong",
+    warns="",
+    todo="see R3, R5 and R9",
+)
+INTERVALS = Check(
+    id="R15",
+    name="intervals",
+    looks="how wide the Wilson 95 % interval of the worst case is",
+    means="",
+    warns="few images: the accuracy is known to ten points or worse",
+    todo="evaluate more images: --config.examples=1000",
+)
+ADMISSIBLE = Check(
+    id="R18",
+    name="RobustBench admissibility",
+    looks="whether RobustBench would list the network, by R1, R3 and R5",
+    means="",
+    warns="it would not: the network is random, without gradients, or optimizes inside",
+    todo="report it apart, as an adaptive defense",
+    level="full",
+)
+EXTERNAL = Check(
+    id="R19",
+    name="external LPIPS",
+    looks="how far self-bounded perceptual attacks went, measured by a "
+    "network that was not attacked",
+    means="",
+    warns="the budget is measured by the attacked network alone, which "
+    "training may have bent",
+    todo="add a distance with a network of its own: --config.distances",
+    level="full",
+)
 
 
 def by_threat(attacks):
@@ -46,7 +96,6 @@ def black_box(
       attacks: its attacks, each with `label`, `spec` and `attack`.
       more: attacks that are not in the table, each with its success [n].
     """
-    name = "black-box beats white-box"
     told, worst, compared = [], "ok", 0
     broken = {p.label: table.attack(p.label, "success") for p in attacks}
     broken |= {p.label: success for p, success in more}
@@ -65,10 +114,10 @@ def black_box(
             worst = "fail" if large or worst == "fail" else "warn"
     if not compared:
         evidence = "no threat is attacked both with gradients and without"
-        return Finding("R4", name, "not run", evidence)
+        return BLACK_BOX.found("not run", evidence)
     evidence = "; ".join(told) or f"never, in {_times(compared, 'comparison')}"
     remedy = "the gradients are masked or the attacks too short: see R3, R5 and R9"
-    return Finding("R4", name, worst, evidence, remedy * (worst != "ok"))
+    return BLACK_BOX.found(worst, evidence, remedy * (worst != "ok"))
 
 
 def who_broke_what(table: Table, attacks: Sequence[Any]) -> Finding:
@@ -80,7 +129,6 @@ def who_broke_what(table: Table, attacks: Sequence[Any]) -> Finding:
     Args:
       table, attacks: as for `black_box`.
     """
-    name = "who broke what"
     parts = []
     for planned in attacks:
         others = {p.label for p in attacks} - {planned.label}
@@ -100,8 +148,8 @@ def who_broke_what(table: Table, attacks: Sequence[Any]) -> Finding:
         if count > max(1, GAP * len(table)):
             evidence += f"; {count} by {_all(single)} and not by {_all(many)}"
             remedy = "the longer attacks are weaker than one step: see R3, R5 and R9"
-            return Finding("R12", name, "fail", evidence, remedy)
-    return Finding("R12", name, "ok", evidence)
+            return ALONE.found("fail", evidence, remedy)
+    return ALONE.found("ok", evidence)
 
 
 def intervals(table: Table) -> Finding:
@@ -114,8 +162,8 @@ def intervals(table: Table) -> Finding:
     )
     if half > WIDE:
         remedy = "give --config.examples=1000 for plus or minus 3 points"
-        return Finding("R15", "intervals", "warn", evidence, remedy)
-    return Finding("R15", "intervals", "ok", evidence)
+        return INTERVALS.found("warn", evidence, remedy)
+    return INTERVALS.found("ok", evidence)
 
 
 def admissible(findings: Sequence[Finding]) -> Finding:
@@ -125,7 +173,6 @@ def admissible(findings: Sequence[Finding]) -> Finding:
     optimization: R1 and R5 must have found nothing, and R3 a loss that the attacks
     could climb everywhere.
     """
-    name = "RobustBench admissibility"
     wanted = [f for f in findings if f.id in ("R1", "R3", "R5")]
     against = [
         f.id
@@ -133,11 +180,11 @@ def admissible(findings: Sequence[Finding]) -> Finding:
         if f.verdict == "fail" or (f.verdict == "warn" and f.id != "R3")
     ]
     if not wanted:
-        return Finding("R18", name, "not run", "R1, R3 and R5 have not run")
+        return ADMISSIBLE.found("not run", "R1, R3 and R5 have not run")
     if against:
         evidence = f"not eligible because of {_all(against)}"
-        return Finding("R18", name, "warn", evidence, "report it apart, as adaptive")
-    return Finding("R18", name, "ok", "eligible")
+        return ADMISSIBLE.found("warn", evidence, "report it apart, as adaptive")
+    return ADMISSIBLE.found("ok", "eligible")
 
 
 def external_distance(table: Table, attacks: Sequence[Any]) -> Finding:
@@ -147,10 +194,9 @@ def external_distance(table: Table, attacks: Sequence[Any]) -> Finding:
       table, attacks: as for `black_box`; the suite's distances that are LPIPS with a
         network of their own are the external ones.
     """
-    name = "external LPIPS"
     own = [p for p in attacks if protocols.self_bounded(p.attack.threat)]
     if not own:
-        return Finding("R19", name, "not run", "no self-bounded perceptual attack")
+        return EXTERNAL.found("not run", "no self-bounded perceptual attack")
     outside = [
         key
         for key, spec in table.metadata.get("distances", {}).items()
@@ -158,9 +204,7 @@ def external_distance(table: Table, attacks: Sequence[Any]) -> Finding:
     ]
     labels = [p.label for p in own]
     if not outside:
-        return Finding(
-            "R19",
-            name,
+        return EXTERNAL.found(
             "warn",
             f"{_all(labels)}: measured by the attacked network alone",
             "add to config.distances {'name': 'lpips', 'network': …}",
@@ -176,7 +220,7 @@ def external_distance(table: Table, attacks: Sequence[Any]) -> Finding:
             f"mean {', '.join(means) or 'unknown, nothing broken'}; {share:.0f} % "
             "feasible"
         )
-    return Finding("R19", name, "ok", "; ".join(told))
+    return EXTERNAL.found("ok", "; ".join(told))
 
 
 def _all(names):

@@ -15,13 +15,24 @@ import numpy as np
 
 from jaxadv import protocols
 from jaxadv.evaluation.checks import results
-from jaxadv.evaluation.checks.base import Finding, Probe
+from jaxadv.evaluation.checks.base import Check, Finding, Probe
 from jaxadv.objectives import OBJECTIVES, SURE
 
 # Of the logits of one image, largest minus smallest: below it no wrong class weighs
 # e times as much as another in the cross-entropy's gradient.
 SMALL = 1.0
 _BOUND = ("cross_entropy", "kl", "targeted_cross_entropy")
+
+OUTPUTS = Check(
+    id="R2",
+    name="logits and their scale",
+    looks="the range of the outputs, and how far the logits of an image lie apart",
+    means="the outputs are probabilities, or of a scale at which the only "
+    "losses that are climbed see little: the attacks are too weak",
+    warns="some losses see little at this scale; others are climbed as well",
+    todo="return what goes into the softmax; attack the margin or the dlr, "
+    "which no scale changes",
+)
 
 
 def outputs(
@@ -35,7 +46,6 @@ def outputs(
         nothing but attacks whose loss hangs on the scale is a fail.
       count: how many of the images survive; where none does, no attack was too weak.
     """
-    name = "logits and their scale"
     found = probe.logits(probe.images)
     inside = (found.min() >= 0) & (found.max() <= 1)
     off = float(np.max(np.abs(found.sum(1, dtype=np.float64) - 1)))
@@ -45,7 +55,7 @@ def outputs(
     )
     if inside and off <= 1e-4 and found.shape[1] > 1:
         remedy = "return what goes into the softmax"
-        return Finding("R2", name, "fail", evidence, remedy)
+        return OUTPUTS.found("fail", evidence, remedy)
     spread = float(np.median(_spread(found)))
     sure = int(np.sum(_odds(found, probe.labels) < SURE))
     if found.shape[1] > 2 and spread < SMALL:
@@ -61,13 +71,13 @@ def outputs(
             "and the cross-entropy to 0"
         )
     else:
-        return Finding("R2", name, "ok", evidence)
+        return OUTPUTS.found("ok", evidence)
     if weak and count != 0:
         evidence += f"; nothing else is climbed by {', '.join(weak)}"
         remedy = "attack the margin or the dlr, which no scale changes"
-        return Finding("R2", name, "fail", evidence, remedy)
+        return OUTPUTS.found("fail", evidence, remedy)
     remedy = "rely on no attack that climbs the cross-entropy"
-    return Finding("R2", name, "warn", evidence, remedy)
+    return OUTPUTS.found("warn", evidence, remedy)
 
 
 def _spread(logits):

@@ -14,12 +14,43 @@ from jaxadv import protocols, specs
 from jaxadv.attacks import ATTACKS
 from jaxadv.evaluation import metrics
 from jaxadv.evaluation.checks import results
-from jaxadv.evaluation.checks.base import Finding
+from jaxadv.evaluation.checks.base import Check, Finding
 from jaxadv.evaluation.table import Table
 
 Rerun = Callable[[Any, np.ndarray], np.ndarray]
 MOST = 200  # images that are attacked again
 SEEDS = 3
+
+CURVE = Check(
+    id="R8",
+    name="accuracy against eps",
+    looks="the strongest attack of each threat again at half, once and twice "
+    "the budget, and where it may reach every image",
+    means="accuracy rises with the budget, or stays above chance where "
+    "nothing can be robust: the attack itself fails",
+    warns="",
+    todo="see R3, R5 and R10; other losses, other steps, attacks without gradients",
+    level="full",
+)
+CONVERGED = Check(
+    id="R9",
+    name="doubled steps",
+    looks="each attack with gradients again on what it left, with twice the "
+    "steps and five times the restarts",
+    means="it breaks more than one point more: the attack had not finished",
+    warns="",
+    todo="more steps or restarts",
+    level="full",
+)
+SPREAD = Check(
+    id="R17",
+    name="seed spread",
+    looks="the strongest attack of each threat again from three seeds",
+    means="",
+    warns="the accuracy differs by more than two points: luck has a part in it",
+    todo="more restarts",
+    level="full",
+)
 
 
 def curve(
@@ -36,7 +67,6 @@ def curve(
       classes: of the network.
       pixels: channels of an image, all pixels counted.
     """
-    name = "accuracy against eps"
     told, bad = [], []
     for planned in _strongest(table, attacks):
         chosen = _some(metrics.clean_correct(table))
@@ -58,10 +88,10 @@ def curve(
         if huge is not None and metrics.wilson(left[-1], total)[0] > 1 / classes:
             bad.append(f"{planned.label} stays above chance")
     if not told:
-        return Finding("R8", name, "not run", "no attack with gradients and an eps")
+        return CURVE.found("not run", "no attack with gradients and an eps")
     evidence = "; ".join([*bad, *told])
     remedy = "the attack fails, whatever the budget: see R3, R5 and R10"
-    return Finding("R8", name, "fail" if bad else "ok", evidence, remedy * bool(bad))
+    return CURVE.found("fail" if bad else "ok", evidence, remedy * bool(bad))
 
 
 def challenges(
@@ -111,7 +141,6 @@ def converged(table: Table, attacks: Sequence[Any], rerun: Rerun) -> Finding:
     Each attack with gradients on its own survivors; more than one point of accuracy
     is a fail.
     """
-    name = "doubled steps"
     told, bad = [], []
     for planned in attacks:
         longer = _longer(planned)
@@ -125,16 +154,15 @@ def converged(table: Table, attacks: Sequence[Any], rerun: Rerun) -> Finding:
         if points > 1:
             bad.append(planned.label)
     if not told:
-        return Finding("R9", name, "not run", "no attack whose steps can be doubled")
+        return CONVERGED.found("not run", "no attack whose steps can be doubled")
     evidence = f"accuracy in points with 2 x steps, 5 x restarts: {', '.join(told)}"
     remedy = f"more steps or restarts for {', '.join(bad)}" if bad else ""
-    return Finding("R9", name, "fail" if bad else "ok", evidence, remedy)
+    return CONVERGED.found("fail" if bad else "ok", evidence, remedy)
 
 
 def seeds(table: Table, attacks: Sequence[Any], rerun: Rerun) -> Finding:
     """R17: how far the accuracy under each threat's strongest attack depends on the
     seed, on a part of the images."""
-    name = "seed spread"
     told, wide = [], []
     chosen = _some(metrics.clean_correct(table), MOST // 2)
     total = max(int(np.sum(chosen)), 1)
@@ -147,10 +175,10 @@ def seeds(table: Table, attacks: Sequence[Any], rerun: Rerun) -> Finding:
         if max(left) - min(left) > 2:
             wide.append(planned.label)
     if not told:
-        return Finding("R17", name, "not run", "no attack with gradients")
+        return SPREAD.found("not run", "no attack with gradients")
     evidence = f"{SEEDS} seeds, {total} correct images: {', '.join(told)}"
     remedy = f"more restarts for {', '.join(wide)}" if wide else ""
-    return Finding("R17", name, "warn" if wide else "ok", evidence, remedy)
+    return SPREAD.found("warn" if wide else "ok", evidence, remedy)
 
 
 def _strongest(table, attacks):

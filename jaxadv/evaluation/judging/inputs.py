@@ -2,12 +2,14 @@
 
 import hashlib
 import importlib.metadata
+from collections.abc import Mapping
 from typing import Any
 
 import jax
 import numpy as np
 
 from jaxadv import arrays, parallel
+from jaxadv.classifier import Classifier
 from jaxadv.craft import fit
 from jaxadv.specs import UsageError
 
@@ -117,6 +119,23 @@ def digest(tree: Any) -> Any:
         code.update(f"{leaf.dtype}{leaf.shape}".encode())
         code.update(leaf.tobytes())
     return code
+
+
+def parameters(model: Any) -> int | None:
+    """Numbers that a network has learned; of a tuple of networks all of theirs.
+
+    Batch statistics count only where the variables do not keep them apart. None where
+    the weights are out of reach.
+    """
+    if isinstance(model, tuple):
+        each = [parameters(one) for one in model]
+        return None if None in each else sum(filter(None, each))
+    variables = model.variables if isinstance(model, Classifier) else model
+    if isinstance(variables, Mapping):
+        variables = variables.get("params", variables)
+    leaves = jax.tree.leaves(variables)
+    found = [leaf for leaf in leaves if isinstance(leaf, (jax.Array, np.ndarray))]
+    return sum(int(leaf.size) for leaf in found) or None
 
 
 def version() -> str:

@@ -24,6 +24,24 @@ class Pictures:
         return Pictures(**{f.name: getattr(self, f.name)[:count] for f in fields})
 
 
+def mixed(success: np.ndarray, labels: np.ndarray, count: int) -> np.ndarray:
+    """At most `count` images to show: half of them withstood, if there are so many.
+
+    The broken ones come first, each kind in the order of `choose`. Where one kind is
+    too few the other fills up.
+
+    Args:
+      success: bool [n].
+      labels: int [n].
+      count: how many.
+    """
+    order = choose(success, labels)
+    broken, left = order[success[order]], order[~success[order]]
+    most = max(count - count // 2, count - len(left))
+    first = broken[:most]
+    return np.concatenate([first, left[: count - len(first)]])
+
+
 def choose(success: np.ndarray, labels: np.ndarray) -> np.ndarray:
     """An order [n] of images: broken ones first, each of another class in turn.
 

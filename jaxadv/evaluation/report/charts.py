@@ -14,6 +14,7 @@ from jaxadv.evaluation.writing.escape import drawn
 COLORS = (BLUE, ORANGE, "#009E73", "#CC79A7", "#E69F00", "#56B4E9", GRAY)
 MARKERS = "osD^vPX"
 _MOST_SETS = 16
+_LABEL = 24  # characters of a line beside an axis; longer labels go on in the next
 
 
 def violins(
@@ -38,7 +39,11 @@ def violins(
     for axes, (name, given) in zip(panels, values.items(), strict=True):
         for k, attack in enumerate(attacks):
             _violin(axes, k, np.asarray(given.get(attack, ())))
-        names = [drawn(f"{a}\nn = {len(given.get(a, ()))}") for a in attacks]
+        counts = [len(given.get(a, ())) for a in attacks]
+        names = [
+            drawn(f"{wrapped(a, _LABEL)}\nn = {n}")
+            for a, n in zip(attacks, counts, strict=True)
+        ]
         axes.set_xticks(range(len(attacks)), names, rotation=35, ha="right", fontsize=9)
         axes.set_xlim(-0.6, len(attacks) - 0.4)
         axes.set_ylim(bottom=0)
@@ -132,7 +137,10 @@ def _matrix(axes, shown, labels, counts, total):
         label: sum(n for name, n in counts.items() if label in name.split(" + "))
         for label in labels
     }
-    names = [drawn(f"{k}  {100 * n / max(total, 1):.1f} %") for k, n in broken.items()]
+    names = [
+        drawn(f"{wrapped(k, _LABEL)}  {100 * n / max(total, 1):.1f} %")
+        for k, n in broken.items()
+    ]
     axes.set_yticks(range(len(labels)), names)
     axes.set_ylim(len(labels) - 0.5, -0.5)
     axes.set_xlim(-0.6, len(shown) - 0.4)

@@ -4,9 +4,12 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from jaxadv.evaluation import metrics
 from jaxadv.evaluation.report import charts, plots
-from jaxadv.evaluation.suite.planned import threat_name
+from jaxadv.evaluation.table import threat_name
+from jaxadv.evaluation.writing.cells import budget
 
 _MOST = 8  # attacks whose sets of broken images are drawn, unless a suite names them
 
@@ -38,34 +41,42 @@ def draw(
     tell("attacks side by side")
     files |= compare(outcome.table, plan, workdir)
     for planned in plan.attacks:
-        pictures = outcome.pictures[planned.label]
-        if len(pictures.ids):
+        if len(outcome.pictures[planned.label].ids):
             file = f"pictures_{planned.label}.png"
             tell(file)
-            grid(pictures, planned, plan, workdir / file, class_names)
+            grid(outcome, planned, plan, workdir / file, class_names)
             files[f"images, {planned.label}"] = file
     return files
 
 
 def grid(
-    pictures: Any,
+    outcome: Any,
     planned: Any,
     plan: Any,
     path: Path,
     class_names: Sequence[str] | None,
 ) -> None:
-    """Draws images that one attack has returned."""
-    budget = f"{threat_name(planned.spec)} eps {planned.eps:.4g}"
-    cascade = plan.cascades.get(plan.cascade(planned.label) or "", ())
-    if planned.label in cascade[1:]:
-        budget += ", on images that those before have left"
+    """Draws images that one attack has returned, broken ones and others."""
+    label, threat = planned.label, threat_name(planned.spec)
+    title = f"{label}, {threat} eps {budget(planned.eps, threat)}"
+    cascade = plan.cascades.get(plan.cascade(label) or "", ())
+    if label in cascade[1:]:
+        title += ", on images that those before have left"
+    broken = int(np.sum(metrics.broken(outcome.table, label)))
+    attacked = int(np.sum(metrics.attacked(outcome.table, label)))
     plots.grid(
-        pictures,
+        outcome.pictures[label],
         path,
-        attack=planned.label,
-        budget=budget,
+        title=f"{title}: {broken} of {attacked} images broken",
+        factor=magnification(outcome.pictures),
         class_names=class_names,
     )
+
+
+def magnification(pictures: Mapping[str, Any]) -> float:
+    """The one factor by which the grids of all attacks magnify differences."""
+    changes = [(p.adversarials - p.images).ravel() for p in pictures.values()]
+    return plots.magnification(np.concatenate([np.zeros(1), *changes]))
 
 
 def compare(found: Any, plan: Any, workdir: Path) -> dict[str, str]:

@@ -9,10 +9,12 @@ from typing import Any
 
 import numpy as np
 
+from jaxadv.evaluation.writing.cells import budget
 from jaxadv.evaluation.writing.escape import drawn
 from jaxadv.files import storage
 
 BLUE, ORANGE, GRAY = "#0072B2", "#D55E00", "#555555"  # told apart by everyone
+_FATES = {"broken": ORANGE, "withstood": BLUE, "left the budget": GRAY}
 _NORMS = {
     "linf": r"$\ell_\infty$",
     "l2": r"$\ell_2$",
@@ -64,7 +66,11 @@ def curve(
     )
     if eps is not None:
         axes.axvline(
-            eps, color=GRAY, ls=":", lw=1.2, label=f"eps of the suite, {eps:g}"
+            eps,
+            color=GRAY,
+            ls=":",
+            lw=1.2,
+            label=f"eps of the suite, {budget(eps, threat)}",
         )
     axes.set_xlim(0, max(x[-1], eps or 0) * 1.02)
     axes.set_ylim(0, 102)
@@ -89,34 +95,40 @@ def grid(
     pictures: Any,
     path: str | os.PathLike,
     *,
-    attack: str,
-    budget: str,
+    title: str,
+    factor: float | None = None,
     class_names: Sequence[str] | None = None,
 ) -> None:
     """Draws originals, adversarial images and their magnified differences.
 
+    Each adversarial image says whether it broke or withstood, in words and by the
+    color of its frame.
+
     Args:
       pictures: a `pictures.Pictures` of k >= 1 images [k, h, w, c].
       path: the PNG to write.
-      attack: named in the title.
-      budget: the budget in words, for the title.
+      title: over the images.
+      factor: magnifies the differences; None: the largest that clips none of these.
+        Grids that are compared share one.
       class_names: names in place of the numbers of the classes.
     """
     plt = pyplot()
     change = pictures.adversarials - pictures.images
-    factor = magnification(change)
+    alone = factor is None
+    factor = magnification(change) if factor is None else factor
     shown = np.clip(0.5 + factor * change, 0, 1)
+    shared = "" if alone else "\nin all grids"
     rows = (
         ("original\nlabel", pictures.images),
         ("adversarial\nlabel → prediction", pictures.adversarials),
-        (f"difference × {factor:g}\ngray: no change", shown),
+        (f"difference × {factor:g}{shared}\ngray: no change", shown),
     )
     count = len(pictures.ids)
     width = 1.35 * count + 1.6
     figure, cells = plt.subplots(
         3,
         count,
-        figsize=(width, 5.5),
+        figsize=(width, 5.8),
         squeeze=False,
         layout="constrained",
     )
@@ -124,12 +136,14 @@ def grid(
         for k in range(count):
             draw_image(cells[r, k], images[k])
             caption = drawn(_caption(pictures, r, k, class_names))
-            cells[r, k].set_title(caption, fontsize=10)
+            color = _FATES[_fate(pictures, k)] if r == 1 else "black"
+            cells[r, k].set_title(caption, fontsize=10, color=color)
+            if r == 1:
+                for side in cells[r, k].spines.values():
+                    side.set(color=color, linewidth=2)
         cells[r, 0].set_ylabel(
             name, rotation=0, ha="right", va="center", fontsize=10, labelpad=8
         )
-    broken = int(np.sum(pictures.success))
-    title = f"{attack}, {budget}: {broken} of these {count} images broken"
     figure.suptitle(drawn(wrapped(title, int(11 * width))), fontsize=11)
     write(figure, path)
 
@@ -155,7 +169,14 @@ def _caption(pictures, row, k, names):
         return f"size {_digits(float(pictures.sizes[k]))}"
     prediction = name(int(pictures.predictions[k]))
     line = "\n" if len(label) + len(prediction) > 10 else " "
-    return f"{label}{line}→ {prediction}"
+    return f"{label}{line}→ {prediction}\n{_fate(pictures, k)}"
+
+
+def _fate(pictures, k):
+    """What became of an image; one that left its budget does not count as broken."""
+    if pictures.success[k]:
+        return "broken"
+    return "withstood" if pictures.feasible[k] else "left the budget"
 
 
 def _digits(value):

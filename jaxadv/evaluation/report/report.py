@@ -13,28 +13,11 @@ import jax
 
 from jaxadv import protocols
 from jaxadv.evaluation import checks
-from jaxadv.evaluation.report import sheets
+from jaxadv.evaluation.report import document, headline, sheets
 from jaxadv.evaluation.report.page import page
-from jaxadv.evaluation.suite.planned import threat_name, training_attacks
 from jaxadv.evaluation.writing import files as out
-from jaxadv.evaluation.writing.cells import aligned, markdown_row, page_table, percent
-from jaxadv.evaluation.writing.escape import code
+from jaxadv.evaluation.writing.cells import aligned, percent
 from jaxadv.evaluation.writing.escape import line as one_line
-from jaxadv.evaluation.writing.escape import markdown as shown
-
-_SUMMARY = (
-    "unions",
-    "seen",
-    "means",
-    "seen_mean",
-    "unseen_mean",
-    "unseen_mean_as_printed",
-    "union_mean",
-    "cascades",
-    "sweeps",
-    "broken_by",
-    "curves",
-)
 
 
 def build(
@@ -83,9 +66,9 @@ def build(
         "split": metadata["split"],
         "examples": summary["clean"]["n"],
         "classes": outcome.classes,
+        **summary,
         "clean": {**summary["clean"], **timings["clean"]},
         "attacks": attacks,
-        **{key: summary[key] for key in _SUMMARY},
         "curve_titles": {k: suite.behind(k).title for k in summary["curves"]},
         "curve_timing": timings.get("curve"),
         "checks": [dataclasses.asdict(finding) for finding in findings],
@@ -147,83 +130,10 @@ def verdict(report: Mapping[str, Any]) -> str:
 def text(report: Mapping[str, Any]) -> str:
     """The tables for a terminal."""
     lines = aligned(sheets.rows(report))
-    for more in (sheets.sweep_rows(report), sheets.distance_rows(report)):
-        if more:
-            lines += ["", *aligned(more)]
-    return "\n".join([*lines, *map(one_line, notes(report))])
-
-
-def notes(report: Mapping[str, Any]) -> list[str]:
-    """Lines that a reader of the table must know."""
-    attacks = report["attacks"].items()
-    found = [f"{k}: {attack['note']}" for k, attack in attacks if attack.get("note")]
-    for labels in report["cascades"].values():
-        found.append(
-            f"{', '.join(labels)}: each attacks what those before have left, and its "
-            "accuracy is what all of them leave; steps, passes and broken images are "
-            "its own"
-        )
-    for label, attack in attacks:
-        if not attack.get("attacked", 1):
-            found.append(f"{label}: there was no image left to attack")
-        if attack["resumed"]:
-            known = attack.get("measured_seconds") is not None
-            told = "count all runs" if known else "of the earlier runs are not known"
-            found.append(
-                f"{label}: {attack['resumed']} of {attack['attacked']} images were "
-                f"read from the journal; seconds {told}"
-            )
-        if attack["feasible"] < 1:
-            share = percent(1 - attack["feasible"])
-            found.append(
-                f"{label}: {share} % of the returned images leave the budget or "
-                "[0, 1] and count as not broken"
-            )
-    return found
-
-
-def markdown(report: Mapping[str, Any], files: Mapping[str, str]) -> str:
-    """The report as a page; `files` names pictures relative to it."""
-    lines = [
-        f"# {shown(report['name'] or 'Model')} on {shown(report['dataset'])} "
-        f"({shown(report['split'])})",
-        "",
-        f"**{shown(report['verdict'])}**",
-        "",
-        *_list(report["why"]),
-        f"Suite {code(report['suite'])}: {report['examples']} images, "
-        f"seed {report['seed']}, {report['environment']['devices']} x "
-        f"{shown(report['environment']['device'])}, "
-        f"jax {report['environment']['jax']}.",
-        "",
-        *_network(report["model"]),
-        *_table(sheets.rows(report)),
-        "",
-        *_list(notes(report)),
-        "An image counts as correct under an attack if it is correct without one and "
-        "no returned image that is inside the budget and [0, 1], checked again at the "
-        "highest precision, is misclassified. Intervals are Wilson 95 %. Steps and "
-        "passes (forward + backward, verification excluded) are means over the "
-        "attacked images; seconds include compilation.",
-        "",
-        *_unions(report),
-        *_sweeps(report),
-        *_distances(report),
-        "## Which attacks break an image",
-        "",
-        *_table(sheets.broken_rows(report)),
-    ]
-    if report["checks"]:
-        lines += ["", "## Checks", "", *_checks(report["checks"])]
-    for label, points in report["curves"].items():
-        head, *cells = sheets.point_rows(points)
-        lines += ["", f"## Accuracy by eps, {shown(label)}", ""]
-        lines += _curve(report, label)
-        lines += page_table(head, cells, first="---:")
-    for name, file in files.items():
-        if file.endswith(".png"):
-            lines += ["", f"## {shown(name)}", "", f"![{shown(name)}]({file})"]
-    return "\n".join(lines) + "\n"
+    for section in sheets.sections(report):
+        if section.printed:
+            lines += ["", *aligned(section.printed)]
+    return "\n".join([*lines, *map(one_line, document.notes(report))])
 
 
 def write(
@@ -233,116 +143,12 @@ def write(
 
     Each is written whole or not at all.
     """
-    folder, lines = Path(workdir), markdown(report, files)
+    folder, lines = Path(workdir), document.markdown(report, files)
     out.write_json(folder / "report.json", report)
     out.write(folder / "report.md", lines)
-    sound = None if report["verdict"] == "not checked" else not report["unreliable"]
-    out.write(folder / "report.html", page(lines, folder, sound))
+    out.write(folder / "report.html", page(lines, folder, headline.kind(report)))
     for name, cells in sheets.files(report).items():
         out.write_csv(folder / name, cells)
-
-
-def _list(lines):
-    return [*(f"- {shown(line)}" for line in lines), ""] if lines else []
-
-
-def _network(model):
-    """What is known of the network: its name, checkpoint and training."""
-    found, training = [], model.get("training") or {}
-    if model.get("architecture"):
-        found.append(f"Network {code(model['architecture'])}")
-    if model.get("checkpoint"):
-        words = f"checkpoint {code(model['checkpoint'])}"
-        if model.get("which"):
-            words += f" ({shown(model['which'])}, step {model.get('step')})"
-        found.append(words)
-    defense = f" by {code(model['defense'])}" if model.get("defense") else ""
-    against = ", ".join(map(_trained, training_attacks(training)))
-    if defense or against:
-        found.append(f"trained{defense}{against and ' '}{against}")
-    line = "; ".join(found)
-    return [f"{line[:1].upper()}{line[1:]}.", ""] if line else []
-
-
-def _trained(spec):
-    threat = spec.get("threat")
-    eps = threat.get("eps") if isinstance(threat, Mapping) else None
-    budget = f" of eps {eps:.4g}" if isinstance(eps, (int, float)) else ""
-    return (
-        f"against {code(spec.get('name', ''))}"
-        f"{f' in {code(threat_name(spec))}' if threat else ''}{budget}"
-    )
-
-
-def _curve(report, label):
-    """What was run for a curve, where that is known, and what the table ran."""
-    title = report.get("curve_titles", {}).get(label)
-    if title is None:
-        return []
-    table = report["attacks"].get(label, {}).get("title", title)
-    other = f"; the attack {code(label)} of the table is {shown(table)}"
-    return [f"The curve is of {shown(title)}{other if table != title else ''}.", ""]
-
-
-def _table(cells):
-    head, *others = cells
-    return page_table(head, others)
-
-
-def _unions(report):
-    lines = []
-    for name, union in report["unions"].items():
-        title = name if name == "union" else f"union {name}"
-        taken = shown(", ".join(union["attacks"]))
-        lines.append(f"{code(title)} takes {taken} together.")
-    seen = ", ".join(report["seen"]) or "none"
-    lines.append(f"Attacks seen in training: {shown(seen)}.")
-    if report["means"] is not None:
-        counted = shown(", ".join(report["means"]))
-        lines.append(f"Unseen and union means count {counted}.")
-        if report["unseen_mean_as_printed"] is not None:
-            value = percent(report["unseen_mean_as_printed"])
-            lines.append(
-                "The unseen mean divided by the number of all of them, as some "
-                f"published tables print it, would be {value} %."
-            )
-    return [" ".join(lines), ""]
-
-
-def _sweeps(report):
-    table = sheets.sweep_rows(report)
-    if not table:
-        return []
-    return [
-        "## Accuracy by budget",
-        "",
-        *_table(table),
-        "",
-        "UAR is the sum of a row's accuracies over that of networks trained against "
-        "the same attack at each budget, times 100.",
-        "",
-    ]
-
-
-def _distances(report):
-    table = sheets.distance_rows(report)
-    if not table:
-        return []
-    return [
-        "## How far the broken images moved",
-        "",
-        *_table(table),
-        "",
-        "Distances of the returned images from their originals, over the images that "
-        "are correct without the attack and broken by it.",
-        "",
-    ]
-
-
-def _checks(findings):
-    fields = ("id", "name", "verdict", "evidence")
-    cells = [tuple(finding[field] for field in fields) for finding in findings]
-    return list(map(markdown_row, [fields, ["---"] * len(fields), *cells]))
 
 
 def _timing(timing):

@@ -18,7 +18,7 @@ from jaxadv.craft.journal import Journal
 from jaxadv.evaluation import checks
 from jaxadv.evaluation.judging import inputs
 from jaxadv.evaluation.judging.judge import Judge
-from jaxadv.evaluation.judging.pictures import Pictures, choose
+from jaxadv.evaluation.judging.pictures import Pictures, choose, mixed
 from jaxadv.evaluation.run.meters import Account
 from jaxadv.evaluation.suite.planned import Planned
 from jaxadv.numerics import streams
@@ -199,17 +199,23 @@ class Bench:
         self.resumed = again
         return findings
 
-    def pictures(self, found, images) -> Pictures:
-        """As many local images as the report or the checks want of the last attack.
+    def pictures(self, found, images) -> tuple[Pictures, Pictures]:
+        """Local images of the last attack: those for the report, those for the checks.
 
         Only images that it has attacked itself, which in a cascade are those that the
-        parts before it have left.
+        parts before it have left. The report shows some that withstood it, the checks
+        want those that it broke.
         """
         found = {k: self._local(v) for k, v in found.items()}
         rows = np.flatnonzero(self._reached)
+        kinds = found["success"][rows], self.data["label"][rows]
         count = max(self.suite.pictures, checks.SAMPLES[self.suite.checks])
-        order = choose(found["success"][rows], self.data["label"][rows])
-        rows = rows[order[:count]]
+        shown, looked = mixed(*kinds, self.suite.pictures), choose(*kinds)[:count]
+        return self._pictures(found, images, rows[shown]), self._pictures(
+            found, images, rows[looked]
+        )
+
+    def _pictures(self, found, images, rows):
         return Pictures(
             ids=self.data["id"][rows],
             labels=self.data["label"][rows],

@@ -105,7 +105,7 @@ def run(
     folder = None if workdir is None else Path(workdir)
     bench.open_journal(folder, f"{source.name}/{suite.split}")
     columns, unconfirmed = bench.clean_columns(), {}
-    samples, passed_on = {}, {}
+    pictures, samples, passed_on = {}, {}, {}
     kept = {CLEAN: parallel.gather_rows(data["image"])} if keep else {}
     for planned in suite.attacks:
         cascade = suite.cascade(planned.label)
@@ -124,7 +124,8 @@ def run(
         unconfirmed[planned.label] = int(np.sum(found.pop("unconfirmed")))
         found |= bench.distances(images)
         columns |= {f"attack/{planned.label}/{k}": v for k, v in found.items()}
-        samples[planned.label] = bench.pictures(found, images)
+        some = bench.pictures(found, images)
+        pictures[planned.label], samples[planned.label] = some
         if keep:
             kept[planned.label] = parallel.gather_rows(images)
     if suite.curve:
@@ -143,7 +144,6 @@ def run(
         names = getattr(source, "class_names", None)
         findings = bench.check(table, samples, classes, names, tell)
     timings["checks"] = _timing(watch, bench.resumed)
-    pictures = {k: v.first(suite.pictures) for k, v in samples.items()}
     return Outcome(table, timings, pictures, classes, unconfirmed, findings, kept)
 
 

@@ -20,9 +20,9 @@ from jaxadv.evaluation.suite.planned import (
     check_label,
     check_name,
     plan,
-    threat_name,
     training_attacks,
 )
+from jaxadv.evaluation.table import threat_name
 from jaxadv.perceptual import DISTANCES
 from jaxadv.specs import UsageError, plain
 

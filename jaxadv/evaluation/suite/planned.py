@@ -153,9 +153,3 @@ def plan(label: str, spec: Any, eps: Eps, where: str) -> Planned:
     spec = as_spec(spec, "an attack", where)
     spec = eps.fill(spec, where)
     return Planned(label, spec, build_attack(spec, where))
-
-
-def threat_name(spec: Mapping[str, Any]) -> str:
-    """The registry name of an attack spec's threat; empty where there is none."""
-    threat = spec.get("threat") or ""
-    return threat if isinstance(threat, str) else threat.get("name", "")

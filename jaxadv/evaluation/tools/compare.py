@@ -15,7 +15,8 @@ from pathlib import Path
 from typing import Any
 
 from jaxadv import console
-from jaxadv.evaluation.report import charts, sheets
+from jaxadv.evaluation import metrics
+from jaxadv.evaluation.report import charts
 from jaxadv.evaluation.tools import differences
 from jaxadv.evaluation.writing import escape, files
 from jaxadv.evaluation.writing.cells import aligned, page_table, percent
@@ -112,7 +113,7 @@ def _entries(content, path, union):
             f"compare: {path} has no union {union!r}; unions: {known}; give --union"
         )
     seen = content["seen"]
-    whole = sheets.mean_labels({**content, "means": None})
+    whole = metrics.mean_labels({**content, "means": None})
     return {
         "name": str(content.get("name") or path.parent.name),
         "path": path,
@@ -126,7 +127,7 @@ def _entries(content, path, union):
         "seen_mean": content.get("seen_mean"),
         "unseen_mean": content.get("unseen_mean"),
         "seen_attacks": [k for k in whole if k in seen],
-        "unseen_attacks": [k for k in sheets.mean_labels(content) if k not in seen],
+        "unseen_attacks": [k for k in metrics.mean_labels(content) if k not in seen],
         "fields": differences.fields(content),
         "differs": {},
     }

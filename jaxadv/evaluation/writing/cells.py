@@ -1,5 +1,6 @@
 """Tables of text cells: aligned for a terminal, in Markdown, numbers in percent."""
 
+import math
 from collections.abc import Sequence
 
 from jaxadv.evaluation.writing import escape
@@ -8,6 +9,29 @@ from jaxadv.evaluation.writing import escape
 def percent(fraction: float) -> str:
     """A fraction as percent with two decimals, without the sign."""
     return f"{100 * fraction:.2f}"
+
+
+_PIXELS = ("linf", "l2", "l1")  # norms of changes of pixels in [0, 1]
+
+
+def budget(eps: float, threat: str) -> str:
+    """A budget as people write it: 8/255 for a multiple of 1/255 in an lp ball.
+
+    Tenths and whole numbers stay decimal, as 0.2, which is 51/255, and so does every
+    eps of a threat with another unit. `threat` is its registry name.
+    """
+    if threat in _PIXELS and math.isfinite(eps):
+        levels, tenths = 255 * eps, 10 * eps
+        decimal = abs(tenths - round(tenths)) < 1e-6
+        if not decimal and abs(levels - round(levels)) < 1e-4 * min(levels, 1):
+            return f"{round(levels)}/255"
+    return f"{eps:.4g}"
+
+
+def listed(words: Sequence[str], last: str = "and") -> str:
+    """One sentence part of several: "a, b and c"."""
+    *first, final = words
+    return f"{', '.join(first)} {last} {final}" if first else final
 
 
 def aligned(table: Sequence[Sequence[str]]) -> list[str]:
@@ -32,4 +56,9 @@ def page_table(
 
 def markdown_row(cells: Sequence[str]) -> str:
     """One row of a Markdown table; every cell is shown as it is."""
-    return "| " + " | ".join(map(escape.markdown, cells)) + " |"
+    return written_row(list(map(escape.markdown, cells)))
+
+
+def written_row(cells: Sequence[str]) -> str:
+    """One row of cells that are Markdown already."""
+    return "| " + " | ".join(cells) + " |"

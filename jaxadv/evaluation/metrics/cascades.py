@@ -1,0 +1,5 @@
+"""Attacks that take over what those before have left."""
+
+from jaxadv.evaluation.metrics.base import Metric
+
+CASCADES = Metric("cascades", lambda table: table.metadata.get("cascades", {}))
