@@ -6,13 +6,13 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from jaxadv import checkpoints, cli, evaluation
+from jaxadv import cli, evaluation
 from jaxadv.evaluation.suite import declared, shipped
 from jaxadv.files import storage
 from jaxadv.files.checksums import checksum_json
 from jaxadv.specs import UsageError
 from jaxadv.sweep import grid
-from jaxadv.training import settings
+from jaxadv.training import changes, settings
 
 
 @dataclasses.dataclass(frozen=True)
@@ -105,7 +105,7 @@ def _combination(request, suite, point, seed):
     settings.plan(config)
     folder = Path(request.root) / grid.name(point, config.seed)
     training = settings.kept(config)
-    checkpoints.check_config(folder, training)
+    changes.check(folder, training)
     judge = [f"--config={suite}", *request.judging]
     return Combination(
         point=point,

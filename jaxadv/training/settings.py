@@ -220,7 +220,7 @@ def recorded(fields: Mapping[str, Any]) -> Config:
     Raises:
       UsageError: a field is none of a training config.
     """
-    config = default_config()
+    config, name = default_config(), ""
     specs.known(fields, config, "config")
     try:
         with config.unlocked():
