@@ -223,8 +223,9 @@ class _Loop:
             for line in changes.told(found, meta["config"], self.rate, self.step,
                                      self.data.steps_per_epoch):  # fmt: skip
                 print(line)
-            if ended and (self.folder / "eval").is_dir():
-                print(f"{self.folder / 'eval'} judges the weights of {ended}")
+            judged = self.folder / "eval"
+            if ended and judged.is_dir():
+                print(f"{judged} judges the weights of {ended}: evaluate again")
 
     def _finished(self):
         """Why training is over, "" while it is not."""
