@@ -1,26 +1,21 @@
 """Suites: what reaches the table, and what it does not depend on."""
 
-import dataclasses
 import os
 import subprocess
 import sys
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxadv import evaluation
-from jaxadv.classifier import Classifier
-from jaxadv.craft import Adversarial, Crafter, whole_chunk
+from jaxadv.craft import Adversarial, Crafter
 from jaxadv.data import sources
 from jaxadv.evaluation import metrics, table
 from jaxadv.evaluation.judging import inputs, judge
-from jaxadv.evaluation.run import bench, meters, runner
+from jaxadv.evaluation.run import bench, runner
 from jaxadv.evaluation.suite import config as configs
 from jaxadv.objectives import margin
 from jaxadv.specs import UsageError
-from jaxadv.threats import L0, L1, L2, Linf
 from tests import nets
 from tests.paths import ROOT
 
@@ -349,167 +344,6 @@ def test_accuracy_at_any_eps_is_read_off_an_attack_that_minimizes(tmp_path):
         accuracy = metrics.summarize(again)["attacks"]["ddn"]["accuracy"]
         assert accuracy == point["accuracy"]
     assert 0 < points[3]["accuracy"] < 0.9
-
-
-def _nan_when_dark(variables, image, key):
-    logits = nets._linear(variables, image, key)
-    return jnp.where(jnp.min(image) < 0.1, jnp.nan, logits)
-
-
-@pytest.mark.parametrize("when", ["clean", "attacked"])
-def test_nan_logits_are_an_error_that_names_examples(tmp_path, when):
-    images = 0.12 + 0.8 * IMAGES
-    if when == "clean":
-        images[[6, 7], 0, 0] = 0.05
-    model = Classifier.from_function(_nan_when_dark, nets.linear().variables)
-    labels = nets.predicted(nets.linear(), images)
-    match = r"2 clean images .*examples 6, 7\)"
-    if when == "attacked":
-        match = r"30 adversarial images of 'pgd' .*examples 0, 1, 2, 3, 4, …\)"
-    with pytest.raises(UsageError, match=match):
-        evaluation.evaluate(
-            model,
-            source(images, labels),
-            {**CONFIG, "attacks": {"pgd": pgd(random_start=True)}},
-            tmp_path / "out",
-            progress=Quiet,
-        )
-    assert not list(tmp_path.rglob("table.npz")) + list(tmp_path.rglob("report*"))
-    assert (tmp_path / "out").exists() == (when == "attacked")  # the journal
-
-
-def raw(images, labels):
-    """A source that checks nothing."""
-    return dataclasses.replace(
-        source(), read=lambda ids, draw: {"image": images[ids], "label": labels[ids]}
-    )
-
-
-@pytest.mark.parametrize(
-    "images, labels, match",
-    [
-        (IMAGES * 2 - 1, LABELS, r"30 images have values outside \[0, 1\]"),
-        (np.where(IMAGES > 0.99, np.nan, IMAGES), LABELS, "or NaN"),
-        (IMAGES.repeat(3, -1), LABELS, r"shape \(8, 8, 3\) do not fit"),
-        (IMAGES[:, :7], LABELS, r"shape \(7, 8, 1\) do not fit"),
-        (IMAGES[..., 0], LABELS, r"it must be \[h, w, c\]"),
-        (IMAGES, LABELS + 3, "outside the model's 4 classes"),
-        (IMAGES, LABELS - 4, "outside the model's 4 classes"),
-    ],
-)
-def test_images_that_do_not_fit_are_refused(tmp_path, images, labels, match):
-    with pytest.raises(UsageError, match=match) as error:
-        run(tmp_path / "out", data=raw(images, labels))
-    assert "\n" not in str(error.value)
-    assert not (tmp_path / "out").exists()
-
-
-def test_a_network_of_other_channels_is_refused(tmp_path):
-    with pytest.raises(UsageError, match=r"\(8, 8, 1\) do not fit.*model \(.*kernel"):
-        run(tmp_path, model=nets.conv(shape=(8, 8, 3)).replace(mean=0.0, std=1.0))
-
-
-def test_normalization_of_other_channels_is_refused_though_it_broadcasts(tmp_path):
-    model = nets.linear(shape=(8, 8, 3)).replace(mean=jnp.zeros(3), std=jnp.ones(3))
-    with pytest.raises(UsageError, match="have 1 channels.*normalization has 3"):
-        run(tmp_path, model=model)
-
-
-@pytest.mark.parametrize(
-    "threat, expected",
-    [(Linf(1.0), 0.5), (L2(1.0), 0.75), (L1(1.0), 1.25), (L0(9.0), 3)],
-)
-def test_sizes_are_measured_on_the_images(threat, expected):
-    images = np.full((1, 2, 2, 2), 0.25, np.float32)
-    image = images.copy()
-    image[0, 0, 0, 0], image[0, 0, 0, 1], image[0, 1, 1, 0] = 0.75, 0.0, 0.75
-    assert judge.measure(threat, images, image) == expected
-    if isinstance(threat, L0):
-        assert judge.measure(threat.replace(pixels=True), images, image) == 2
-
-
-@pytest.mark.parametrize(
-    "change, match",
-    [
-        ({"atacks": {}}, "unknown field 'atacks'.*did you mean 'attacks'"),
-        ({"attacks": {}}, "config.attacks is empty"),
-        ({"attacks": {"a/b": pgd()}}, "label 'a/b'"),
-        ({"attacks": {"p": pgd(step=3)}}, "config.attacks.p: unknown field 'step'"),
-        ({"attacks": {"p": pgd(eps=None)}}, "p.threat.eps is None.*--config.eps"),
-        ({"attacks": {"p": 3}}, "config.attacks.p is 3"),
-        ({"examples": -1}, "config.examples is -1"),
-        ({"batch_size": 0}, "config.batch_size is 0"),
-        ({"unions": {"u": ("pgd", "x")}}, "config.unions.u names 'x'"),
-        ({"seen": ("x",)}, "config.seen names 'x'.*pgd, noise"),
-        ({"about": {"authr": ""}}, "config.about: unknown field 'authr'"),
-        ({"curve": {"attack": pgd(), "eps": (0.2, 0.1)}}, "must be ascending"),
-        ({"curve": {"attack": pgd(), "points": 0}}, "config.curve.points is 0"),
-        ({"curve": {"attack": pgd(), "up_to": -1.0}}, "config.curve.up_to is -1"),
-    ],
-)
-def test_mistakes_in_a_config_name_the_field(change, match):
-    with pytest.raises(UsageError, match=match) as error:
-        configs.resolve({**CONFIG, **change})
-    assert "\n" not in str(error.value)
-
-
-TRAINING = {"attack": {"name": "pgd", "threat": {"name": "linf", "eps": 0.3}}}
-
-
-@pytest.mark.parametrize("training", [TRAINING, {"attacks": {"a": TRAINING["attack"]}}])
-def test_eps_and_seen_attacks_come_from_the_training(training):
-    attacks = {"linf": pgd(eps=None), "l2": pgd("l2", eps=1.5), "w": pgd(eps=0.1)}
-    plan = configs.resolve({"attacks": attacks}, training)
-    assert [p.eps for p in plan.attacks] == [0.3, 1.5, 0.1]
-    assert plan.seen == ("linf", "w")
-    override = configs.resolve({"attacks": attacks, "eps": 0.2, "seen": ()}, training)
-    assert override.attacks[0].eps == 0.2 and override.seen == ()
-    with pytest.raises(UsageError, match="not trained with a 'l2' threat"):
-        configs.resolve({"attacks": {"l2": pgd("l2", eps=None)}}, training)
-
-
-def test_compile_time_is_the_union_of_its_spans():
-    with meters.Stopwatch("stage") as watch:
-        jax.jit(lambda x: jnp.sin(x) * 1.2345)(jnp.arange(3.0))
-    assert watch.programs >= 1
-    assert 0 < watch.compile_seconds <= watch.seconds
-    watch._spans = [(0.0, 2.0), (1.0, 1.5), (1.0, 3.0), (5.0, 6.0)]
-    assert watch.compile_seconds == 4.0
-    before = watch.programs
-    jax.jit(lambda x: jnp.cos(x) * 1.2345)(jnp.arange(3.0))
-    assert watch.programs == before  # it has stopped listening
-
-
-def test_a_stage_says_once_that_it_compiles(capsys, lowered):
-    with meters.Stopwatch("pgd"):
-        lowered(0.01)  # a small program
-        assert capsys.readouterr().err == ""
-        lowered(2.0)
-        lowered(2.0)
-        assert capsys.readouterr().err == "pgd: compiling …\n"
-    lowered(2.0)
-    assert capsys.readouterr().err == ""
-
-
-def test_an_evaluation_names_what_it_compiles(tmp_path, capsys, monkeypatch):
-    monkeypatch.setattr("jaxadv.training.log._LONG", 0.0)
-    run(tmp_path, crafter=Crafter())
-    lines = capsys.readouterr().err.splitlines()
-    assert lines.count("pgd: compiling …") == lines.count("noise: compiling …") == 1
-
-
-def test_progress_shows_a_bound_that_only_falls(capsys):
-    progress = meters.Progress("pgd", 8, wrong=2, every_seconds=0.0)
-    progress.update(4, 1)
-    progress.update(4, 3)
-    progress.close()
-    lines = capsys.readouterr().err.splitlines()
-    assert lines[0] == "pgd: 4/8 images, accuracy <= 70.0 %"
-    assert lines[-1] == "pgd: 8/8 images, accuracy <= 40.0 %"
-
-
-def test_chunks_divide_the_steps():
-    assert [whole_chunk(n, 5) for n in (0, 1, 4, 7, 12, 20)] == [5, 1, 4, 1, 4, 5]
 
 
 def test_fingerprint_tells_weights_and_margins_apart():
