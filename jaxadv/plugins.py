@@ -38,16 +38,23 @@ class Registry(collections.UserDict):
     imported when they are asked for.
     """
 
-    def __init__(self, kind: str, own: Mapping[str, Any], noun: Any = None):
+    def __init__(
+        self,
+        kind: str,
+        own: Mapping[str, Any],
+        noun: Any = None,
+        made: type | None = None,
+    ):
         """Registers our own parts.
 
         Args:
           kind: what the parts are, in the plural, as in the names of entry points.
           own: name -> dataclass, or function with typed keyword arguments.
           noun: the protocol of `protocols` that what is constructed has.
+          made: names stand for objects of this class, and not for constructors.
         """
         super().__init__(own)
-        self.kind, self.noun = kind, noun
+        self.kind, self.noun, self.made = kind, noun, made
 
     def __contains__(self, name: object) -> bool:
         if not isinstance(name, str):
@@ -96,6 +103,13 @@ class Registry(collections.UserDict):
 
     def _load(self, path: str, told: str) -> Callable[..., Any]:
         make = _imported(path, told)
+        if self.made is not None and not isinstance(make, self.made):
+            wanted = f"{self.made.__module__}.{self.made.__name__}"
+            raise UsageError(
+                f"{told} is a {type(make).__name__}; it must be a {wanted}"
+            )
+        if self.made is not None:
+            return make
         if isinstance(make, type) and dataclasses.is_dataclass(make):
             self._check(make, told)
             return make

@@ -4,8 +4,10 @@ A metric is a `Metric` in a file of its own and a line in `METRICS`; summary, JS
 files, the printed tables and the page take all that stand there.
 """
 
+from collections.abc import Iterable
 from typing import Any
 
+from jaxadv import specs
 from jaxadv.evaluation.metrics.accuracies import (
     accuracy,
     area,
@@ -48,6 +50,7 @@ from jaxadv.evaluation.metrics.sets import BROKEN_BY
 from jaxadv.evaluation.metrics.sweeps import SWEEPS
 from jaxadv.evaluation.metrics.unions import UNIONS
 from jaxadv.evaluation.table import Table
+from jaxadv.plugins import Registry
 
 __all__ = [
     "METRICS",
@@ -60,6 +63,7 @@ __all__ = [
     "attacked",
     "broken",
     "broken_by",
+    "chosen",
     "clean_correct",
     "counted",
     "curve",
@@ -80,31 +84,53 @@ __all__ = [
 ]
 
 # In the order in which they are told.
-METRICS: dict[str, Metric] = {
-    metric.name: metric
-    for metric in (
-        CLEAN,
-        ATTACKS,
-        UNIONS,
-        SEEN,
-        COUNTED,
-        SEEN_MEAN,
-        UNSEEN_MEAN,
-        AS_PRINTED,
-        UNION_MEAN,
-        CASCADES,
-        SWEEPS,
-        DISTANCES,
-        BROKEN_BY,
-        CURVES,
-    )
-}
+METRICS = Registry(
+    "metrics",
+    {
+        metric.name: metric
+        for metric in (
+            CLEAN,
+            ATTACKS,
+            UNIONS,
+            SEEN,
+            COUNTED,
+            SEEN_MEAN,
+            UNSEEN_MEAN,
+            AS_PRINTED,
+            UNION_MEAN,
+            CASCADES,
+            SWEEPS,
+            DISTANCES,
+            BROKEN_BY,
+            CURVES,
+        )
+    },
+    made=Metric,
+)
+
+
+def chosen(more: Iterable[str]) -> tuple[Metric, ...]:
+    """Our own metrics, and those of packages that `more` names.
+
+    Raises:
+      UsageError: one is unknown, or has the name of another.
+    """
+    found = dict(METRICS.data)
+    for name in more:
+        metric: Any = specs.lookup(name, METRICS, "config.metrics")
+        if metric.name in found:
+            raise specs.UsageError(
+                f"config.metrics: {name} calls itself {metric.name!r}, as another "
+                "metric does; give its Metric another name"
+            )
+        found[metric.name] = metric
+    return tuple(found.values())
 
 
 def summarize(table: Table) -> dict[str, Any]:
     """All numbers of a table as plain JSON; fractions, not percent."""
     return {
-        name: metric.compute(table)
-        for name, metric in METRICS.items()
+        metric.name: metric.compute(table)
+        for metric in chosen(table.metadata.get("metrics", ()))
         if metric.compute is not None
     }

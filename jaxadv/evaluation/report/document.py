@@ -99,7 +99,9 @@ def _table(cells):
 
 def _words(report):
     """One paragraph of what the metrics say of the table."""
-    told = (metric.words(report) for metric in metrics.METRICS.values())
+    told = (
+        metric.words(report) for metric in metrics.chosen(report.get("metrics", ()))
+    )
     return [" ".join(line for lines in told for line in lines), ""]
 
 

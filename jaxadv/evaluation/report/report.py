@@ -67,6 +67,7 @@ def build(
         "examples": summary["clean"]["n"],
         "classes": outcome.classes,
         **summary,
+        **({"metrics": list(suite.metrics)} if suite.metrics else {}),
         "clean": {**summary["clean"], **timings["clean"]},
         "attacks": attacks,
         "curve_titles": {k: suite.behind(k).title for k in summary["curves"]},

@@ -26,7 +26,7 @@ def page_rows(report: Mapping[str, Any]) -> list[tuple[str, ...]]:
 
 
 def _rows(report):
-    for metric in metrics.METRICS.values():
+    for metric in metrics.chosen(report.get("metrics", ())):
         yield from metric.rows(report)
 
 
@@ -36,7 +36,7 @@ def _cells(row, names):
 
 def sections(report: Mapping[str, Any]) -> Iterator[metrics.Section]:
     """The other tables."""
-    for metric in metrics.METRICS.values():
+    for metric in metrics.chosen(report.get("metrics", ())):
         yield from metric.sections(report)
 
 
@@ -48,7 +48,7 @@ def files(report: Mapping[str, Any]) -> dict[str, list[Sequence[Any]]]:
     percent.
     """
     found: dict[str, list[Sequence[Any]]] = {"report.csv": [*_noted(report)]}
-    for metric in metrics.METRICS.values():
+    for metric in metrics.chosen(report.get("metrics", ())):
         found[f"{metric.file or metric.name}.csv"] = list(metric.csv(report))
     return {name: cells for name, cells in found.items() if len(cells) > 1}
 

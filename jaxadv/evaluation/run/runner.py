@@ -206,4 +206,5 @@ def metadata(
         "seed": suite.seed,
         "batch_size": suite.batch_size,
         "fingerprint": fingerprint,
+        **({"metrics": list(suite.metrics)} if suite.metrics else {}),
     }

@@ -12,6 +12,7 @@ import numpy as np
 from jaxadv import schema, specs
 from jaxadv.attacks import build_attack
 from jaxadv.craft import warn_units
+from jaxadv.evaluation import metrics
 from jaxadv.evaluation.suite.declared import KINDS, Fields, Scope, Sweep
 from jaxadv.evaluation.suite.planned import (
     Eps,
@@ -100,6 +101,7 @@ def resolve(config: Any, training: Mapping[str, Any] | None = None) -> Suite:
         raise UsageError("config.attacks is empty; give at least one: label -> spec")
     schema.check(Fields, full, "config")
     _check_names(full)
+    metrics.chosen(full["metrics"])
     eps = Eps(full["eps"], training_attacks(training))
     attacks = tuple(
         plan(label, spec, eps, f"config.attacks.{label}")

@@ -93,6 +93,9 @@ class Scope:
         minimum=1,
         help="keys over whose mean prediction a random network is judged",
     )
+    metrics: tuple = static(
+        (), help="names or paths of metrics of other packages, told beside ours"
+    )
     pictures: int = static(6, minimum=0, help="images in each picture grid; 0: none")
     checks: str = static(
         "cheap",
