@@ -19,9 +19,11 @@ SHARED = {
     "attacks/minimal": ["common", "boundary", "constants"],
     "craft": ["journal", "base", "arguments"],
     "data": (
-        "images formats catalog rendering crops disk records prepare sources"
+        "images formats catalog rendering crops disk checked records own prepare "
+        "sources"
     ).split(),
     "data/formats": ["contents"],
+    "data/own": ["places"],
     "defenses": ["base"],
     "evaluation": (
         "writing table metrics suite judging checks run report corruptions tools result"

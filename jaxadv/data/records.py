@@ -93,6 +93,30 @@ def open_split(
     return Stored(names, shape, np.array(columns["label"]), read, varying)
 
 
+def in_memory(class_names: tuple[str, ...], columns: dict[str, np.ndarray]) -> Stored:
+    """A split of columns that are there as a whole: `image`, `label`, maybe `mask`."""
+    columns = {**columns, "label": columns["label"].astype(np.int32)}
+    shape = columns["image"].shape[1:]
+    read = functools.partial(_rows, columns)
+    return Stored(class_names, shape, columns["label"], read, False)
+
+
+def splits(folder: Path) -> tuple[str, ...]:
+    """The names of the splits of the prepared set in `folder`.
+
+    Raises:
+      specs.UsageError: the file that tells them is damaged.
+    """
+    file = folder / "dataset_info.json"
+    try:
+        return tuple(split["name"] for split in json.loads(file.read_text())["splits"])
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise specs.UsageError(
+            f"{file} cannot be read ({error}); delete the folder and prepare the set "
+            "again"
+        ) from None
+
+
 def _rows(columns, rows, draw):
     return {key: column[rows] for key, column in columns.items()}
 
