@@ -186,6 +186,8 @@ def check_config(folder: Path, config: Mapping[str, Any]) -> bool:
 def _compare(folder, old, new):
     old, new = specs.flat(old), specs.flat(json.loads(json.dumps(new)))
     for field in sorted(old.keys() | new.keys()):
+        if field not in old and new[field] is None:
+            continue  # younger than the run, which did without
         if old.get(field, "absent") != new.get(field, "absent"):
             raise UsageError(
                 f"config.{field} is {new.get(field, 'absent')!r} but the run in "

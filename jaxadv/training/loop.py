@@ -208,6 +208,7 @@ class _Loop:
         _assert_one_folder(0 if found is None else found[1]["step"])
         if found is not None:
             trees, meta = found
+            self.data.check_unchanged(meta, self.folder)
             self.state = self.state.replace(**trees["model"], **trees["training"])
             self.notes, self.step = Notes(**meta["notes"]), meta["step"]
             if primary and meta["devices"] != jax.device_count():
@@ -228,6 +229,8 @@ class _Loop:
                 f"{jax.default_backend()} devices of {jax.process_count()} processes",
                 flush=True,
             )
+            if self.data.note:
+                print(f"NOTE: {self.data.note}", flush=True)
             self.writer = log.Writer(self.folder, self.step)
         self.progress = log.Progress(self.total, self.step, batch, primary)
         self.state = parallel.replicate(self.state)
@@ -361,6 +364,7 @@ class _Loop:
             "num_classes": self.data.train.num_classes,
             "image_shape": list(self.data.train.image_shape),
             "dataset": self.config.data.name,
+            "fingerprint": self.data.train.fingerprint,
             "versions": {m.__name__: m.__version__ for m in (jax, flax, optax)},
         }
 
