@@ -131,13 +131,14 @@ def _crops(records, labels, size, cut, rows, draw):
         return cut(record["image"], size, rng)
 
     found = records.__getitems__([int(row) for row in rows])
-    images = list(_pool().map(crop, rows, found))
+    images = list(pool().map(crop, rows, found))
     stacked = np.stack(images) if images else np.zeros((0, size, size, 3), np.uint8)
     return {"image": stacked, "label": labels[rows]}
 
 
 @functools.cache
-def _pool() -> concurrent.futures.ThreadPoolExecutor:
+def pool() -> concurrent.futures.ThreadPoolExecutor:
+    """The threads that decode images, as many as there are processors."""
     return concurrent.futures.ThreadPoolExecutor(os.cpu_count())
 
 

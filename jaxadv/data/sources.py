@@ -161,13 +161,12 @@ def _prepared(name, data_dir, image_size, min_area, max_ratio):
 def _own(place, *sizes):
     """The same of one's own data."""
     found = own.OPENERS[place.kind](place)
-    fingerprint = found.fingerprint()
 
     def opened(split: str) -> Source:
         own.check_split(place.name, split, found.splits, found.missing)
         stored = found.open(split, *sizes)
         source = _source(place.name, split, stored, f"{place.name}: {split}")
-        return dataclasses.replace(source, fingerprint=fingerprint)
+        return dataclasses.replace(source, fingerprint=found.fingerprint())
 
     return (lambda: found.splits), opened
 

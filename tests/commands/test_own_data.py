@@ -5,9 +5,11 @@ import shutil
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from jaxadv import commands
 from jaxadv.evaluation import command
+from jaxadv.evaluation.report import plots
 from tests.paths import ROOT
 
 CONFIG = "configs/baselines/mnist5k_clean.py"
@@ -103,6 +105,30 @@ def test_a_run_is_judged_on_the_test_images_of_its_own_file(tmp_path, train, jud
     assert status == 0 and "WARNING" not in out, error
     assert (report["examples"], report["classes"]) == (12, 3)
     assert report["dataset"] == f"npz:{file}" and report["split"] == "test"
+
+
+def test_a_run_is_judged_on_the_test_images_of_its_own_folder(
+    tmp_path, train, judge, monkeypatch
+):
+    """The names of the folders are those of the classes."""
+    for part, n in (("train", 40), ("val", 12)):
+        for i, (image, label) in enumerate(zip(*arrays(n), strict=True)):
+            place = tmp_path / "set" / part / ("kät", "dog", "a cow")[label]
+            place.mkdir(parents=True, exist_ok=True)
+            Image.fromarray(image).save(place / f"{i}.png")
+    status, out, error = train(f"folder:{tmp_path / 'set'}")
+    assert status == 0 and "32 images" in out, error
+    captions, told = [], plots._caption
+    monkeypatch.setattr(
+        plots, "_caption", lambda *args: captions.append(told(*args)) or captions[-1]
+    )
+    status, out, error, report = judge()
+    assert status == 0 and "WARNING" not in out, error
+    assert (report["examples"], report["classes"]) == (12, 3)
+    assert any("kät" in c or "dog" in c or "a cow" in c for c in captions)
+    status, _, error, _ = judge(f"--config.data.name=folder:{tmp_path / 'set' / 'val'}")
+    assert status == 2 and "has no split 'test'" in error
+    assert judge(f"--config.data.name=folder:{tmp_path / 'none'}")[0] == 2
 
 
 def test_files_that_have_changed_are_told(tmp_path, train, judge):
