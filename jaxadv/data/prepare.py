@@ -18,7 +18,7 @@ import tempfile
 from pathlib import Path
 
 from jaxadv import console, specs
-from jaxadv.data import catalog
+from jaxadv.data import catalog, own
 from jaxadv.files import storage
 
 
@@ -41,6 +41,8 @@ def prepare(
       specs.UsageError: unknown name, missing or damaged files, no TensorFlow or
         no connection for a download. Nothing half-written is left.
     """
+    if own.find(name, data_dir) is not None:
+        raise specs.UsageError(f"{name} is read where it lies; it needs no preparing")
     plain, config, known = catalog.entry(name)
     present = catalog.find(name, data_dir)
     if present:

@@ -163,6 +163,7 @@ def _records(folder: Path, split: str) -> tuple[Any, Any]:
 def _decode(folder: Path, split: str) -> tuple[tuple[str, ...], dict[str, np.ndarray]]:
     """Class names, and the columns that are kept of a split."""
     info, records = _records(folder, split)
+    _check_features(folder, info)
     wanted = [key for key in _COLUMNS if key in info.features]
     if None in info.features["image"].shape:
         wanted = ["label"]
@@ -183,6 +184,22 @@ def _decode(folder: Path, split: str) -> tuple[tuple[str, ...], dict[str, np.nda
                     columns[key][row] = record[key]
             bar.update(len(rows))
     return tuple(info.features["label"].names), columns
+
+
+def _check_features(folder, info) -> None:
+    """Raises UsageError for a set of something else than labelled images."""
+    import tensorflow_datasets as tfds
+
+    features = dict(info.features.items())
+    image: Any = features.get("image")
+    label = features.get("label")
+    fits = isinstance(label, tfds.features.ClassLabel) and image is not None
+    if not (fits and image.np_dtype == np.uint8 and len(image.shape) == 3):
+        has = ", ".join(f"{key} ({type(v).__name__})" for key, v in features.items())
+        raise specs.UsageError(
+            f"{folder}: its features are {has}; needed are image, of 8 bits a channel, "
+            "and label, a ClassLabel"
+        )
 
 
 def _keep(kept: Path, names, columns) -> None:

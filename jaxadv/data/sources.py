@@ -124,7 +124,20 @@ def check_name(name: str, data_dir: str | os.PathLike | None = None) -> None:
       specs.UsageError: its name is unknown, or there is no such file or folder.
     """
     if own.find(name, data_dir) is None:
-        catalog.entry(name)
+        _entry(name)
+
+
+def _entry(name) -> catalog.Entry:
+    """What is known of a set of the catalog; a bare path is told its kind."""
+    try:
+        return catalog.entry(name)[-1]
+    except specs.UsageError:
+        for kind, fits in (("npz", name.endswith(".npz")), ("folder", "/" in name)):
+            if fits and os.path.exists(name):
+                raise specs.UsageError(
+                    f"config.data.name is {name!r}; give {kind}:{name}"
+                ) from None
+        raise
 
 
 def no_test(name: str, data_dir: str | os.PathLike | None = None) -> str:
@@ -173,7 +186,7 @@ def _own(place, *sizes):
 
 def _folder(name, data_dir) -> Path:
     """Where a set of the catalog lies."""
-    _, _, known = catalog.entry(name)
+    known = _entry(name)
     if data_dir is not None:
         _check_there(name, data_dir)
     folder = catalog.find(name, data_dir)

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from jaxadv.data import sources
+from jaxadv.data import prepare, sources
 from jaxadv.specs import UsageError
 
 RNG = np.random.default_rng(0)
@@ -149,6 +149,15 @@ def test_names_that_lead_nowhere_are_told(tmp_path):
         for look in (sources.check_name, lambda n: sources.load(n, "train")):
             with pytest.raises(UsageError, match=message):
                 look(name)
+
+
+def test_bare_paths_are_told_their_kind(tmp_path):
+    saved(tmp_path, **both())
+    for path, kind in ((tmp_path / "set.npz", "npz"), (tmp_path, "folder")):
+        with pytest.raises(UsageError, match=f"; give {kind}:{path}"):
+            sources.check_name(str(path))
+    with pytest.raises(UsageError, match="it needs no preparing"):
+        prepare.prepare(f"npz:{tmp_path / 'set.npz'}", tmp_path / "to")
 
 
 # A test split
