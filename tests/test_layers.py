@@ -6,9 +6,9 @@ from tests.paths import ROOT
 
 # Lowest first. A file may import what stands before it.
 ORDER = (
-    "struct protocols hints specs schema completion configfiles files console arrays "
-    "numerics data models weights adapters classifier checkpoints perceptual threats "
-    "objectives attacks peers parallel craft defenses training overrides cli "
+    "struct protocols hints specs extras schema completion configfiles files console "
+    "arrays numerics data models weights adapters classifier checkpoints perceptual "
+    "threats objectives attacks peers parallel craft defenses training overrides cli "
     "evaluation commands __main__"
 ).split()
 # Within a folder, what its other files may import; each imports only from before it.

@@ -23,7 +23,7 @@ from typing import Any
 import numpy as np
 from tqdm import tqdm
 
-from jaxadv import specs
+from jaxadv import extras, specs
 from jaxadv.data import crops
 from jaxadv.files import checksums
 
@@ -144,10 +144,9 @@ def pool() -> concurrent.futures.ThreadPoolExecutor:
 
 def _records(folder: Path, split: str) -> tuple[Any, Any]:
     """What tfds knows of the set, and its records, encoded images left encoded."""
-    import tensorflow_datasets as tfds
-
-    # `Any`: tfds hides its types behind decorators.
-    builder: Any = tfds.builder_from_directory(folder)
+    tfds = extras.needs("tensorflow_datasets", "data")
+    extras.needs("array_record", "data")
+    builder = tfds.builder_from_directory(folder)
     info = builder.info
     if split not in info.splits:
         have = ", ".join(map(repr, info.splits))
@@ -188,13 +187,12 @@ def _decode(folder: Path, split: str) -> tuple[tuple[str, ...], dict[str, np.nda
 
 def _check_features(folder, info) -> None:
     """Raises UsageError for a set of something else than labelled images."""
-    import tensorflow_datasets as tfds
-
-    features = dict(info.features.items())
-    image: Any = features.get("image")
-    label = features.get("label")
-    fits = isinstance(label, tfds.features.ClassLabel) and image is not None
-    if not (fits and image.np_dtype == np.uint8 and len(image.shape) == 3):
+    tfds = extras.needs("tensorflow_datasets", "data")
+    features: dict[str, Any] = dict(info.features.items())
+    image, label = (features.get(key) for key in ("image", "label"))
+    named = isinstance(label, tfds.features.ClassLabel)
+    size = () if image is None else image.shape
+    if not (named and image is not None and image.np_dtype == np.uint8 and size[2:]):
         has = ", ".join(f"{key} ({type(v).__name__})" for key, v in features.items())
         raise specs.UsageError(
             f"{folder}: its features are {has}; needed are image, of 8 bits a channel, "
