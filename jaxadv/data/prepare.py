@@ -17,8 +17,8 @@ import sys
 import tempfile
 from pathlib import Path
 
-from jaxadv import console, specs
-from jaxadv.data import catalog
+from jaxadv import console, extras, specs
+from jaxadv.data import catalog, own
 from jaxadv.files import storage
 
 
@@ -41,6 +41,8 @@ def prepare(
       specs.UsageError: unknown name, missing or damaged files, no TensorFlow or
         no connection for a download. Nothing half-written is left.
     """
+    if own.find(name, data_dir) is not None:
+        raise specs.UsageError(f"{name} is read where it lies; it needs no preparing")
     plain, config, known = catalog.entry(name)
     present = catalog.find(name, data_dir)
     if present:
@@ -73,6 +75,7 @@ def _write_from_files(plain, known, root, source: Path) -> Path:
         raise specs.UsageError(f"--from: not for {plain}; it can read: {able}")
     if not source.exists():
         raise specs.UsageError(f"--from: {source} does not exist")
+    extras.needs("tensorflow_datasets", "data")
     from jaxadv.data import disk, formats
 
     contents = formats.READERS[known.files](source, plain)
@@ -84,7 +87,11 @@ def _download(plain, known, root) -> Path:
         raise specs.UsageError(
             f"{plain} cannot be downloaded; give the folder it lies in with --from DIR"
         )
-    from_files = "use --from DIR with its files, or " if known.files else ""
+    from_files = ""
+    if known.files:
+        from_files = (
+            f"use --from DIR, which needs no TensorFlow, with {known.published}, or "
+        )
     instead = f"or else {from_files}copy {root / plain} from where it was prepared"
     if importlib.util.find_spec("tensorflow") is None:
         raise specs.UsageError(
@@ -103,8 +110,7 @@ def _download(plain, known, root) -> Path:
 
 def _registered(plain, config, root):
     """The builder that tfds knows under a name."""
-    import tensorflow_datasets as tfds
-
+    tfds = extras.needs("tensorflow_datasets", "data")
     if catalog.DATASETS[plain].own:
         importlib.import_module(f"jaxadv.data.{plain}")  # registers the builder
     full = f"{plain}/{config}" if config else plain
@@ -113,8 +119,8 @@ def _registered(plain, config, root):
 
 def _write(builder, downloads: Path | None = None) -> Path:
     """Runs a builder, which works in a temporary folder and then renames it."""
-    import tensorflow_datasets as tfds
-
+    tfds = extras.needs("tensorflow_datasets", "data")
+    extras.needs("array_record", "data")
     if not sys.stderr.isatty():
         tfds.disable_progress_bar()
     with contextlib.ExitStack() as stack:

@@ -23,7 +23,7 @@ from typing import Any
 import numpy as np
 from tqdm import tqdm
 
-from jaxadv import specs
+from jaxadv import extras, specs
 from jaxadv.data import crops
 from jaxadv.files import checksums
 
@@ -93,6 +93,30 @@ def open_split(
     return Stored(names, shape, np.array(columns["label"]), read, varying)
 
 
+def in_memory(class_names: tuple[str, ...], columns: dict[str, np.ndarray]) -> Stored:
+    """A split of columns that are there as a whole: `image`, `label`, maybe `mask`."""
+    columns = {**columns, "label": columns["label"].astype(np.int32)}
+    shape = columns["image"].shape[1:]
+    read = functools.partial(_rows, columns)
+    return Stored(class_names, shape, columns["label"], read, False)
+
+
+def splits(folder: Path) -> tuple[str, ...]:
+    """The names of the splits of the prepared set in `folder`.
+
+    Raises:
+      specs.UsageError: the file that tells them is damaged.
+    """
+    file = folder / "dataset_info.json"
+    try:
+        return tuple(split["name"] for split in json.loads(file.read_text())["splits"])
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise specs.UsageError(
+            f"{file} cannot be read ({error}); delete the folder and prepare the set "
+            "again"
+        ) from None
+
+
 def _rows(columns, rows, draw):
     return {key: column[rows] for key, column in columns.items()}
 
@@ -107,22 +131,22 @@ def _crops(records, labels, size, cut, rows, draw):
         return cut(record["image"], size, rng)
 
     found = records.__getitems__([int(row) for row in rows])
-    images = list(_pool().map(crop, rows, found))
+    images = list(pool().map(crop, rows, found))
     stacked = np.stack(images) if images else np.zeros((0, size, size, 3), np.uint8)
     return {"image": stacked, "label": labels[rows]}
 
 
 @functools.cache
-def _pool() -> concurrent.futures.ThreadPoolExecutor:
+def pool() -> concurrent.futures.ThreadPoolExecutor:
+    """The threads that decode images, as many as there are processors."""
     return concurrent.futures.ThreadPoolExecutor(os.cpu_count())
 
 
 def _records(folder: Path, split: str) -> tuple[Any, Any]:
     """What tfds knows of the set, and its records, encoded images left encoded."""
-    import tensorflow_datasets as tfds
-
-    # `Any`: tfds hides its types behind decorators.
-    builder: Any = tfds.builder_from_directory(folder)
+    tfds = extras.needs("tensorflow_datasets", "data")
+    extras.needs("array_record", "data")
+    builder = tfds.builder_from_directory(folder)
     info = builder.info
     if split not in info.splits:
         have = ", ".join(map(repr, info.splits))
@@ -138,6 +162,7 @@ def _records(folder: Path, split: str) -> tuple[Any, Any]:
 def _decode(folder: Path, split: str) -> tuple[tuple[str, ...], dict[str, np.ndarray]]:
     """Class names, and the columns that are kept of a split."""
     info, records = _records(folder, split)
+    _check_features(folder, info)
     wanted = [key for key in _COLUMNS if key in info.features]
     if None in info.features["image"].shape:
         wanted = ["label"]
@@ -158,6 +183,21 @@ def _decode(folder: Path, split: str) -> tuple[tuple[str, ...], dict[str, np.nda
                     columns[key][row] = record[key]
             bar.update(len(rows))
     return tuple(info.features["label"].names), columns
+
+
+def _check_features(folder, info) -> None:
+    """Raises UsageError for a set of something else than labelled images."""
+    tfds = extras.needs("tensorflow_datasets", "data")
+    features: dict[str, Any] = dict(info.features.items())
+    image, label = (features.get(key) for key in ("image", "label"))
+    named = isinstance(label, tfds.features.ClassLabel)
+    size = () if image is None else image.shape
+    if not (named and image is not None and image.np_dtype == np.uint8 and size[2:]):
+        has = ", ".join(f"{key} ({type(v).__name__})" for key, v in features.items())
+        raise specs.UsageError(
+            f"{folder}: its features are {has}; needed are image, of 8 bits a channel, "
+            "and label, a ClassLabel"
+        )
 
 
 def _keep(kept: Path, names, columns) -> None:

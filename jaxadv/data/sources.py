@@ -3,14 +3,17 @@
 import dataclasses
 import os
 from collections.abc import Callable, Sequence
+from pathlib import Path
 
 import numpy as np
 
 from jaxadv import specs
-from jaxadv.data import catalog, crops, records
+from jaxadv.data import catalog, checked, crops, own, records
 from jaxadv.files import storage
 
 Draw = tuple[int, ...]
+_SIDE = 224  # of images that vary in size, as ImageNet is evaluated
+_TEST_SEED = 0  # of carved test splits: all runs are judged on the same images
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -25,6 +28,8 @@ class Source:
       labels: int32 [n].
       read: gives the arrays of some rows; call `get`, which checks them.
       varying: the stored images vary in size, so each `draw` is a random crop.
+      fingerprint: checksum of the files of one's own data; None for other sets, whose
+        files have their own checksums.
     """
 
     name: str
@@ -34,6 +39,7 @@ class Source:
     labels: np.ndarray
     read: Callable[[np.ndarray, Draw | None], dict[str, np.ndarray]]
     varying: bool = False
+    fingerprint: int | None = None
 
     @property
     def num_classes(self) -> int:
@@ -71,25 +77,116 @@ def load(
     split: str,
     data_dir: str | os.PathLike | None = None,
     *,
-    image_size: int = 224,
+    image_size: int | None = None,
     min_area: float = crops.MIN_AREA,
     max_ratio: float = crops.MAX_RATIO,
+    test: float | None = None,
 ) -> Source:
-    """Opens a split of a prepared data set; prepares our own sets by itself.
+    """Opens a split of a data set; prepares our own sets by itself.
 
     Args:
-      name: a name of `catalog.DATASETS`, with or without a configuration.
+      name: a name of `catalog.DATASETS`, with or without a configuration, or one's own
+        data: `npz:FILE`, `folder:DIR` or `tfds:NAME`; see `own`.
       split: "train", "test" or "validation", as the set has them.
-      data_dir: where prepared sets lie; see `catalog.root`.
-      image_size: for sets whose images vary in size: the side of the crops.
-      min_area: for the same, of random crops; see `crops.randomly`.
+      data_dir: where prepared sets lie, see `catalog.root`; relative paths of one's own
+        data begin there too.
+      image_size: for sets whose images vary in size: the side of the squares that are
+        made of them; by default 224 for the sets of the catalog.
+      min_area: of random crops, where images are cropped as they are read; see
+        `crops.randomly`.
       max_ratio: the same.
+      test: for sets without a test split: how many training images are one, a fraction
+        or a number, drawn by class, the same ones at every call; "train" is the rest.
 
     Raises:
       specs.UsageError: unknown name or split, the set is not prepared, or its
         files are damaged.
     """
-    _, _, known = catalog.entry(name)
+    place, sizes = own.find(name, data_dir), (image_size, min_area, max_ratio)
+    if place is None:
+        splits, opened = _prepared(name, data_dir, *sizes)
+    else:
+        splits, opened = _own(place, *sizes)
+    if test is None:
+        return opened(split)
+    if "test" in splits():
+        raise specs.UsageError(
+            f"config.data.test is {test:g}, but {name} has a test split of its own; "
+            "leave the field out"
+        )
+    return _with_test(opened, split, test)
+
+
+def check_name(name: str, data_dir: str | os.PathLike | None = None) -> None:
+    """Checks what can be known of a set before it is opened.
+
+    Raises:
+      specs.UsageError: its name is unknown, or there is no such file or folder.
+    """
+    if own.find(name, data_dir) is None:
+        _entry(name)
+
+
+def _entry(name) -> catalog.Entry:
+    """What is known of a set of the catalog; a bare path is told its kind."""
+    try:
+        return catalog.entry(name)[-1]
+    except specs.UsageError:
+        for kind, fits in (("npz", name.endswith(".npz")), ("folder", "/" in name)):
+            if fits and os.path.exists(name):
+                raise specs.UsageError(
+                    f"config.data.name is {name!r}; give {kind}:{name}"
+                ) from None
+        raise
+
+
+def no_test(name: str, data_dir: str | os.PathLike | None = None) -> str:
+    """What to say of one's own data that has no test split; "" where it has one."""
+    place = own.find(name, data_dir)
+    if place is None:
+        return ""
+    found = own.OPENERS[place.kind](place)
+    if "test" in found.splits:
+        return ""
+    return f"{name} has no test split: {found.missing}, or {own.CARVED}"
+
+
+def _with_test(opened, split, test) -> Source:
+    """A split of a set whose training split is the test split too."""
+    if split not in ("train", "test"):
+        return opened(split)
+    rest, held_out = _carve(opened("train"), test, _TEST_SEED, "config.data.test")
+    return rest if split == "train" else dataclasses.replace(held_out, split="test")
+
+
+def _prepared(name, data_dir, image_size, min_area, max_ratio):
+    """What gives the splits of a set of the catalog, and what opens one."""
+    folder = _folder(name, data_dir)
+
+    def opened(split: str) -> Source:
+        size = image_size or _SIDE
+        stored = records.open_split(folder, split, size, min_area, max_ratio)
+        return _source(name, split, stored, f"{folder}: {split}")
+
+    return (lambda: records.splits(folder)), opened
+
+
+def _own(place, *sizes):
+    """The same of one's own data."""
+    found = own.OPENERS[place.kind](place)
+
+    def opened(split: str) -> Source:
+        own.check_split(place.name, split, found.splits, found.missing)
+        stored = found.open(split, *sizes)
+        source = _source(place.name, split, stored, f"{place.name}: {split}")
+        return dataclasses.replace(source, fingerprint=found.fingerprint())
+
+    return (lambda: found.splits), opened
+
+
+def _folder(name, data_dir) -> Path:
+    """Where a set of the catalog lies."""
+    known = _entry(name)
     if data_dir is not None:
         _check_there(name, data_dir)
     folder = catalog.find(name, data_dir)
@@ -103,9 +200,12 @@ def load(
             f"{name} is not prepared in {path}: run python -m jaxadv.data.prepare "
             f"{name} --data_dir {path} (with --from DIR for files already on disk)"
         )
-    stored = records.open_split(folder, split, image_size, min_area, max_ratio)
+    return folder
+
+
+def _source(name, split, stored, where) -> Source:
     source = Source(name=name, split=split, **vars(stored))
-    _check(source.image_shape, source.labels, source.num_classes, f"{folder}: {split}")
+    checked.check(source.image_shape, source.labels, source.num_classes, where)
     return source
 
 
@@ -154,13 +254,13 @@ def from_arrays(
             f"{where}: images are {images.shape} for {len(labels)} labels; "
             "give [n, h, w, c]"
         )
-    images = _checked_range(images, where)
+    images = checked.pixels(images, where)
     if class_names is None:
         class_names = [str(i) for i in range(int(labels.max(initial=-1)) + 1)]
-    _check(images.shape[1:], labels, len(class_names), where)
+    checked.check(images.shape[1:], labels, len(class_names), where)
     columns = {"image": images, "label": labels.astype(np.int32)}
     if mask is not None:
-        columns["mask"] = _checked_mask(np.asarray(mask), images, where)
+        columns["mask"] = checked.mask(np.asarray(mask), images, where)
     return Source(
         name,
         split,
@@ -197,11 +297,15 @@ def split_train_validation(
             f"a validation split is carved from training data, not from the "
             f"{source.split!r} split of {source.name}"
         )
+    return _carve(source, size, seed, "validation size")
+
+
+def _carve(source, size, seed, what) -> tuple[Source, Source]:
     total, fraction = len(source), 0 < size < 1
     count = round(size * total) if fraction else size
     if not 0 < count < total or count != int(count):
         raise specs.UsageError(
-            f"validation size is {size}; it must be a fraction in (0, 1) or a count "
+            f"{what} is {size}; it must be a fraction in (0, 1) or a count "
             f"in 1..{total - 1} that leaves no part of {source.name} empty"
         )
     rng = np.random.default_rng(seed)
@@ -227,50 +331,3 @@ def _subset(source: Source, rows: np.ndarray, split: str) -> Source:
         labels=source.labels[rows],
         read=lambda ids, draw: source.read(rows[ids], draw),
     )
-
-
-def _check(shape, labels: np.ndarray, classes: int, where: str) -> None:
-    if shape[-1] not in (1, 3):
-        raise specs.UsageError(
-            f"{where}: images have {shape[-1]} channels; convert them to 1 (gray) "
-            "or 3 (RGB), channels last"
-        )
-    if len(labels) == 0:
-        raise specs.UsageError(f"{where}: there are no examples")
-    for value in (labels.min(), labels.max()):
-        if not 0 <= value < classes:
-            raise specs.UsageError(
-                f"{where}: label {value} is not within 0..{classes - 1}; renumber "
-                "the labels from 0, or choose a labelled split"
-            )
-
-
-def _checked_range(images: np.ndarray, where: str) -> np.ndarray:
-    """`images` as uint8 or float32, if their values fit."""
-    low, high = (images.min(), images.max()) if images.size else (0, 0)
-    if images.dtype == np.uint8:
-        if high == 1:
-            raise specs.UsageError(
-                f"{where}: uint8 images hold only 0 and 1; multiply them by 255"
-            )
-        return images
-    if not np.issubdtype(images.dtype, np.floating):
-        raise specs.UsageError(
-            f"{where}: images are {images.dtype}; convert them to uint8 in 0..255, "
-            "or to floats in [0, 1]"
-        )
-    if not (low >= 0 and high <= 1):
-        raise specs.UsageError(
-            f"{where}: float images range over [{low}, {high}], not within [0, 1]; "
-            "divide by 255, or undo the normalization"
-        )
-    return images.astype(np.float32)
-
-
-def _checked_mask(mask: np.ndarray, images: np.ndarray, where: str) -> np.ndarray:
-    if mask.shape != (*images.shape[:3], 1) or not np.isin(mask, (0, 1)).all():
-        raise specs.UsageError(
-            f"{where}: mask is {mask.dtype} {mask.shape}; give zeros and ones of "
-            f"shape {(*images.shape[:3], 1)}"
-        )
-    return mask.astype(np.uint8)

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from jaxadv import checkpoints, cli, evaluation, schema, specs, weights
+from jaxadv import checkpoints, cli, evaluation, parallel, schema, specs, weights
 from jaxadv.data import sources
 from jaxadv.evaluation import corruptions
 from jaxadv.evaluation.judging import stored
@@ -132,12 +132,12 @@ def evaluate(
 ) -> dict[str, Any]:
     """Evaluates a run with a suite, both of `resolve`; see `evaluation.evaluate`."""
     corrupted = isinstance(suite, Mapping)
-    given, then = suite["data"] if corrupted else suite.data, run.training["data"]
-    data = {"name": then["name"], "data_dir": then["data_dir"]}
-    data |= {k: v for k, v in given.items() if v is not None}
+    data = _data(suite["data"] if corrupted else suite.data, run.training["data"])
     split = suite["split"] if corrupted else suite.split
-    source = sources.load(data["name"], split, data["data_dir"])
+    more = {k: v for k, v in data.items() if k not in ("name", "data_dir")}
+    source = sources.load(data["name"], split, data["data_dir"], **more)
     _check_shape(data["name"], source.image_shape, run.info["image_shape"])
+    _warn_changed(data["name"], source, run)
     name = Path(os.path.abspath(run.folder)).name
     if corrupted:
         full = {**suite, "data": data}
@@ -159,6 +159,36 @@ def evaluate(
             "training": run.training,
         },
     )
+
+
+def _data(given, then):
+    """What is opened: the run's set, unless the suite names another.
+
+    The same images are held out as a test split as before training. Another set has its
+    own.
+    """
+    data = {"name": then["name"], "data_dir": then["data_dir"]}
+    same = given["name"] in (None, then["name"])
+    more = {
+        "image_size": then.get("image_size"),
+        "test": then.get("test") if same else None,
+    }
+    data |= {k: v for k, v in more.items() if v is not None}
+    return data | {k: v for k, v in given.items() if v is not None}
+
+
+def _warn_changed(name, source, run):
+    """Says that files are others than those that the run was trained on."""
+    then, now = run.info.get("fingerprint"), source.fingerprint
+    if name != run.training["data"]["name"] or None in (then, now) or then == now:
+        return
+    if parallel.is_primary():
+        print(
+            f"WARNING: the files of {name} have changed since {run.folder} was trained "
+            f"(their checksum was {then:08x}, now it is {now:08x}): what is tested may "
+            "have been trained on",
+            flush=True,
+        )
 
 
 def _check_shape(name, images, trained):

@@ -1,7 +1,9 @@
 """The images of a training run: those that it learns from, and those held out."""
 
 import dataclasses
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
 
 import jax
 import numpy as np
@@ -21,12 +23,14 @@ class Data:
       held_out: what selects the best checkpoint; may be None.
       config: of the run.
       augmentations: of the training images, after they have been read.
+      note: what its owner must know of the set, one line, or "".
     """
 
     train: Source
     held_out: Source | None
     config: settings.Config
     augmentations: tuple[augment.Augmentation, ...] = ()
+    note: str = ""
 
     @property
     def steps_per_epoch(self) -> int:
@@ -43,6 +47,21 @@ class Data:
             process_count=jax.process_count(),
         )
 
+    def check_unchanged(self, meta: Mapping[str, Any], folder: Path) -> None:
+        """Checks that the files are those of the notes of a run's checkpoint.
+
+        Raises:
+          UsageError: they have changed. Only of one's own data is that known.
+        """
+        then, now = meta.get("fingerprint"), self.train.fingerprint
+        if None not in (then, now) and then != now:
+            raise UsageError(
+                f"config.data.name is {self.config.data.name!r}, whose files have "
+                f"changed since the run in {folder} began (their checksum was "
+                f"{then:08x}, now it is {now:08x}); restore them, or give another "
+                "--workdir"
+            )
+
 
 def load_data(
     config: settings.Config, augmentations: tuple[augment.Augmentation, ...] = ()
@@ -58,7 +77,8 @@ def load_data(
     fields = config.data
     crop, rest = augment.without_crop(augmentations)
     cut = {} if crop is None else dataclasses.asdict(crop)
-    train = sources.load(fields.name, "train", fields.data_dir, **cut)
+    train = sources.load(fields.name, "train", fields.data_dir, **cut, **_open(fields))
+    _check_size(fields, train)
     augmentations = rest if train.varying else augmentations
     for name, values in settings.plain(config.normalize).items():
         if len(values) not in (1, train.image_shape[-1]):
@@ -70,9 +90,36 @@ def load_data(
         # The same stratified draw as for a validation split.
         _, some = sources.split_train_validation(train, fields.examples, config.seed)
         train = dataclasses.replace(some, split="train")
-    held_out = None
+    held_out, note = None, ""
+    if fields.test is None:
+        note = sources.no_test(fields.name, fields.data_dir)
     if fields.validation:
+        _check_validation(fields, train)
         train, held_out = sources.split_train_validation(
             train, fields.validation, config.seed
         )
-    return Data(train, held_out, config, augmentations)
+    return Data(train, held_out, config, augmentations, note)
+
+
+def _open(fields) -> dict[str, Any]:
+    """What else a set is opened with, where it is given."""
+    given = {"image_size": fields.image_size, "test": fields.test}
+    return {name: value for name, value in given.items() if value is not None}
+
+
+def _check_size(fields, train):
+    size = fields.image_size
+    if size is not None and train.image_shape[:2] != (size, size):
+        height, width = train.image_shape[:2]
+        raise UsageError(
+            f"config.data.image_size is {size}, but the images of {fields.name} are "
+            f"all {height} x {width}; leave the field out, or resize them in the files"
+        )
+
+
+def _check_validation(fields, train):
+    if fields.validation >= len(train):
+        raise UsageError(
+            f"config.data.validation is {fields.validation}, but there are only "
+            f"{len(train)} images of {fields.name} to train on; give fewer, or 0"
+        )

@@ -182,6 +182,7 @@ class _Loop:
         _assert_one_folder(0 if found is None else found[1]["step"])
         if found is not None:
             trees, meta = found
+            self.data.check_unchanged(meta, self.folder)
             self.state = self.state.replace(**trees["model"], **trees["training"])
             self.notes, self.step = Notes(**meta["notes"]), meta["step"]
             self._take_over(meta)
@@ -206,6 +207,8 @@ class _Loop:
                 sep="\n",
                 flush=True,
             )
+            if self.data.note:
+                print(f"NOTE: {self.data.note}", flush=True)
             self.writer = log.Writer(self.folder, self.step, self._others())
         self.progress = log.Progress(self.total, self.step, batch, primary)
         self.state = parallel.replicate(self.state)
@@ -372,6 +375,7 @@ class _Loop:
             "num_classes": self.data.train.num_classes,
             "image_shape": list(self.data.train.image_shape),
             "dataset": self.config.data.name,
+            "fingerprint": self.data.train.fingerprint,
             "versions": {m.__name__: m.__version__ for m in (jax, flax, optax)},
         }
 

@@ -11,7 +11,7 @@ from jaxadv import completion, schema, specs
 from jaxadv.attacks import ATTACKS, build_attack
 from jaxadv.attacks.gradient.ascent import Ascent
 from jaxadv.craft import warn_units
-from jaxadv.data import catalog
+from jaxadv.data import sources
 from jaxadv.data.augment import AUGMENTATIONS
 from jaxadv.defenses import DEFENSES
 from jaxadv.defenses.clean import Clean
@@ -31,7 +31,9 @@ PIXELS = "[0, 1] units"
 class Data:
     """The training images."""
 
-    name: str = static("mnist5k", help="a prepared data set")
+    name: str = static(
+        "mnist5k", help="a prepared data set, or npz:FILE, folder:DIR or tfds:NAME"
+    )
     augment: tuple = static(
         (),
         help="names or specs of augmentations, first to last; stored images of varying "
@@ -45,7 +47,24 @@ class Data:
         minimum=1,
         help="use only so many of the training images, drawn by class; None: all",
     )
-    data_dir: str | None = static(None, help="where prepared data sets lie")
+    data_dir: str | None = static(
+        None,
+        help="where prepared data sets lie, and relative paths of npz: and folder: "
+        "begin",
+    )
+    image_size: int | None = static(
+        None,
+        minimum=1,
+        unit="pixels",
+        help="for sets whose images vary in size: side of the squares made of them; "
+        "None: 224 for prepared sets, and folders have one size",
+    )
+    test: float | None = static(
+        None,
+        above=0,
+        help="for sets without a test split: a fraction, or a number, of the images is "
+        "held out as one, by class, the same for all runs",
+    )
 
 
 @dataclasses.dataclass(frozen=True)
@@ -244,7 +263,7 @@ def plan(config: Config) -> Plan:
     _check_fields(config)
     if log(config).wandb:
         wandb_writer.check()
-    catalog.entry(config.data.name)
+    sources.check_name(config.data.name, config.data.data_dir)
     attacks = _attacks(config)
     make: Any = specs.lookup(config.defense.get("name"), DEFENSES, "config.defense")
     fields = plain(config.defense)

@@ -18,9 +18,22 @@ Labels = tuple | None
 class Data:
     """The data set."""
 
-    name: str | None = static(None, help="a prepared data set; None: the checkpoint's")
+    name: str | None = static(
+        None,
+        help="a prepared data set, or npz:FILE, folder:DIR or tfds:NAME; None: the "
+        "checkpoint's",
+    )
     data_dir: str | None = static(
-        None, help="where prepared data sets lie; None: as in training"
+        None,
+        help="where prepared data sets lie, and relative paths of npz: and folder: "
+        "begin; None: as in training",
+    )
+    image_size: int | None = static(
+        None,
+        minimum=1,
+        unit="pixels",
+        help="for sets whose images vary in size: side of the squares made of them; "
+        "None: as in training",
     )
 
 

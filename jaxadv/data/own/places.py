@@ -1,0 +1,72 @@
+"""Names of one's own data, and what they stand for on the disk."""
+
+import dataclasses
+import os
+from collections.abc import Iterable
+from pathlib import Path
+
+from jaxadv import specs
+from jaxadv.data import catalog
+from jaxadv.files import storage
+
+KINDS = {
+    "npz": "npz:FILE, arrays that numpy.savez has written",
+    "folder": "folder:DIR, images with one subfolder a class",
+    "tfds": "tfds:NAME, a set that tensorflow_datasets has prepared",
+}
+# What to do about a test split that is not there; the rest depends on the kind.
+CARVED = "train with config.data.test=0.2, which holds a fifth of the images out first"
+
+
+@dataclasses.dataclass(frozen=True)
+class Place:
+    """Where a set lies.
+
+    Attributes:
+      name: as it was given.
+      kind: one of `KINDS`.
+      path: absolute; of tfds the folder of the name, which holds the versions.
+    """
+
+    name: str
+    kind: str
+    path: Path
+
+
+def find(name: str, data_dir: str | os.PathLike | None = None) -> Place | None:
+    """What a name stands for; None where it is no name of one's own data.
+
+    Relative paths begin at `data_dir`, or else at the current folder.
+
+    Raises:
+      specs.UsageError: nothing follows the colon, there is no such file or folder, or
+        the kind is `hf`, which is not read.
+    """
+    kind, colon, rest = name.partition(":")
+    if colon and kind == "hf":
+        raise specs.UsageError(
+            f"config.data.name is {name!r}; hf: is not read: save the set once by "
+            "numpy.savez (npz:FILE), or as images, one subfolder a class (folder:DIR)"
+        )
+    if not colon or kind not in KINDS:
+        return None
+    if not rest.strip():
+        raise specs.UsageError(f"config.data.name is {name!r}; give {KINDS[kind]}")
+    if kind == "tfds":
+        plain = rest.partition(":")[0]
+        return Place(name, kind, catalog.root(data_dir).absolute() / plain)
+    path = Path(data_dir or "", Path(rest).expanduser()).absolute()
+    if kind == "npz":
+        storage.check_file(path, "config.data.name")
+    elif not path.is_dir():
+        raise specs.UsageError(f"config.data.name: there is no folder {path}")
+    return Place(name, kind, path)
+
+
+def check_split(name: str, split: str, splits: Iterable[str], remedy: str) -> None:
+    """Raises a UsageError, with the remedy for a test split, where there is none."""
+    have = tuple(splits)
+    if split not in have:
+        ways = f": {remedy}, or {CARVED}" if split == "test" else ""
+        told = ", ".join(map(repr, have))
+        raise specs.UsageError(f"{name} has no split {split!r}; it has {told}{ways}")
