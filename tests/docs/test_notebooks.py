@@ -1,6 +1,5 @@
 """The tutorials are run, in small, as the code that they hold."""
 
-import ast
 import json
 
 import pytest
@@ -15,21 +14,16 @@ def code(path):
     """The code cells of a notebook, at the small size."""
     cells = json.loads(path.read_text(encoding="utf-8"))["cells"]
     found = ["".join(c["source"]) for c in cells if c["cell_type"] == "code"]
-    assert sum(source.startswith(SIZES) for source in found) == 1
+    uses = [source for source in found if "if SMALL" in source]
+    assert bool(uses) == any(source.startswith(SIZES) for source in found)
     return [source.replace(SIZES, "SMALL = True") for source in found]
 
 
 def run(sources):
-    """Runs cells one after another as a notebook does; what is shown is made too."""
+    """The names after cells have run one after another, as in a notebook."""
     names = {"__name__": "__main__"}
     for number, source in enumerate(sources):
-        tree, shown = ast.parse(source), None
-        if isinstance(tree.body[-1], ast.Expr):
-            shown = ast.Expression(tree.body.pop().value)
-        exec(compile(tree, f"cell {number}", "exec"), names)
-        value = shown and eval(compile(shown, f"cell {number}", "eval"), names)
-        if hasattr(value, "_repr_html_"):
-            assert value._repr_html_()
+        exec(compile(source, f"cell {number}", "exec"), names)
     return names
 
 
@@ -59,4 +53,4 @@ def test_a_notebook_is_small_and_has_its_outputs(path):
 def test_code_that_breaks_is_noticed():
     with pytest.raises(NameError):
         run(["a = 1", "a + b"])
-    assert run(["a = 1", "b = a + 1\nb"])["b"] == 2
+    assert run(["a = 1", "b = a + 1"])["b"] == 2
