@@ -10,7 +10,7 @@ table with the paper's numbers, of 10,000 images, beside ours, and the 95 % inte
 of one seed in brackets. Finished attacks are kept in the folder `attacks` beside the
 networks under a code of attack and weights, so a stopped run goes on. As in the paper
 the last point of an attack counts, with `--keep=best` the most broken one. MNIST,
-Fashion-MNIST and CIFAR-10, with all their images, are prepared as the README says.
+Fashion-MNIST and CIFAR-10, with all their images, are prepared as docs/data.md says.
 `benchmarks.minmax_headlines` prints the mean lifts of all tables. Source: see
 `benchmarks.minmax_tables`.
 """

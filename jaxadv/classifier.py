@@ -26,6 +26,14 @@ class Classifier:
       mean: [c] or scalar, subtracted from the image, in [0, 1] units.
       std: [c] or scalar, divides the centred image, in [0, 1] units.
       apply: `(variables, normalized image [h, w, c], key) -> (logits, features)`.
+
+    Example:
+      >>> model = ja.Classifier.from_function(lambda w, x, key: x.ravel(), None)
+      >>> model(jnp.array([[[0.0], [1.0]], [[0.0], [0.0]]]))  # logits of one image
+      Array([0., 1., 0., 0.], dtype=float32)
+      >>> batched = jax.vmap(model)
+      >>> batched(jnp.zeros((3, 2, 2, 1))).shape
+      (3, 4)
     """
 
     variables: Any
@@ -61,6 +69,14 @@ class Classifier:
 
         Raises:
           UsageError: it is no module, or has no such argument.
+
+        Example:
+          >>> module = ja.models.MODELS["mlp"](num_classes=3)
+          >>> images = jnp.zeros((1, 4, 4, 1))
+          >>> variables = jax.jit(module.init)(jax.random.key(0), images)
+          >>> model = ja.Classifier.from_linen(module, variables, mean=0.5, std=0.5)
+          >>> model(images[0]).shape
+          (3,)
         """
         if not isinstance(module, nn.Module):
             kind = (

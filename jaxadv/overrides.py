@@ -131,7 +131,8 @@ def _name(config, keys, name, kinds) -> bool:
         known = ", ".join(kind.registry)
         raise specs.UsageError(f"{where}.name is empty; give one of: {known}")
     elif not name and labeled:
-        parent.pop(last, None)
+        if last in parent:
+            del parent[last]
     elif not name:
         parent[last] = {} if ".".join(keys) in kinds else None
     return True

@@ -3,7 +3,7 @@
     python train.py --config=configs/baselines/shapes_clean.py --workdir=runs/shapes_clean
 
 The other `shapes` configs take this one, train six epochs on clean images and two on attacked
-ones; see the README for what each of them reached.
+ones; see docs/results/perceptual.md for what each of them reached.
 """
 
 from jaxadv.training import settings

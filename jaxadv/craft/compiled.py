@@ -47,6 +47,17 @@ def craft(
     Raises:
       UsageError: an argument is not what it must be. Under jit that is told of
         shapes, dtypes and paths alone; of values see `debug`.
+
+    Example:
+      >>> model = ja.Classifier.from_function(lambda w, x, key: x.ravel(), None)
+      >>> images = jnp.array([[0.5, 0.4, 0.1, 0.1], [0.9, 0.1, 0.1, 0.1]])
+      >>> images, labels = images.reshape(2, 2, 2, 1), jnp.array([0, 0])
+      >>> attack = ja.Fgsm(ja.Linf(0.1))
+      >>> adv = jax.jit(ja.craft)(attack, model, jax.random.key(0), images, labels)
+      >>> adv.success  # the first image is 0.05 from the boundary, the second 0.4
+      Array([ True, False], dtype=bool)
+      >>> bool((adv.size <= 0.1).all())
+      True
     """
     given = arguments.check(attack, model, key, images, labels, ids, per_image, debug)
 

@@ -55,6 +55,15 @@ def craft_batches(
 
     Raises:
       UsageError: an argument is not what it must be.
+
+    Example:
+      >>> model = ja.Classifier.from_function(lambda w, x, key: x.ravel(), None)
+      >>> images = np.random.default_rng(0).random((20, 2, 2, 1), np.float32)
+      >>> labels = images.reshape(20, 4).argmax(axis=1)
+      >>> attack, key = ja.Fgsm(ja.Linf(1.0)), jax.random.key(0)
+      >>> adv = ja.craft_batches(attack, model, key, images, labels, batch_size=8)
+      >>> adv.image.shape, bool(adv.success.all())
+      ((20, 2, 2, 1), True)
     """
     arguments.check_count("batch_size", batch_size)
     if chunk_steps is not None:

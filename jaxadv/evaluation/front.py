@@ -71,6 +71,19 @@ def evaluate(
 
     Raises:
       UsageError: an argument is not what it must be, or the logits are not numbers.
+
+    Example:
+      >>> model = ja.Classifier.from_function(lambda w, x, key: x.ravel(), None)
+      >>> images = np.random.default_rng(0).random((20, 2, 2, 1), np.float32)
+      >>> labels = images.reshape(20, 4).argmax(axis=1)
+      >>> fgsm = ja.Fgsm(ja.Linf(0.1))
+      >>> result = ja.evaluate(
+      ...     model, images, labels, {"fgsm": fgsm}, checks="none", progress=False
+      ... )
+      >>> result.clean_accuracy, result.accuracy
+      (1.0, 0.5)
+      >>> result.adversarial["fgsm"].shape
+      (20, 2, 2, 1)
     """
     model = _network(model)
     source = _Images.of(images, labels, class_names, data)
@@ -125,6 +138,17 @@ def autoattack(
 
     Raises:
       UsageError: as `evaluate`.
+
+    Example:
+      >>> model = ja.Classifier.from_function(lambda w, x, key: x.ravel(), None)
+      >>> images, labels = np.full((4, 2, 2, 1), 0.5, np.float32), np.zeros(4, int)
+      >>> images[:, 0, 0, 0] = 0.6, 0.7, 0.8, 0.9
+      >>> result = ja.autoattack(
+      ...     model, images, labels, "linf", 0.12, version="apgd_ce",
+      ...     checks="none", progress=False,
+      ... )
+      >>> result.accuracy
+      0.5
     """
     suite = f"{_VERSIONS}:{version}"
     return evaluate(model, images, labels, suite, norm=norm, eps=eps, **options)

@@ -176,6 +176,15 @@ class Weighted:
       targets: the class that each domain's objective is given: "label", or the
         domain's own "prediction" on the clean image. Success is asked of the label.
       own: each domain's objective and class, stacked; set by `bind`.
+
+    Example:
+      >>> one = ja.Classifier.from_function(lambda w, x, key: x.ravel(), None)
+      >>> two = ja.Classifier.from_function(lambda w, x, key: -x.ravel(), None)
+      >>> both = ja.Weighted(objective=ja.Margin(), weights=jnp.array([0.75, 0.25]))
+      >>> image = jnp.array([0.2, 0.6]).reshape(1, 2, 1)
+      >>> value = both.bind((one, two), image, 1)((one, two), image, 1, None)
+      >>> round(float(value), 4)  # of margins -0.4 and 0.4
+      -0.2
     """
 
     over: Any = specs.part(lambda: DOMAINS, Models())

@@ -17,6 +17,19 @@ class Expectation:
     Whether an attack has succeeded is asked of the mean prediction over as many
     keys: one lucky draw is no success. Source: Athalye et al., "Synthesizing robust
     adversarial examples", 2018 (expectation over transformation).
+
+    Attributes:
+      objective: whose mean is taken.
+      samples: keys of one value, and of one question for success.
+
+    Example:
+      >>> def noisy(variables, image, key):
+      ...     return jnp.array([0.0, jax.random.normal(key)])
+      >>> model = ja.Classifier.from_function(noisy, None)
+      >>> mean = ja.Expectation(ja.Margin(), samples=1000)
+      >>> value = mean(model, jnp.zeros((1, 1, 1)), 0, jax.random.key(0))
+      >>> abs(float(value)) < 0.1  # one draw has a deviation of 1
+      True
     """
 
     objective: Any = specs.part(lambda: objectives.OBJECTIVES, CrossEntropy())

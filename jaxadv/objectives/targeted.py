@@ -30,7 +30,11 @@ def _target(target, logits):
 
 @struct.dataclass
 class TargetedCrossEntropy:
-    """Minus the cross-entropy to `target` (a class index), in nats."""
+    """Minus the cross-entropy to `target` (a class index), in nats.
+
+    Attributes:
+      target: the class that is aimed at.
+    """
 
     target: int = specs.class_index()
 
@@ -57,6 +61,10 @@ class TargetedMargin:
     """The target's logit minus the largest other one, flat beyond `kappa`.
 
     Source: as `Margin`.
+
+    Attributes:
+      target: the class that is aimed at.
+      kappa: from where on it is flat, in units of the logits.
     """
 
     target: int = specs.class_index()
@@ -76,7 +84,11 @@ class TargetedMargin:
 
 @struct.dataclass
 class TargetedDLR:
-    """Difference-of-logits ratio towards `target`; see `targeted_dlr`."""
+    """Difference-of-logits ratio towards `target`; see `targeted_dlr`.
+
+    Attributes:
+      target: the class that is aimed at.
+    """
 
     target: int = specs.class_index()
 

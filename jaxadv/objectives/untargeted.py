@@ -17,7 +17,14 @@ from jaxadv.objectives.losses import (
 
 @struct.dataclass
 class CrossEntropy:
-    """Cross-entropy to the label, in nats."""
+    """Cross-entropy to the label, in nats.
+
+    Example:
+      >>> model = ja.Classifier.from_function(lambda w, x, key: x.ravel(), None)
+      >>> value = ja.CrossEntropy()(model, jnp.zeros((1, 2, 1)), label=0)
+      >>> round(float(value), 4)  # of two equal logits
+      0.6931
+    """
 
     goal = staticmethod(margin)
 
@@ -38,6 +45,16 @@ class Margin:
 
     Source: Carlini and Wagner, "Towards evaluating the robustness of neural
     networks", 2017, objective f6 with confidence kappa.
+
+    Attributes:
+      kappa: from where on it is flat, in units of the logits.
+
+    Example:
+      >>> model = ja.Classifier.from_function(lambda w, x, key: 10 * x.ravel(), None)
+      >>> image = jnp.array([0.2, 0.9, 0.4]).reshape(1, 3, 1)
+      >>> value = ja.Margin()(model, image, label=1)  # the largest other logit - own
+      >>> round(float(value), 4)
+      -5.0
     """
 
     kappa: float = specs.leaf(float("inf"), minimum=0.0, infinite=True)

@@ -60,7 +60,17 @@ def _eps(self):
 
 @struct.dataclass
 class Linf:
-    """Every channel of every pixel moves by at most `eps` (in [0, 1] units)."""
+    """Every channel of every pixel moves by at most `eps` (in [0, 1] units).
+
+    Attributes:
+      eps: the budget, in [0, 1] units; traced, one number or one for each image.
+
+    Example:
+      >>> ball = ja.Linf(8 / 255)
+      >>> params = ball.project(jnp.array([[[0.5]]]), image=jnp.array([[[0.99]]]))
+      >>> round(float(params[0, 0, 0]), 2)  # the box ends before the ball does
+      0.01
+    """
 
     eps: float = specs.leaf(minimum=0.0)
 
@@ -84,7 +94,16 @@ class Linf:
 
 @struct.dataclass
 class L2:
-    """Euclidean norm of the perturbation at most `eps` (in [0, 1] units)."""
+    """Euclidean norm of the perturbation at most `eps` (in [0, 1] units).
+
+    Attributes:
+      eps: the budget, in [0, 1] units.
+
+    Example:
+      >>> image, params = np.full((2, 2, 1), 0.5), np.full((2, 2, 1), 0.25)
+      >>> float(ja.L2(1.0).size(params, image))
+      0.5
+    """
 
     eps: float = specs.leaf(minimum=0.0)
 

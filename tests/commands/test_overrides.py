@@ -215,6 +215,15 @@ def test_training_takes_attacks_by_their_names(parse):
     assert "config.attacks.a.threat is missing" in error
 
 
+def test_an_empty_name_takes_an_attack_out_of_a_suite(parse):
+    file = "configs/suites/linf.py"
+    config = parse(file, "--config.attacks.noise_linf.name=")
+    assert list(config.attacks) == ["fgsm_linf", "pgd_l2", "pgd_linf"]
+    assert list(parse(file, "--config.attacks.other.name=").attacks) == [
+        "fgsm_linf", "noise_linf", "pgd_l2", "pgd_linf"
+    ]  # fmt: skip
+
+
 def test_another_name_keeps_what_was_chosen_and_takes_other_defaults(parse):
     attack = parse(
         "configs/baselines/mnist5k_pgd_at.py", "--config.attack.name=min_max"

@@ -41,6 +41,14 @@ class Ascent:
       keep: "best" returns the most broken point visited, "last" the last one.
       early_stop: stop at the first success; for evaluation, where only success
         counts.
+
+    Example:
+      >>> pgd = ja.Ascent(ja.Linf(8 / 255), step_size=2 / 255, steps=20, restarts=5)
+      >>> stronger = pgd.replace(threat=ja.Linf(16 / 255))  # the same program
+      >>> ja.Ascent(ja.Linf(0.1))
+      Traceback (most recent call last):
+      ...
+      jaxadv.specs.UsageError: Ascent: give exactly one of step_size and rel_step_size
     """
 
     threat: Any = specs.part(lambda: THREATS)

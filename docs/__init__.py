@@ -1,0 +1,1 @@
+"""Pages of the documentation; those of `make_pages` are generated."""
