@@ -41,8 +41,8 @@ DATASETS = Registry(
         "mnist": Entry(
             "3.0.1",
             files="idx",
-            published="train-images-idx3-ubyte.gz and the three files beside it, of Yann "
-            "LeCun's page of MNIST or a mirror",
+            published="train-images-idx3-ubyte.gz and the three files beside it, of "
+            "Yann LeCun's page of MNIST or a mirror",
             download=True,
         ),
         "fashion_mnist": Entry(
