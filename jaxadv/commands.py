@@ -23,6 +23,7 @@ PARTS = {
     "augmentations": ("jaxadv.data.augment", "AUGMENTATIONS"),
     "distances": ("jaxadv.perceptual", "DISTANCES"),
     "data": ("jaxadv.data.catalog", "DATASETS"),
+    "metrics": ("jaxadv.evaluation.metrics", "METRICS"),
 }
 # Name -> (what it does, the module whose `main(arguments)` does it).
 OTHERS = {
@@ -55,7 +56,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if name == "eval":
         return _module("jaxadv.evaluation.command").main(["jaxadv eval", *rest])
     if name == "list":
-        return _list(rest)
+        return console.conclude(lambda: _list(rest))
     if name not in OTHERS:
         print(f"error: {name!r} is no command\n\n{usage()}", file=sys.stderr)
         return 2
@@ -110,7 +111,9 @@ def listed(kind: str) -> dict[str, str]:
         return dict(_files(kind))
     module, name = PARTS[kind]
     registry = getattr(_module(module), name)
-    return {part: registry.told(part) for part in registry}
+    files = _module("jaxadv.data.own").KINDS.values() if kind == "data" else ()
+    own = dict(text.split(", ", 1) for text in files)
+    return {part: registry.told(part) for part in registry} | own
 
 
 def _list(kinds):

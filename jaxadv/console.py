@@ -3,6 +3,7 @@
 import argparse
 import errno
 import logging
+import os
 import sys
 from collections.abc import Callable
 from typing import NoReturn
@@ -53,6 +54,9 @@ def conclude(work: Callable[[], int | None], again: str = "") -> int:
     libraries.setLevel(logging.CRITICAL)
     try:
         return work() or 0
+    except BrokenPipeError:  # who reads it has read enough, as `| head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
     except KeyboardInterrupt:
         print(f"interrupted{again and '; '}{again}", file=sys.stderr)
         return INTERRUPTED

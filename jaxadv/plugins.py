@@ -90,7 +90,9 @@ class Registry(collections.UserDict):
     def told(self, name: str) -> str:
         """What a part is, in a line; of another package also whose it is."""
         try:
-            text = (self[name].__doc__ or "").strip().partition("\n")[0]
+            part = self[name]
+            text = getattr(part, "about", None) or part.__doc__ or ""
+            text = text.strip().partition("\n")[0]
         except UsageError as error:
             text = str(error)
         entry = None if name in self.data else self.installed().get(name)

@@ -203,15 +203,17 @@ def run(package, folder, *arguments):
 
 
 def test_an_installed_package_is_listed(package, tmp_path):
-    listed = run(package, tmp_path, "list", "threats", "models", "attacks")
+    listed = run(package, tmp_path, "list", "threats", "models", "data")
     assert re.search(r"brightness +Adds one number .* \(jaxadv-extras\)", listed)
+    assert re.search(r"stripes +8x8 images .* \(jaxadv-extras\)", listed)
+    assert re.search(r"folder:DIR +images with one subfolder a class", listed)
     assert re.search(r"linear +One dense layer .* \(jaxadv-extras\)", listed)
 
 
 def test_an_installed_package_trains_and_is_judged(package, tmp_path):
     flags = [
         "--config=configs/baselines/mnist5k_pgd_at.py", f"--workdir={tmp_path}/run",
-        "--config.epochs=1", "--config.data.examples=128", "--config.batch_size=64",
+        "--config.epochs=1", "--config.data.name=stripes", "--config.batch_size=64",
         "--config.data.validation=32", "--config.model.name=linear",
         "--config.model.bias=False", "--config.defense.name=hardest_seen",
         "--config.attack.name=extras.attacks:SignedWalk", "--config.attack.steps=2",
@@ -227,7 +229,10 @@ def test_an_installed_package_trains_and_is_judged(package, tmp_path):
         "--config.attacks.own.name=signed_walk",
         "--config.attacks.own.threat.name=extras.threats:Brightness",
         "--config.attacks.own.threat.eps=0.1", "--config.checks=none",
+        "--config.metrics=('extras.metrics:SPREAD',)",
     )  # fmt: skip
     report = (tmp_path / "run/eval/quick/report.md").read_text()
-    assert "trained by `hardest_seen` against extras.attacks:SignedWalk" in report
-    assert re.search(r"^\| own \| 0.1 \| [\d.]+ \| 16 \|", report, re.M)
+    assert "`hardest_seen`, against extras.attacks:SignedWalk of 2 steps" in report
+    assert "# run on stripes (test)" in report
+    assert re.search(r"Attacks differ by up to [\d.]+ points\.", report)
+    assert re.search(r"^\| own \| brightness \| 0.1 \| [\d.]+ \| 16 \|", report, re.M)

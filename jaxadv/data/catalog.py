@@ -14,6 +14,7 @@ class Entry:
     """What is known of a data set before any of its files are read.
 
     Attributes:
+      about: a line.
       version: the version that is written; public sets are read in any version.
       own: made here without a network, so `load` prepares it by itself.
       files: what `--from` reads: "idx", "cifar", "imagenet", or None.
@@ -25,6 +26,7 @@ class Entry:
     """
 
     version: str
+    about: str
     own: bool = False
     files: str | None = None
     published: str = "its files"
@@ -36,10 +38,21 @@ class Entry:
 DATASETS = Registry(
     "data",
     {
-        "mnist5k": Entry("1.0.0", own=True),
-        "shapes": Entry("1.0.0", own=True, default_config="32", configs=("32", "64")),
+        "mnist5k": Entry(
+            "1.0.0",
+            "5,000 digits of MNIST, 28x28 gray, 10 classes; no download",
+            own=True,
+        ),
+        "shapes": Entry(
+            "1.0.0",
+            "rendered objects with foreground masks, 32x32 or 64x64",
+            own=True,
+            default_config="32",
+            configs=("32", "64"),
+        ),
         "mnist": Entry(
             "3.0.1",
+            "digits, 28x28 gray, 10 classes",
             files="idx",
             published="train-images-idx3-ubyte.gz and the three files beside it, of "
             "Yann LeCun's page of MNIST or a mirror",
@@ -47,6 +60,7 @@ DATASETS = Registry(
         ),
         "fashion_mnist": Entry(
             "3.0.1",
+            "clothes, 28x28 gray, 10 classes",
             files="idx",
             published="train-images-idx3-ubyte.gz and the three files beside it, of "
             "github.com/zalandoresearch/fashion-mnist",
@@ -54,19 +68,27 @@ DATASETS = Registry(
         ),
         "cifar10": Entry(
             "3.0.2",
+            "photographs, 32x32, 10 classes",
             files="cifar",
             published="cifar-10-python.tar.gz of www.cs.toronto.edu/~kriz/cifar.html",
             download=True,
         ),
         "cifar100": Entry(
             "3.0.2",
+            "photographs, 32x32, 100 classes",
             files="cifar",
             published="cifar-100-python.tar.gz of www.cs.toronto.edu/~kriz/cifar.html",
             download=True,
         ),
-        "stl10": Entry("1.0.0", download=True),
-        "tf_flowers": Entry("3.0.1", download=True),
-        "imagenet100": Entry("1.0.0", files="imagenet"),
+        "stl10": Entry("1.0.0", "photographs, 96x96, 10 classes", download=True),
+        "tf_flowers": Entry(
+            "3.0.1", "photographs of flowers of varying size, 5 classes", download=True
+        ),
+        "imagenet100": Entry(
+            "1.0.0",
+            "ImageNet's photographs of 100 classes, of varying size",
+            files="imagenet",
+        ),
     },
 )
 
@@ -84,6 +106,11 @@ def entry(name: str) -> tuple[str, str | None, Entry]:
             key = f"{plain}/{config}"
             known[key] = lambda p=plain, c=config, e=one: (p, c, e)
     return specs.lookup(name, known, "dataset")()
+
+
+def foreign(name: str) -> bool:
+    """Whether a set is that of another package."""
+    return name.partition("/")[0] not in DATASETS.data and name in DATASETS
 
 
 def root(data_dir: str | os.PathLike | None = None) -> Path:

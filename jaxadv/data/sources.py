@@ -1,5 +1,6 @@
 """Sources: labelled images with random access, whatever they are stored in."""
 
+import contextlib
 import dataclasses
 import os
 from collections.abc import Callable, Sequence
@@ -85,8 +86,9 @@ def load(
     """Opens a split of a data set; prepares our own sets by itself.
 
     Args:
-      name: a name of `catalog.DATASETS`, with or without a configuration, or one's own
-        data: `npz:FILE`, `folder:DIR` or `tfds:NAME`; see `own`.
+      name: a name of `catalog.DATASETS`, with or without a configuration, the path
+        `package.module:function` of a function (split) -> `Source`, or one's own data:
+        `npz:FILE`, `folder:DIR` or `tfds:NAME`; see `own`.
       split: "train", "test" or "validation", as the set has them.
       data_dir: where prepared sets lie, see `catalog.root`; relative paths of one's own
         data begin there too.
@@ -103,7 +105,9 @@ def load(
         files are damaged.
     """
     place, sizes = own.find(name, data_dir), (image_size, min_area, max_ratio)
-    if place is None:
+    if place is None and catalog.foreign(name):
+        splits, opened = _foreign(name)
+    elif place is None:
         splits, opened = _prepared(name, data_dir, *sizes)
     else:
         splits, opened = _own(place, *sizes)
@@ -123,8 +127,17 @@ def check_name(name: str, data_dir: str | os.PathLike | None = None) -> None:
     Raises:
       specs.UsageError: its name is unknown, or there is no such file or folder.
     """
-    if own.find(name, data_dir) is None:
+    if own.find(name, data_dir) is not None:
+        return
+    if catalog.foreign(name):
+        _made_by(name)
+    else:
         _entry(name)
+
+
+def _made_by(name) -> Callable[[str], Source]:
+    """The function of another package that opens a split."""
+    return specs.lookup(name, catalog.DATASETS, "config.data.name")
 
 
 def _entry(name) -> catalog.Entry:
@@ -169,6 +182,29 @@ def _prepared(name, data_dir, image_size, min_area, max_ratio):
         return _source(name, split, stored, f"{folder}: {split}")
 
     return (lambda: records.splits(folder)), opened
+
+
+def _foreign(name):
+    """The same of a set of another package."""
+    make = _made_by(name)
+
+    def opened(split: str) -> Source:
+        source = make(split)
+        if not isinstance(source, Source):
+            raise specs.UsageError(
+                f"config.data.name: {name} gives a {type(source).__name__}; it must "
+                "give a jaxadv.data.sources.Source, as from_arrays makes one"
+            )
+        where = f"{name}: {split}"
+        checked.check(source.image_shape, source.labels, source.num_classes, where)
+        return dataclasses.replace(source, name=name, split=split)
+
+    def splits():
+        with contextlib.suppress(specs.UsageError):
+            return ("train", opened("test").split)
+        return ("train",)
+
+    return splits, opened
 
 
 def _own(place, *sizes):

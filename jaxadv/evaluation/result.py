@@ -11,6 +11,7 @@ from typing import Any
 import jax
 import numpy as np
 
+import jaxadv
 from jaxadv import parallel
 from jaxadv.evaluation import metrics, report, table
 from jaxadv.evaluation.judging import inputs, stored
@@ -254,7 +255,7 @@ def find(
     )
     summary = metrics.summarize(outcome.table)
     known = {**info, "parameters": inputs.parameters(model)}
-    content = report.build(summary, outcome, suite, known, inputs.version())
+    content = report.build(summary, outcome, suite, known, jaxadv.__version__)
     names = getattr(source, "class_names", None)
     return Result(content, outcome.table, model, suite, outcome, summary, names)
 

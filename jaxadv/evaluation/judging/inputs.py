@@ -107,7 +107,7 @@ def fingerprint(model: Any, clean: dict[str, np.ndarray], where: str) -> str:
     device = jax.devices()[0].device_kind
     precision = jax.config.jax_default_matmul_precision  # type: ignore
     code.update(f"{where} {jax.__version__} {device} {precision}".encode())
-    code.update(version().encode())
+    code.update(_installed().encode())
     return code.hexdigest()[:16]
 
 
@@ -138,7 +138,7 @@ def parameters(model: Any) -> int | None:
     return sum(int(leaf.size) for leaf in found) or None
 
 
-def version() -> str:
+def _installed() -> str:
     """The installed version of jaxadv, or "0" in a checkout that is not installed."""
     try:
         return importlib.metadata.version("jaxadv")
