@@ -11,7 +11,7 @@ Every name of `__all__` is imported when it is first used.
 import importlib
 from typing import TYPE_CHECKING, Any
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 
 _MODULES = ("attacks", "models", "objectives", "perceptual", "struct", "threats")
 _HOMES = {

@@ -1,9 +1,18 @@
 """Libraries that are installed on request: the extras of the package."""
 
 import importlib
+import importlib.util
 from typing import Any
 
 from jaxadv.specs import UsageError
+
+
+def have(module: str) -> bool:
+    """Whether a module that an extra brings is installed."""
+    try:
+        return importlib.util.find_spec(module) is not None
+    except (ImportError, ValueError):
+        return False
 
 
 def needs(module: str, extra: str) -> Any:

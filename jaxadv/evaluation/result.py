@@ -15,7 +15,7 @@ import jaxadv
 from jaxadv import parallel
 from jaxadv.evaluation import metrics, report, table
 from jaxadv.evaluation.judging import inputs, stored
-from jaxadv.evaluation.report import drawing, headline, page, sheets
+from jaxadv.evaluation.report import drawing, headline, page, plots, sheets
 from jaxadv.evaluation.run import meters, runner
 from jaxadv.evaluation.suite.config import Suite
 from jaxadv.evaluation.writing import cells, escape
@@ -118,9 +118,7 @@ class Result:
         tell = stage("report", f"tables and pictures in {escape.line(folder)}")
         remove_temporary(folder)
         table.save(self.table, folder / "table.npz")
-        drawn = drawing.draw(
-            self._outcome, self._suite, self._summary, folder, self._class_names, tell
-        )
+        drawn = self._drawn(folder, tell)
         report.write(self.report, drawn, folder)
         show(report.verdict(self.report))
         show(report.text(self.report))
@@ -128,7 +126,16 @@ class Result:
         files = main | drawn
         for name, file in files.items():
             show(f"{name}: {escape.line(folder / file)}")
+        if not plots.available():
+            show(f"no pictures were drawn: {plots.REMEDY}")
         return files
+
+    def _drawn(self, folder, tell):
+        """The pictures written into a folder, name -> file; none without matplotlib."""
+        made = self._outcome, self._suite, self._summary
+        if not plots.available():
+            return {}
+        return drawing.draw(*made, folder, self._class_names, tell)
 
     def save_images(
         self,
@@ -193,6 +200,7 @@ class Result:
         notes = [f"- {escape.markdown(line)}" for line in report.notes(self.report)]
         suite = f"Suite {escape.code(self.report['suite'])}."
         lines = [suite, "", *cells.page_table(head, rows), "", *notes]
+        drawn = drawn if plots.available() else ()
         pictures = [self._picture(p) for p in self._suite.attacks if p.label in drawn]
         return page.note(said, kind) + page.body("\n".join(lines)) + "".join(pictures)
 

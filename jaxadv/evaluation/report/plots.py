@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from jaxadv import extras
 from jaxadv.evaluation.writing.cells import budget
 from jaxadv.evaluation.writing.escape import drawn
 from jaxadv.files import storage
@@ -205,11 +206,18 @@ def wrapped(text: str, width: int) -> str:
     return "\n".join(textwrap.wrap(text, width))
 
 
+REMEDY = 'pip install "jaxadv[plots]"'
+
+
+def available() -> bool:
+    """Whether pictures can be drawn."""
+    return extras.have("matplotlib")
+
+
 def pyplot() -> Any:
     """matplotlib's pyplot, drawing to files."""
     # Imported here: it takes a second and chooses a display.
-    import matplotlib
-
+    matplotlib = extras.needs("matplotlib", "plots")
     if "ipykernel" not in sys.modules:  # a notebook goes on drawing to itself
         matplotlib.use("Agg")
     import matplotlib.pyplot as plt
