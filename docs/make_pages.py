@@ -182,8 +182,8 @@ def config() -> str:
     lines += ["## config.optimizer", "", *_table(optim.Optimizer), ""]
     lines += ["## config.schedule", "", *_table(optim.Schedule), ""]
     for kind, (module, registry) in commands.PARTS.items():
-        if kind == "data":
-            continue
+        if kind in ("data", "metrics"):
+            continue  # they have no fields
         lines += [f"## Parts: {kind}", ""]
         for name, make in getattr(importlib.import_module(module), registry).items():
             lines += [f"### {kind}: {name}", "", docstrings.first_sentence(make), ""]

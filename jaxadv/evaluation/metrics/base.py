@@ -52,6 +52,7 @@ class Metric:
       sections: tables of their own.
       csv: rows of cells of a CSV file, the header first; no file without a second row.
       file: the name of that file without ".csv"; "": the metric's.
+      about: a line on what it is.
     """
 
     name: str
@@ -61,6 +62,7 @@ class Metric:
     sections: Callable[[Mapping[str, Any]], Iterable[Section]] = nothing
     csv: Callable[[Mapping[str, Any]], Rows] = nothing
     file: str = ""
+    about: str = ""
 
 
 # The columns of a row of the main table; what a row lacks is a dash. On the page the

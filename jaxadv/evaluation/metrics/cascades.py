@@ -2,4 +2,8 @@
 
 from jaxadv.evaluation.metrics.base import Metric
 
-CASCADES = Metric("cascades", lambda table: table.metadata.get("cascades", {}))
+CASCADES = Metric(
+    "cascades",
+    lambda table: table.metadata.get("cascades", {}),
+    about="which attacks run one after another, and on what is left",
+)

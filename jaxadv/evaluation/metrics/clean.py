@@ -18,4 +18,5 @@ CLEAN = Metric(
     "clean",
     lambda table: accuracies.accuracy(accuracies.clean_correct(table)),
     rows=_rows,
+    about="accuracy without an attack",
 )

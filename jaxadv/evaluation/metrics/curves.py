@@ -43,4 +43,11 @@ def _csv(report):
     ]
 
 
-CURVES = Metric("curves", _compute, sections=_sections, csv=_csv, file="curve")
+CURVES = Metric(
+    "curves",
+    _compute,
+    sections=_sections,
+    csv=_csv,
+    file="curve",
+    about="accuracy against eps",
+)

@@ -61,19 +61,38 @@ def _printed_words(report):
         )
 
 
-SEEN = Metric("seen", lambda table: list(_seen(table)), words=_seen_words)
-COUNTED = Metric(
-    "means", lambda table: table.metadata.get("means"), words=_counted_words
+SEEN = Metric(
+    "seen",
+    lambda table: list(_seen(table)),
+    words=_seen_words,
+    about="the attacks that training has seen",
 )
-SEEN_MEAN = Metric("seen_mean", lambda table: accuracies.seen_mean(table, _seen(table)))
+COUNTED = Metric(
+    "means",
+    lambda table: table.metadata.get("means"),
+    words=_counted_words,
+    about="the attacks that means count",
+)
+SEEN_MEAN = Metric(
+    "seen_mean",
+    lambda table: accuracies.seen_mean(table, _seen(table)),
+    about="mean accuracy over seen attacks",
+)
 UNSEEN_MEAN = Metric(
     "unseen_mean",
     lambda table: accuracies.unseen_mean(table, _seen(table)),
     rows=_unseen_rows,
+    about="mean accuracy over the other attacks",
 )
 AS_PRINTED = Metric(
     "unseen_mean_as_printed",
     lambda table: accuracies.unseen_mean_as_printed(table, _seen(table)),
     words=_printed_words,
+    about="the same, with clean errors counted as papers do",
 )
-UNION_MEAN = Metric("union_mean", accuracies.union_mean, rows=_all_rows)
+UNION_MEAN = Metric(
+    "union_mean",
+    accuracies.union_mean,
+    rows=_all_rows,
+    about="mean accuracy over all attacks",
+)

@@ -45,4 +45,10 @@ def _csv(report):
     ]
 
 
-DISTANCES = Metric("distances", None, sections=_sections, csv=_csv)
+DISTANCES = Metric(
+    "distances",
+    None,
+    sections=_sections,
+    csv=_csv,
+    about="how far the broken images moved",
+)

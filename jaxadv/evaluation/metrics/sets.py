@@ -28,4 +28,5 @@ BROKEN_BY = Metric(
     lambda table: accuracies.broken_by(table, table.attacks),
     sections=_sections,
     csv=_csv,
+    about="how many images each exact set of attacks breaks",
 )

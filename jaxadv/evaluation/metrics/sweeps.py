@@ -52,4 +52,10 @@ def _csv(report):
     ]
 
 
-SWEEPS = Metric("sweeps", _compute, sections=_sections, csv=_csv)
+SWEEPS = Metric(
+    "sweeps",
+    _compute,
+    sections=_sections,
+    csv=_csv,
+    about="accuracy of one attack at several budgets, and UAR",
+)

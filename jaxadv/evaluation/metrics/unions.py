@@ -31,4 +31,10 @@ def _words(report):
         yield f"{code(_title(name))} takes {taken} together."
 
 
-UNIONS = Metric("unions", _compute, rows=_rows, words=_words)
+UNIONS = Metric(
+    "unions",
+    _compute,
+    rows=_rows,
+    words=_words,
+    about="accuracy under several attacks together",
+)
