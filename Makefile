@@ -39,17 +39,17 @@ $(VENV)/bench: $(VENV)/installed
 	touch $@
 
 bench: $(VENV)/bench
-	$(BIN)/python -m benchmarks.overhead
-	$(BIN)/python -m benchmarks.peers
-	$(BIN)/python -m benchmarks.devices
-	$(BIN)/python -m benchmarks.perceptual
+	$(BIN)/python -m benchmarks.speed.overhead
+	$(BIN)/python -m benchmarks.speed.peers
+	$(BIN)/python -m benchmarks.speed.devices
+	$(BIN)/python -m benchmarks.speed.perceptual
 
 reproduce-minmax: $(VENV)/installed
 	for table in A2 1a A4 2 3 A5 A6 "3 --keep=best" "A5 --keep=best" "A6 --keep=best" \
-	    cost; do $(BIN)/python -m benchmarks.minmax runs/minmax --table $$table || exit 1; done
-	$(BIN)/python -m benchmarks.minmax_headlines runs/minmax
+	    cost; do $(BIN)/python -m benchmarks.papers.minmax.tables runs/minmax --table $$table || exit 1; done
+	$(BIN)/python -m benchmarks.papers.minmax.headlines runs/minmax
 	for figure in 1 2 A1 A9; do \
-	  $(BIN)/python -m benchmarks.minmax_figures runs/minmax --figure $$figure || exit 1; done
-	$(BIN)/python -m benchmarks.generalized $(GAT)
-	$(BIN)/python -m benchmarks.generalized_figures $(GAT)
-	$(BIN)/python -m benchmarks.generalized_cost
+	  $(BIN)/python -m benchmarks.papers.minmax.figures runs/minmax --figure $$figure || exit 1; done
+	$(BIN)/python -m benchmarks.papers.generalized.tables $(GAT)
+	$(BIN)/python -m benchmarks.papers.generalized.figures $(GAT)
+	$(BIN)/python -m benchmarks.papers.generalized.cost

@@ -1,1 +1,1 @@
-"""Speed as ratios measured in one run; each script prints one table."""
+"""Measurements: `speed/` in ratios, `papers/` as tables and figures."""

@@ -7,7 +7,7 @@ The text after the colon is a network, in the order of the models A to H: `mlp`,
 momentum 0.8 and weight decay 5e-4 for 250 epochs, its rate of 0.1 (E, F, G) or 0.01 (all
 others) divided by ten at epochs 100 and 175, without augmentation: source as in
 `configs/minmax/mnist_minmax.py`. Made for one GPU or more; not run here.
-`python -m benchmarks.minmax runs/minmax --data=cifar10` trains and attacks them.
+`python -m benchmarks.papers.minmax.tables runs/minmax --data=cifar10` trains and attacks them.
 """
 
 from configs.minmax import mnist_minmax

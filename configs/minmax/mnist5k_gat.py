@@ -3,7 +3,7 @@
     python train.py --config=configs/minmax/mnist5k_gat.py:mlp,min_max --workdir=runs/mnist5k_gat
 
 Networks, trainings and source as in `configs/minmax/mnist_gat.py`; 30 epochs of 10 steps in place of
-350 of 20, those of `_raw` as long as there. `python -m benchmarks.generalized` trains and
+350 of 20, those of `_raw` as long as there. `python -m benchmarks.papers.generalized.tables` trains and
 compares all of them without `_raw`.
 """
 

@@ -6,7 +6,7 @@ The text after the colon is a network: `mlp`, `all_cnn`, `lenet` or `lenet_v2`. 
 constant rate of 0.001 for 50 epochs, without augmentation: Wang et al., "Adversarial attack
 generation empowered by min-max optimization", 2021 (in the version of 2019 "Towards a unified
 min-max framework for adversarial exploration and robustness"), appendix C.1. The last
-checkpoint is the network. `python -m benchmarks.minmax runs/minmax --data=mnist` trains and
+checkpoint is the network. `python -m benchmarks.papers.minmax.tables runs/minmax --data=mnist` trains and
 attacks all of them.
 """
 

@@ -15,7 +15,7 @@ PAGES = (
 )
 _FENCE = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 _LINK = re.compile(r"\]\(([^)\s]+)\)")
-# A module alone, as `python -m benchmarks.minmax`, is the name of a command.
+# A module alone, as `python -m benchmarks.kills`, is the name of a command.
 _COMMAND = re.compile(
     r"python (train|eval)\.py .|python -m (jaxadv|benchmarks)\S* .|jaxadv \w+ ."
 )

@@ -122,7 +122,7 @@ def test_a_wrong_command_is_noticed(parse):
         parse("jaxadv train --config=configs/demo.py --workdir=x --config.epoch=3") == 2
     )
     with pytest.raises(SystemExit):
-        parse("python -m benchmarks.minmax runs --tabel 1a")
+        parse("python -m benchmarks.papers.minmax.tables runs --tabel 1a")
 
 
 def test_make_targets_are_there():

@@ -1,27 +1,28 @@
 """The min-max attack paper's headlines: mean lifts over networks or norms.
 
-python -m benchmarks.minmax_headlines RUNS [--tasks ensembles universal …]
-    with the other flags of `benchmarks.minmax`
+python -m benchmarks.papers.minmax.headlines RUNS [--tasks ensembles universal …]
+    with the other flags of `benchmarks.papers.minmax.tables`
 
 A lift is by which share min-max breaks more than the average; a headline is the plain
 mean of the lifts of a table's rows, or of the means of two tables. Beside ours stand
 what the paper's tables give and what its text says. Its gains of S, in generalized
-training, are printed by `python -m benchmarks.generalized --eps 0.5 1 1.5 2 2.5 3`.
+training, are printed by `python -m benchmarks.papers.generalized.tables --eps 0.5 1 1.5
+2 2.5 3`.
 """
 
 import sys
 
 import numpy as np
 
-from benchmarks.minmax import (
+from benchmarks.papers.minmax.bench import Bench
+from benchmarks.papers.minmax.numbers import HEADLINES, SIZES, VIEWS
+from benchmarks.papers.minmax.tables import (
     arguments,
     average_and_min_max,
     ensemble,
     of_views,
     universal,
 )
-from benchmarks.minmax_bench import Bench
-from benchmarks.minmax_tables import HEADLINES, SIZES, VIEWS
 from benchmarks.timing import table
 from jaxadv.evaluation.metrics import domains
 
@@ -78,7 +79,7 @@ def main():
     parser.add_argument("--tasks", nargs="+", choices=names, default=names)
     args = parser.parse_args()
     bench = Bench(args)
-    print(f"`python -m benchmarks.minmax_headlines {' '.join(sys.argv[1:])}`")
+    print(f"`python -m benchmarks.papers.minmax.headlines {' '.join(sys.argv[1:])}`")
     lines = []
     kind = "cifar10" if args.data == "cifar10" else "digits"
     for task, (tables, said) in HEADLINES[kind].items():

@@ -3,7 +3,7 @@
 `craft` runs its steps in a loop. Beside it stands the same with its steps unrolled,
 which XLA optimizes as one program, and what the compiler takes for each.
 
-python -m benchmarks.overhead [--batch=128] [--rounds=15]
+python -m benchmarks.speed.overhead [--batch=128] [--rounds=15]
 """
 
 import argparse

@@ -1,6 +1,7 @@
 """Pictures of generalized adversarial training: figures 3, A2, A3 and A4 of the paper.
 
-python -m benchmarks.generalized_figures, with the flags of `benchmarks.generalized`
+python -m benchmarks.papers.generalized.figures, with the flags of
+`benchmarks.papers.generalized.tables`
 
   3, A2  weights of test images over the l2 eps, of each min-max training; Acc_max and
          Acc_avg over it
@@ -10,7 +11,7 @@ python -m benchmarks.generalized_figures, with the flags of `benchmarks.generali
          attacks, mean of the seeds; runs validated otherwise are left out and named
 
 Rows that are missing are trained. Pictures go to FOLDER/pictures, but for A4 from the
-first seed. Source: see `benchmarks.generalized_tables`.
+first seed. Source: see `benchmarks.papers.generalized.numbers`.
 """
 
 from pathlib import Path
@@ -18,7 +19,7 @@ from pathlib import Path
 import jax
 import numpy as np
 
-from benchmarks.generalized import (
+from benchmarks.papers.generalized.tables import (
     BATCH,
     LINF,
     alike,

@@ -1,7 +1,7 @@
 """Pictures of min-max attacks: figures 1, 2 and A1, tables A9 and A10 of the paper.
 
-python -m benchmarks.minmax_figures RUNS --figure 1|2|A1|A9 [--networks mlp lenet]
-    [--examples=200] [--data=mnist|fashion_mnist|cifar10]
+python -m benchmarks.papers.minmax.figures RUNS --figure 1|2|A1|A9
+    [--networks mlp lenet] [--examples=200] [--data=mnist|fashion_mnist|cifar10]
 
   1    ensemble: success per network over the steps, average and min-max, and boxes of
        the weights
@@ -12,16 +12,17 @@ python -m benchmarks.minmax_figures RUNS --figure 1|2|A1|A9 [--networks mlp lene
        linf eps
 
 The ensemble is that of `--networks`, the one of table 1 by default; A9 takes the first.
-Networks and finished attacks are kept as `benchmarks.minmax` does; pictures go to
-RUNS/DATA/pictures, from the first of the seeds. Source: see `benchmarks.minmax_tables`.
+Networks and finished attacks are kept as `benchmarks.papers.minmax.tables` does;
+pictures go to RUNS/DATA/pictures, from the first of the seeds. Source: see
+`benchmarks.papers.minmax.numbers`.
 """
 
 import jax
 import numpy as np
 import scipy.stats
 
-from benchmarks.minmax import arguments, attack_of
-from benchmarks.minmax_bench import CHUNK, Bench, histories
+from benchmarks.papers.minmax.bench import CHUNK, Bench, histories
+from benchmarks.papers.minmax.tables import arguments, attack_of
 from benchmarks.timing import table
 from jaxadv.attacks import Ascent, CarliniWagner
 from jaxadv.craft import craft_batches

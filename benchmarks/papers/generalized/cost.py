@@ -1,6 +1,7 @@
 """A step of generalized adversarial training beside the passes that it counts.
 
-python -m benchmarks.generalized_cost [--models mlp lenet] [--batch=128] [--rounds=15]
+python -m benchmarks.papers.generalized.cost [--models mlp lenet]
+    [--batch=128] [--rounds=15]
 """
 
 import argparse
@@ -9,7 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from benchmarks.generalized import LINF
+from benchmarks.papers.generalized.tables import LINF
 from benchmarks.timing import alternate, ratio, table
 from jaxadv import parallel
 from jaxadv.attacks import Ascent

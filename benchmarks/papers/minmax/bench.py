@@ -7,7 +7,7 @@ import time
 import jax
 import numpy as np
 
-from benchmarks.minmax_tables import DATA
+from benchmarks.papers.minmax.numbers import DATA
 from jaxadv import checkpoints
 from jaxadv.craft import Crafter, craft_batches, craft_traced
 from jaxadv.data import sources

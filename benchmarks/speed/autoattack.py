@@ -1,6 +1,7 @@
 """AutoAttack beside its authors' package and torchattacks, on one trained LeNetV2.
 
-python -m benchmarks.autoattack RUN [--examples=500] [--peers authors torchattacks]
+python -m benchmarks.speed.autoattack RUN [--examples=500]
+    [--peers authors torchattacks]
 
 RUN is the folder of a training run of `lenet_v2` on `mnist5k`. Every component attacks
 all the images that are right without it: robust accuracy and seconds of each side, and
@@ -22,7 +23,7 @@ import torch
 import torchattacks
 from pyautoattack import AutoAttack
 
-from benchmarks.peers import LeNetV2, carry_over
+from benchmarks.speed.peers import LeNetV2, carry_over
 from benchmarks.timing import table
 from jaxadv import checkpoints
 from jaxadv.attacks import Apgd, Fab, Square

@@ -1,6 +1,6 @@
 """Images per second of PGD-10 on one and on two virtual CPU devices.
 
-python -m benchmarks.devices [--batch=128]
+python -m benchmarks.speed.devices [--batch=128]
 """
 
 import argparse
@@ -44,7 +44,12 @@ def main():
         return
     speeds = {}
     for devices in (1, 2):
-        command = [sys.executable, "-m", "benchmarks.devices", f"--child={devices}"]
+        command = [
+            sys.executable,
+            "-m",
+            "benchmarks.speed.devices",
+            f"--child={devices}",
+        ]
         command += [f"--batch={args.batch}", f"--rounds={args.rounds}"]
         out = subprocess.run(command, capture_output=True, text=True, check=True)
         speeds[devices] = [float(line) for line in out.stdout.split()]

@@ -1,6 +1,6 @@
 """PGD-10 beside torchattacks' PGD: same weights, images, steps and cores.
 
-python -m benchmarks.peers [--batch=128] [--rounds=10]
+python -m benchmarks.speed.peers [--batch=128] [--rounds=10]
 
 Ours runs as an evaluation does, on one virtual device per core; torch has as many
 threads.

@@ -8,15 +8,13 @@ import jax
 import numpy as np
 import pytest
 
-from benchmarks import (
-    generalized,
-    generalized_figures,
-    generalized_tables,
-    minmax,
-    minmax_figures,
-    minmax_headlines,
-    minmax_tables,
-)
+from benchmarks.papers.generalized import figures as generalized_figures
+from benchmarks.papers.generalized import numbers as generalized_tables
+from benchmarks.papers.generalized import tables as generalized
+from benchmarks.papers.minmax import figures as minmax_figures
+from benchmarks.papers.minmax import headlines as minmax_headlines
+from benchmarks.papers.minmax import numbers as minmax_tables
+from benchmarks.papers.minmax import tables as minmax
 from benchmarks.timing import interval
 from jaxadv.threats import Linf
 from tests import nets

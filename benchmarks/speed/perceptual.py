@@ -1,6 +1,6 @@
 """What the perceptual attacks cost, in passes of the network and in memory.
 
-python -m benchmarks.perceptual [--batch=64] [--rounds=9]
+python -m benchmarks.speed.perceptual [--batch=64] [--rounds=9]
 """
 
 import argparse

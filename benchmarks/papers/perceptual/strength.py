@@ -1,7 +1,7 @@
 """How many images the perceptual attacks break, exact against secant.
 
-python -m benchmarks.strength RUN [--external=RUN] [--eps 0.1 0.2] [--examples=200]
-    [--attacks "lpa exact" "lpa secant"]
+python -m benchmarks.papers.perceptual.strength RUN [--external=RUN]
+    [--eps 0.1 0.2] [--examples=200] [--attacks "lpa exact" "lpa secant"]
 
 RUN is the folder of a training run; its test images are attacked inside the same ball,
 self-bounded or bounded in the network of another run.

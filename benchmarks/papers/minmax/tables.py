@@ -1,8 +1,10 @@
 """Min-max against average attacks: tables 1, 2, 3 and A2 to A6 of the paper; the cost.
 
-python -m benchmarks.minmax RUNS --table 1a|A2|A4|2|3|A5|A6|cost [--seeds 0 1 2]
-    [--networks mlp lenet] [--examples=200] [--data=mnist|fashion_mnist] [--keep=best]
-python -m benchmarks.minmax RUNS --data=cifar10 --table 1b|A2|A3|2|3|A5|A6|cost …
+python -m benchmarks.papers.minmax.tables RUNS --table 1a|A2|A4|2|3|A5|A6|cost
+    [--seeds 0 1 2] [--networks mlp lenet] [--examples=200] [--data=mnist|fashion_mnist]
+    [--keep=best]
+python -m benchmarks.papers.minmax.tables RUNS --data=cifar10
+    --table 1b|A2|A3|2|3|A5|A6|cost …
 
 RUNS/mnist5k, or that of another data set, holds a folder for each network, which is
 trained where it is missing (configs/minmax/mnist5k_minmax.py). Prints a Markdown
@@ -11,8 +13,8 @@ of one seed in brackets. Finished attacks are kept in the folder `attacks` besid
 networks under a code of attack and weights, so a stopped run goes on. As in the paper
 the last point of an attack counts, with `--keep=best` the most broken one. MNIST,
 Fashion-MNIST and CIFAR-10, with all their images, are prepared as docs/data.md says.
-`benchmarks.minmax_headlines` prints the mean lifts of all tables. Source: see
-`benchmarks.minmax_tables`.
+`benchmarks.papers.minmax.headlines` prints the mean lifts of all tables. Source: see
+`benchmarks.papers.minmax.numbers`.
 """
 
 import argparse
@@ -24,8 +26,8 @@ from typing import Any
 import jax
 import numpy as np
 
-from benchmarks.minmax_bench import Bench
-from benchmarks.minmax_tables import (
+from benchmarks.papers.minmax.bench import Bench
+from benchmarks.papers.minmax.numbers import (
     CIFAR,
     DATA,
     HEURISTICS,
@@ -290,7 +292,7 @@ def main():
     parser.add_argument("--table", choices=TABLES, required=True)
     args = parser.parse_args()
     bench = Bench(args)
-    command = f"python -m benchmarks.minmax {' '.join(sys.argv[1:])}"
+    command = f"python -m benchmarks.papers.minmax.tables {' '.join(sys.argv[1:])}"
     print(
         f"`{command}`: {len(bench.images)} images, seeds {args.seeds}, mean ± deviation"
     )

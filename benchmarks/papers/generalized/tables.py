@@ -1,17 +1,17 @@
 """Generalized adversarial training beside single attacks, tables 4, A7 and A8.
 
-python -m benchmarks.generalized [--models mlp lenet] [--trainings linf min_max …]
-    [--eps 2.0 …] [--seeds 0 1 2] [--epochs=30] [--folder=runs/gat]
-    [--data=mnist5k|mnist|fashion_mnist]
+python -m benchmarks.papers.generalized.tables [--models mlp lenet]
+    [--trainings linf min_max …] [--eps 2.0 …] [--seeds 0 1 2] [--epochs=30]
+    [--folder=runs/gat]    [--data=mnist5k|mnist|fashion_mnist]
 
 Each row is trained, unless its folder has it, and attacked on all test images by PGD of
 20 steps in both balls and by one perturbation of linf 0.3 for all of them; a run that
 was stopped goes on. Several eps, as `--eps 0.5 1 1.5 2 2.5 3`, give S too, the area
 under Acc_max, and by how much it exceeds that of training against one attack.
 `--data=mnist` is the paper's own size; it and Fashion-MNIST are prepared as
-docs/data.md says. `benchmarks.generalized_figures` takes the same flags and draws the
-pictures, `benchmarks.generalized_cost` times a training step. Source: see
-`benchmarks.generalized_tables`.
+docs/data.md says. `benchmarks.papers.generalized.figures` takes the same flags and
+draws the pictures, `benchmarks.papers.generalized.cost` times a training step. Source: see
+`benchmarks.papers.generalized.numbers`.
 """
 
 import argparse
@@ -24,7 +24,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from benchmarks.generalized_tables import (
+from benchmarks.papers.generalized.numbers import (
     GAINS,
     OF_THREE,
     PAPER,
@@ -281,7 +281,7 @@ def arguments(description):
 
 def main():
     args = arguments(__doc__).parse_args()
-    print(f"`python -m benchmarks.generalized {' '.join(sys.argv[1:])}`")
+    print(f"`python -m benchmarks.papers.generalized.tables {' '.join(sys.argv[1:])}`")
     compare(args)
 
 

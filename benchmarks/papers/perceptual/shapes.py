@@ -1,6 +1,6 @@
 """Perceptual against other adversarial training on `shapes`, at equal epochs.
 
-python -m benchmarks.shapes RUNS [--seeds 0 1 2]
+python -m benchmarks.papers.perceptual.shapes RUNS [--seeds 0 1 2]
 
 Trains what is not trained yet, evaluates it with configs/suites/perceptual.py, and
 prints accuracies as means and standard deviations over the seeds. It goes on where it

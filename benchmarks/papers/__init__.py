@@ -1,0 +1,1 @@
+"""Tables and figures of papers, a folder each, beside what the papers print."""

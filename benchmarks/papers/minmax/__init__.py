@@ -1,0 +1,1 @@
+"""Wang et al., "Adversarial attack generation empowered by min-max optimization"."""

@@ -1,0 +1,1 @@
+"""Laidlaw et al., "Perceptual adversarial robustness"."""
