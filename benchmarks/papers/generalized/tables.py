@@ -9,8 +9,8 @@ Each row is trained, unless its folder has it, and attacked on all test images b
 was stopped goes on. Several eps, as `--eps 0.5 1 1.5 2 2.5 3`, give S too, the area
 under Acc_max, and by how much it exceeds that of training against one attack.
 `--data=mnist` is the paper's own size; it and Fashion-MNIST are prepared as
-docs/data.md says. `benchmarks.papers.generalized.figures` takes the same flags and
-draws the pictures, `benchmarks.papers.generalized.cost` times a training step. Source: see
+docs/data.md says. `benchmarks.papers.generalized.figures` takes the same flags
+and draws the pictures, `benchmarks.papers.generalized.cost` times a step. Source: see
 `benchmarks.papers.generalized.numbers`.
 """
 
