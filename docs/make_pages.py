@@ -14,8 +14,7 @@ from typing import Any
 import numpy as np
 
 import jaxadv as ja
-from docs import docstrings
-from jaxadv import commands, hints, schema, specs
+from jaxadv import commands, docstrings, hints, schema, specs
 from jaxadv.evaluation import corruptions
 from jaxadv.evaluation.suite.declared import Fields
 from jaxadv.training import optim, settings

@@ -83,7 +83,8 @@ def main(
         config = configfiles.load(path) if path else recorded(_workdir(rest))
         config = completion.complete(config, kinds) if config is not None else None
         if "--help" in rest or "-h" in rest or "-help" in rest:
-            print(_help(argv[0], help_text, values, config, fields))
+            parts = {} if config is None else completion.explain(config, kinds)
+            print(_help(argv[0], help_text, values, config, {**fields, **parts}))
             return
         config = _parse(values, config, rest, kinds)
         if not values.workdir:

@@ -65,7 +65,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def train(argv: Sequence[str]) -> int:
     """The command line of train.py."""
-    from jaxadv import checkpoints, schema
+    from jaxadv import checkpoints
     from jaxadv.training import changes, loop, settings
 
     given, rest = cli.own_flags(argv, {"change": None})
@@ -86,7 +86,7 @@ def train(argv: Sequence[str]) -> int:
         run,
         check,
         help_text=TRAIN,
-        fields=schema.explain(settings.Training),
+        fields=settings.explain(),
         whole_batch=True,
         recorded=recorded,
     )

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 from ml_collections import ConfigDict
 
-from jaxadv import hints, schema, specs
+from jaxadv import docstrings, hints, schema, specs
 from jaxadv.schema import Kind
 
 
@@ -41,6 +41,32 @@ def _places(config, keys, path="") -> Iterator[tuple[str, Any, str]]:
             yield from _places(config[key], rest, here)
         elif key in config:
             yield here, config, key
+
+
+def explain(config: ConfigDict, kinds: Mapping[str, Kind]) -> dict[str, str]:
+    """Path of every field of a part that the config names -> its sentence."""
+    found: dict[str, str] = {}
+    for pattern, kind in kinds.items():
+        for path, parent, key in _places(config, pattern.split(".")):
+            found |= _words(parent[key], kind.registry, path.removeprefix("."))
+    return found
+
+
+def _words(spec, registry, path) -> dict[str, str]:
+    name = spec.get("name") if isinstance(spec, ConfigDict) else None
+    if name not in registry:
+        return {}
+    make, found = registry[name], {}
+    words = docstrings.attributes(make)
+    for field in specs.configurable(make):
+        here, own = f"{path}.{field.name}", words.get(field.name, "").rstrip(".")
+        choices = ", ".join(map(str, field.metadata.get("choices", ())))
+        found[here] = "; ".join(filter(None, [own, choices and f"one of {choices}"]))
+        if "registry" in field.metadata:
+            inner = spec.get(field.name)
+            found[f"{here}.name"] = found[here]
+            found |= _words(inner, field.metadata["registry"](), here)
+    return found
 
 
 def filled(spec: Any, kind: Kind, where: str) -> dict[str, Any]:

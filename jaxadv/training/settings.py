@@ -7,7 +7,7 @@ from typing import Any
 
 from ml_collections import ConfigDict
 
-from jaxadv import completion, schema, specs
+from jaxadv import completion, docstrings, schema, specs
 from jaxadv.attacks import ATTACKS, build_attack
 from jaxadv.attacks.gradient.ascent import Ascent
 from jaxadv.craft import warn_units
@@ -221,6 +221,16 @@ def default_config() -> Config:
 def complete(config: Config, kinds: Mapping[str, Kind] = KINDS) -> Config:
     """`completion.complete`, of a training config unless `kinds` say otherwise."""
     return completion.complete(config, kinds)
+
+
+def explain() -> dict[str, str]:
+    """Path of every field of a training config -> its sentence."""
+    found = schema.explain(Training)
+    for name, make in (("optimizer", optim.Optimizer), ("schedule", optim.Schedule)):
+        words = docstrings.attributes(make)
+        found[f"{name}.name"] = found[name]
+        found |= {f"{name}.{field}": sentence for field, sentence in words.items()}
+    return found
 
 
 def kept(config: Config) -> dict[str, Any]:

@@ -6,8 +6,8 @@ import importlib
 import pytest
 
 import jaxadv as ja
-from docs import docstrings, make_pages
-from jaxadv import commands, specs
+from docs import make_pages
+from jaxadv import commands, docstrings, specs
 
 
 @pytest.mark.parametrize("name", make_pages.PAGES)

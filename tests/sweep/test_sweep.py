@@ -102,9 +102,7 @@ def test_mistakes_are_told_before_anything_is_written(tmp_path, axes, more, word
 
 def test_a_folder_with_another_training_is_told_before_the_first_run(tmp_path):
     fakes.train(planned(tmp_path)[1])
-    with pytest.raises(
-        UsageError, match="seed=1 has .*batch_size: .* -> 32"
-    ):
+    with pytest.raises(UsageError, match="seed=1 has .*batch_size: .* -> 32"):
         planned(tmp_path, training=["--config.batch_size=32"])
 
 
