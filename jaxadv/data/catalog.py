@@ -23,6 +23,7 @@ class Entry:
         installed for that one step, prepare it.
       default_config: the configuration that the plain name stands for.
       configs: the names that may follow a slash.
+      extra: of this package, that brings what prepares it.
     """
 
     version: str
@@ -33,6 +34,7 @@ class Entry:
     download: bool = False
     default_config: str | None = None
     configs: tuple[str, ...] = ()
+    extra: str = "data"
 
 
 DATASETS = Registry(
@@ -42,6 +44,7 @@ DATASETS = Registry(
             "1.0.0",
             "5,000 digits of MNIST, 28x28 gray, 10 classes; no download",
             own=True,
+            extra="demo",
         ),
         "shapes": Entry(
             "1.0.0",

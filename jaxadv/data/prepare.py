@@ -71,7 +71,7 @@ def prepare(
 
 def _write_from_files(plain, known, root, source: Path) -> Path:
     if known.files is None:
-        able = ", ".join(n for n, e in catalog.DATASETS.items() if e.files)
+        able = ", ".join(n for n, e in catalog.DATASETS.data.items() if e.files)
         raise specs.UsageError(f"--from: not for {plain}; it can read: {able}")
     if not source.exists():
         raise specs.UsageError(f"--from: {source} does not exist")
@@ -110,7 +110,7 @@ def _download(plain, known, root) -> Path:
 
 def _registered(plain, config, root):
     """The builder that tfds knows under a name."""
-    tfds = extras.needs("tensorflow_datasets", "data")
+    tfds = extras.needs("tensorflow_datasets", catalog.DATASETS[plain].extra)
     if catalog.DATASETS[plain].own:
         importlib.import_module(f"jaxadv.data.{plain}")  # registers the builder
     full = f"{plain}/{config}" if config else plain
@@ -138,7 +138,7 @@ def main(arguments: list[str] | None = None) -> int:
         prog="python -m jaxadv.data.prepare",
         description="Prepares a data set once; later calls find it done.",
     )
-    parser.add_argument("name", metavar="NAME", help=", ".join(catalog.DATASETS))
+    parser.add_argument("name", metavar="NAME", help=", ".join(catalog.DATASETS.data))
     parser.add_argument(
         "--from",
         dest="source",

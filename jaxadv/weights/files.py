@@ -126,7 +126,8 @@ def save(path: str | os.PathLike, weights: Weights) -> None:
     if Path(path).suffix != ".safetensors":
         raise specs.UsageError(f"{path} must end in .safetensors")
     module = weights.module
-    arch = next((name for name, kind in MODELS.items() if kind is type(module)), None)
+    names = {kind: name for name, kind in MODELS.data.items()}
+    arch = names.get(type(module))
     if arch is None:
         raise specs.UsageError(
             f"{type(module).__name__} has no name among the models: {', '.join(MODELS)}"
