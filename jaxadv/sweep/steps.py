@@ -6,7 +6,7 @@ import shlex
 import signal
 import subprocess
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from jaxadv import checkpoints, specs
@@ -127,8 +127,9 @@ def _json(value):
 
 
 def _execute(arguments):
-    with _terminated(), subprocess.Popen(arguments) as process:
+    with _Terminated() as request, subprocess.Popen(arguments) as process:
         try:
+            request.heed()
             return process.wait()
         except BaseException as error:
             if isinstance(error, _Ended):  # a terminal interrupts the command too
@@ -139,19 +140,29 @@ def _execute(arguments):
             raise
 
 
-@contextlib.contextmanager
-def _terminated() -> Iterator[None]:
-    """A request to end becomes an interruption, which ends the command too."""
+class _Terminated:
+    """A request to end becomes an interruption, which ends the command too.
 
-    def end(number, frame):
-        raise _Ended
+    One that comes while the command is being started waits for `heed`.
+    """
 
-    try:
-        before = signal.signal(signal.SIGTERM, end)
-    except ValueError:  # not in the main thread
-        yield
-        return
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)
+    def __enter__(self):
+        self._asked = self._heeded = False
+        with contextlib.suppress(ValueError):  # not in the main thread
+            self._before = signal.signal(signal.SIGTERM, self._end)
+        return self
+
+    def heed(self) -> None:
+        """From now on a request raises `_Ended`, at once if there was one before."""
+        self._heeded = True
+        if self._asked:
+            raise _Ended
+
+    def __exit__(self, *_):
+        if hasattr(self, "_before"):
+            signal.signal(signal.SIGTERM, self._before)
+
+    def _end(self, number, frame):
+        self._asked = True
+        if self._heeded:
+            raise _Ended
