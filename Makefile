@@ -9,6 +9,7 @@ GAT ?= --seeds 0 1 2 --eps 0.5 1.0 1.5 2.0 2.5 3.0
 
 $(VENV)/installed: requirements.txt
 	$(PYTHON) -m venv $(VENV)
+	@echo "installing requirements.txt into $(VENV): about a minute"
 	$(BIN)/pip install --quiet --upgrade pip
 	$(BIN)/pip install --quiet -r requirements.txt
 	touch $@

@@ -12,6 +12,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from jaxadv import cli, configfiles, console
+from jaxadv.specs import UsageError
 
 # Name -> (module, its registry), of parts that a config names.
 PARTS = {
@@ -79,6 +80,11 @@ def train(argv: Sequence[str]) -> int:
 
     def recorded(folder):
         configs = checkpoints.recorded(Path(folder))[0] if folder else []
+        if folder and not configs:
+            raise UsageError(
+                f"--workdir: there is no run in {folder} to go on with; give --config "
+                "for a new one, as configs/demo.py"
+            )
         return settings.recorded(configs[0]) if configs else None
 
     return cli.main(

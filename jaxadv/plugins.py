@@ -124,8 +124,15 @@ class Registry(collections.UserDict):
 
         @functools.wraps(make)
         def checked(*args, **kwargs):
-            made = make(*args, **kwargs)
-            if not dataclasses.is_dataclass(made):
+            try:
+                made = make(*args, **kwargs)
+            except UsageError:
+                raise
+            except Exception as error:  # whatever the package raises
+                raise UsageError(
+                    f"{told} fails: {type(error).__name__}: {error}"
+                ) from error
+            if self.noun is not None and not dataclasses.is_dataclass(made):
                 raise UsageError(
                     f"{told} makes a {type(made).__name__}; it must make a "
                     "jaxadv.struct.dataclass"

@@ -30,7 +30,7 @@ SHARED = {
     ).split(),
     "evaluation/checks": "base graph results normalization starts gradients".split(),
     "evaluation/corruptions": ["sets"],
-    "evaluation/metrics": ["base", "accuracies"],
+    "evaluation/metrics": ["base", "accuracies", "foreign"],
     "evaluation/report": (
         "style page headline sheets judged explained document plots charts drawing"
     ).split(),

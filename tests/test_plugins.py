@@ -235,4 +235,6 @@ def test_an_installed_package_trains_and_is_judged(package, tmp_path):
     assert "`hardest_seen`, against extras.attacks:SignedWalk of 2 steps" in report
     assert "# run on stripes (test)" in report
     assert re.search(r"Attacks differ by up to [\d.]+ points\.", report)
-    assert re.search(r"^\| own \| brightness \| 0.1 \| [\d.]+ \| 16 \|", report, re.M)
+    assert re.search(
+        r"^\| own \| extras.threats:Brightness \| 0.1 \| [\d.]+ \| 16 \|", report, re.M
+    )

@@ -16,6 +16,8 @@ def check(shape: tuple[int, ...], labels: np.ndarray, classes: int, where: str) 
       classes: their number.
       where: what the set is called in the message.
     """
+    if 0 in shape:
+        raise specs.UsageError(f"{where}: images of {shape} have no pixels")
     if shape[-1] not in (1, 3):
         raise specs.UsageError(
             f"{where}: images have {shape[-1]} channels; convert them to 1 (gray) "

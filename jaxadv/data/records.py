@@ -95,6 +95,11 @@ def open_split(
 
 def in_memory(class_names: tuple[str, ...], columns: dict[str, np.ndarray]) -> Stored:
     """A split of columns that are there as a whole: `image`, `label`, maybe `mask`."""
+    labels = columns["label"]
+    for label in (labels.min(initial=0), labels.max(initial=0)):
+        if abs(int(label)) >= 2**31:  # before it wraps around
+            last = len(class_names) - 1
+            raise specs.UsageError(f"label {label} is not within 0..{last}")
     columns = {**columns, "label": columns["label"].astype(np.int32)}
     shape = columns["image"].shape[1:]
     read = functools.partial(_rows, columns)

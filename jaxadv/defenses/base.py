@@ -11,6 +11,7 @@ from flax import linen as nn
 from jaxadv import parallel, protocols, struct
 from jaxadv.classifier import Classifier
 from jaxadv.objectives import cross_entropy, margin
+from jaxadv.specs import UsageError
 
 
 @dataclasses.dataclass(frozen=True)
@@ -38,6 +39,38 @@ class Network:
         rngs = {name: jax.random.fold_in(key, i) for i, name in enumerate(names)}
         variables = _init(self.module, rngs, jnp.zeros((1, *image_shape)))
         return variables["params"], variables.get("batch_stats", {})
+
+    def check(self, image_shape: tuple[int, ...], classes: int) -> None:
+        """Checks, without computing anything, that the module gives `classes` logits.
+
+        Raises:
+          UsageError: it gives others, or cannot be called as modules are here.
+        """
+        kind = type(self.module).__name__
+        images = jnp.zeros((2, *image_shape))
+
+        def logits(train):
+            made = self.init(jax.random.key(0), image_shape)
+            if train:
+                return self.train(*made, images, jax.random.key(0))[0]
+            return self.module.apply(_variables(*made), images, train=False)
+
+        for train in (False, True):
+            try:
+                shape = jax.eval_shape(lambda t=train: logits(t)).shape
+            except UsageError:
+                raise
+            except Exception as error:  # whatever the module raises
+                line = str(error).partition("\n")[0]
+                raise UsageError(
+                    f"config.model: {kind} fails on images of {image_shape} with train="
+                    f"{train}: {type(error).__name__}: {line}"
+                ) from error
+            if shape != (2, classes):
+                raise UsageError(
+                    f"config.model: {kind} gives {shape} for 2 images; it must be "
+                    f"[2, {classes}], as many logits as the data have classes"
+                )
 
     def classifier(
         self, params: Any, batch_stats: Any, fixed: bool = True

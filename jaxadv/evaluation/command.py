@@ -137,7 +137,7 @@ def evaluate(
     more = {k: v for k, v in data.items() if k not in ("name", "data_dir")}
     source = sources.load(data["name"], split, data["data_dir"], **more)
     _check_shape(data["name"], source.image_shape, run.info["image_shape"])
-    _warn_changed(data["name"], source, run)
+    changed = _warn_changed(data["name"], source, run)
     name = Path(os.path.abspath(run.folder)).name
     if corrupted:
         full = {**suite, "data": data}
@@ -157,6 +157,7 @@ def evaluate(
             "architecture": run.training["model"]["name"],
             "defense": run.training["defense"]["name"],
             "training": run.training,
+            **({"data_changed": True} if changed else {}),
         },
     )
 
@@ -181,7 +182,7 @@ def _warn_changed(name, source, run):
     """Says that files are others than those that the run was trained on."""
     then, now = run.info.get("fingerprint"), source.fingerprint
     if name != run.training["data"]["name"] or None in (then, now) or then == now:
-        return
+        return False
     if parallel.is_primary():
         print(
             f"WARNING: the files of {name} have changed since {run.folder} was trained "
@@ -189,6 +190,7 @@ def _warn_changed(name, source, run):
             "have been trained on",
             flush=True,
         )
+    return True
 
 
 def _check_shape(name, images, trained):

@@ -11,7 +11,7 @@ import numpy as np
 from flax import linen as nn
 from ml_collections import ConfigDict
 
-from jaxadv import parallel, protocols, schema
+from jaxadv import hints, parallel, protocols, schema
 from jaxadv.completion import complete
 from jaxadv.evaluation import result
 from jaxadv.evaluation.run import meters
@@ -234,7 +234,14 @@ def _config(suite, norm, eps):
             f"eps is not given, and {opened[0]} needs it; give the budget, as "
             "eps=8/255, in [0, 1] units for lp balls"
         )
-    return given if eps is None else given | {"eps": float(eps)}
+    return given if eps is None else given | {"eps": _number(eps)}
+
+
+def _number(eps):
+    value = hints.number(eps)
+    if isinstance(value, bool | str):
+        raise UsageError(f"eps is {eps!r}; it must be a number, as 8/255")
+    return float(value)
 
 
 def _found(suite, norm):

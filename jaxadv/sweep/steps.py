@@ -133,7 +133,9 @@ def _execute(arguments):
             return process.wait()
         except BaseException as error:
             if isinstance(error, _Ended):  # a terminal interrupts the command too
-                process.send_signal(signal.SIGINT)
+                # Where interruptions are ignored, as behind &, the command does too.
+                ignored = signal.getsignal(signal.SIGINT) is signal.SIG_IGN
+                process.send_signal(signal.SIGTERM if ignored else signal.SIGINT)
             with contextlib.suppress(subprocess.TimeoutExpired):
                 process.wait(_PATIENCE)
             process.kill()

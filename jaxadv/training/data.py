@@ -80,6 +80,11 @@ def load_data(
     train = sources.load(fields.name, "train", fields.data_dir, **cut, **_open(fields))
     _check_size(fields, train)
     augmentations = rest if train.varying else augmentations
+    if train.num_classes < 2:
+        raise UsageError(
+            f"config.data.name: {fields.name} has one class, {train.class_names[0]!r}; "
+            "a classifier needs two or more"
+        )
     for name, values in settings.plain(config.normalize).items():
         if len(values) not in (1, train.image_shape[-1]):
             raise UsageError(

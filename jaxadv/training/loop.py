@@ -20,6 +20,7 @@ from jaxadv.data import augment
 from jaxadv.defenses import Clean
 from jaxadv.defenses.base import Network
 from jaxadv.files import checksums, locks, storage
+from jaxadv.models import MODELS
 from jaxadv.specs import UsageError
 from jaxadv.training import changes, initial, log, settings, wandb_writer
 from jaxadv.training.data import load_data
@@ -135,6 +136,8 @@ class _Loop:
         module = settings.network(config, self.data.train.num_classes)
         mean, std = tuple(config.normalize.mean), tuple(config.normalize.std)
         network = Network(module, mean, std)
+        if type(module) not in MODELS.data.values():
+            network.check(self.data.train.image_shape, self.data.train.num_classes)
         self.rate = settings.rate(config, self.data.steps_per_epoch)
         self.changes: list[dict[str, Any]] = []
         self.lines: Sequence[str] = ()

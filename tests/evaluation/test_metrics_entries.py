@@ -103,6 +103,7 @@ def test_no_metric_takes_the_place_of_another_entry_of_a_report():
     others = set(make_report.content(made)) - set(metrics.summarize(made))
     assert {"verdict", "suite", "checks", "environment"} <= others
     assert not others & set(metrics.METRICS)
+    assert others <= metrics.TAKEN
 
 
 def test_rows_have_columns_of_the_table():

@@ -100,6 +100,7 @@ def _seen(folder: Path) -> list[Path]:
 def _roots(root) -> dict[str, Path]:
     """Split -> the folder of its classes."""
     if not any(path.is_dir() for path in _seen(root / "train")):
+        _check_no_splits(root)
         return {"train": root}
     found = {
         split: next((root / name for name in names if (root / name).is_dir()), None)
@@ -107,6 +108,17 @@ def _roots(root) -> dict[str, Path]:
     }
     found["test"] = found["test"] or found["validation"]
     return {split: folder for split, folder in found.items() if folder is not None}
+
+
+def _check_no_splits(root):
+    """Raises UsageError for a folder of a split beside folders of classes."""
+    names = {name for some in _SPLITS.values() for name in some}
+    for path in _seen(root):
+        if path.is_dir() and path.name in names:
+            raise specs.UsageError(
+                f"{path} is the name of a split, but there are no classes in "
+                f"{root / 'train'}; put the training images into {root}/train/CLASS/"
+            )
 
 
 def _classes(folder) -> list[str]:
@@ -147,8 +159,13 @@ def _listed(root, classes) -> tuple[list[Path], np.ndarray]:
 
 def _images(folder: Path) -> Iterator[Path]:
     """The images at any depth, in the order of their paths."""
-    found = []
-    for place, _, names in os.walk(folder):
+    found, seen = [], set()
+    for place, inner, names in os.walk(folder, followlinks=True):
+        real = os.path.realpath(place)
+        if real in seen:  # a link that leads back
+            inner.clear()
+            continue
+        seen.add(real)
         found += [Path(place, name) for name in names if not name.startswith(".")]
     for file in sorted(found):
         if file.suffix.lower() in _REFUSED:

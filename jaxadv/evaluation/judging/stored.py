@@ -10,6 +10,7 @@ import numpy as np
 from jaxadv import parallel
 from jaxadv.evaluation.judging.judge import NETWORK_SLACK, Judge
 from jaxadv.files import storage
+from jaxadv.specs import UsageError
 
 DTYPES = ("float32", "uint8")
 _NEAR = 1e-2  # of a level: rounding of float32, where an image lies on one
@@ -85,5 +86,7 @@ def told(found: Mapping[str, np.ndarray], table: Any) -> Iterator[str]:
 
 def write(path: Path, arrays: Mapping[str, np.ndarray]) -> None:
     """Writes arrays by name to `path` (.npz), whole or not at all."""
+    if path.is_dir():
+        raise UsageError(f"{path} is a folder; give the name of a file, as images.npz")
     with storage.replacing(path) as temporary, open(temporary, "wb") as file:
         np.savez_compressed(file, **arrays)  # type: ignore

@@ -8,6 +8,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from jaxadv import specs
+from jaxadv.evaluation.metrics import foreign
 from jaxadv.evaluation.metrics.accuracies import (
     accuracy,
     area,
@@ -109,6 +110,18 @@ METRICS = Registry(
 )
 
 
+# Other entries of report.json.
+TAKEN = frozenset(
+    (
+        "additional_data architecture authors autoattack_acc batch_size_per_device "
+        "check_timing checks classes clean_acc curve_timing curve_titles dataset "
+        "environment eps examples external fingerprint footnote link metrics model "
+        "name number_forward_passes reported seed split suite unreliable venue verdict "
+        "why"
+    ).split()
+)
+
+
 def chosen(more: Iterable[str]) -> tuple[Metric, ...]:
     """Our own metrics, and those of packages that `more` names.
 
@@ -118,12 +131,17 @@ def chosen(more: Iterable[str]) -> tuple[Metric, ...]:
     found = dict(METRICS.data)
     for name in more:
         metric: Any = specs.lookup(name, METRICS, "config.metrics")
+        if metric.name in TAKEN:
+            raise specs.UsageError(
+                f"config.metrics: {name} calls itself {metric.name!r}, which is "
+                "another entry of a report; give its Metric another name"
+            )
         if metric.name in found:
             raise specs.UsageError(
                 f"config.metrics: {name} calls itself {metric.name!r}, as another "
                 "metric does; give its Metric another name"
             )
-        found[metric.name] = metric
+        found[metric.name] = foreign.guarded(metric, name)
     return tuple(found.values())
 
 

@@ -77,9 +77,11 @@ def _checkpoint(model):
 
 
 def _data(report):
+    changed = report["model"].get("data_changed")
     return (
         f"{code(report['dataset'])}, split {code(report['split'])}, "
         f"n = {report['examples']} images"
+        + ("; **its files have changed since the training**" if changed else "")
     )
 
 

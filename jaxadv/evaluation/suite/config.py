@@ -147,6 +147,13 @@ def resolve(config: Any, training: Mapping[str, Any] | None = None) -> Suite:
 
 
 def _check_names(full):
+    groups = {*(full["unions"] or ()), *(full["cascades"] or ())}
+    for label in full["attacks"]:
+        if label == "clean" or label in groups:
+            raise UsageError(
+                f"config.attacks: {label!r} is the name of another row of the table; "
+                "give the attack another label"
+            )
     check_name(full["name"], "config.name")
     for group in ("unions", "cascades", "sweeps"):
         for name in full[group] or ():
