@@ -178,8 +178,13 @@ def config() -> str:
         "A suite of corruptions": corruptions.Fields,
     }.items():
         lines += [f"## {title}", "", schema.table(make), ""]
-    lines += ["## config.optimizer", "", *_table(optim.Optimizer), ""]
-    lines += ["## config.schedule", "", *_table(optim.Schedule), ""]
+    for field, make, names in (
+        ("optimizer", optim.Optimizer, optim.OPTIMIZERS),
+        ("schedule", optim.Schedule, optim.SCHEDULES),
+    ):
+        known = ", ".join(f"`{name}`" for name in names)
+        lines += [f"## config.{field}", "", f"Its `name` is one of {known}.", ""]
+        lines += [*_table(make), ""]
     for kind, (module, registry) in commands.PARTS.items():
         if kind in ("data", "metrics"):
             continue  # they have no fields

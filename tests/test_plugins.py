@@ -10,7 +10,10 @@ import pytest
 
 from jaxadv import plugins, specs
 from jaxadv.attacks import ATTACKS
+from jaxadv.data import sources
 from jaxadv.defenses import DEFENSES
+from jaxadv.defenses.base import Network
+from jaxadv.evaluation import metrics
 from jaxadv.models import MODELS
 from jaxadv.objectives import OBJECTIVES
 from jaxadv.specs import UsageError, UsageWarning
@@ -238,3 +241,112 @@ def test_an_installed_package_trains_and_is_judged(package, tmp_path):
     assert re.search(
         r"^\| own \| extras.threats:Brightness \| 0.1 \| [\d.]+ \| 16 \|", report, re.M
     )
+
+
+METRICS_OF_OTHERS = """
+import numpy as np
+from jaxadv.evaluation.metrics import Metric
+
+MEAN = Metric("mean_margin", lambda t: np.float32(0.5), words=lambda r: ["half"])
+ROWS = Metric("rows_of", lambda t: {"a": np.arange(3)})
+RAISES = Metric("raises", lambda t: 1 / 0)
+STRANGE = Metric("strange", lambda t: object())
+WORDS = Metric("words_of", lambda t: 1, words=lambda r: [r["nothing"]])
+TAKEN = Metric("examples", lambda t: 10)
+OURS = Metric("clean", lambda t: 10)
+"""
+
+
+def test_metrics_of_others_are_made_plain_or_told(module):
+    name = module(METRICS_OF_OTHERS)
+
+    def chosen(part):
+        return metrics.chosen([f"{name}:{part}"])[-1]
+
+    assert chosen("MEAN").compute(None) == 0.5 and chosen("MEAN").words({}) == ["half"]
+    assert type(chosen("MEAN").compute(None)) is float
+    assert chosen("ROWS").compute(None) == {"a": [0, 1, 2]}
+    for part, message in {
+        "RAISES": "ZeroDivisionError",
+        "STRANGE": "object is",
+    }.items():
+        with pytest.raises(UsageError, match=f"{part} fails: .*{message}"):
+            chosen(part).compute(None)
+    with pytest.raises(UsageError, match="WORDS fails: KeyError: 'nothing'"):
+        chosen("WORDS").words({})
+    for part, message in {
+        "TAKEN": "another entry of",
+        "OURS": "another metric",
+    }.items():
+        with pytest.raises(UsageError, match=message):
+            chosen(part)
+
+
+FACTORIES = """
+from jaxadv.data import sources
+import numpy as np
+
+def fails(eps: float = 0.1):
+    raise ValueError("no such thing")
+
+def only_train(split):
+    seed = {"train": 0}[split]
+    images = np.random.default_rng(seed).random((40, 4, 4, 1), np.float32)
+    return sources.from_arrays(images, np.arange(40) % 2)
+
+def arrays(split):
+    return np.zeros(3)
+
+def nothing():
+    return None
+"""
+
+
+def test_factories_that_fail_are_told(module):
+    name = module(FACTORIES)
+    with pytest.raises(
+        UsageError, match="config.threat: .* fails: ValueError: no such"
+    ):
+        specs.build({"name": f"{name}:fails"}, THREATS, "config.threat")
+    for part, message in {"arrays": "give a .*Source", "nothing": "TypeError"}.items():
+        with pytest.raises(UsageError, match=message):
+            sources.load(f"{name}:{part}", "train")
+
+
+def test_a_set_of_others_without_a_test_split_has_one_carved(module):
+    name = f"{module(FACTORIES)}:only_train"
+    with pytest.raises(UsageError, match="KeyError: 'test'"):
+        sources.load(name, "test")
+    train, test = (sources.load(name, split, test=0.25) for split in ("train", "test"))
+    assert (len(train), len(test)) == (30, 10) and test.name == name
+
+
+NETWORKS = """
+import jax.numpy as jnp
+from flax import linen as nn
+
+class Few(nn.Module):
+    num_classes: int = 10
+    @nn.compact
+    def __call__(self, images, train=False):
+        return nn.Dense(3)(images.reshape(len(images), -1))
+
+class NoTrain(nn.Module):
+    num_classes: int = 10
+    @nn.compact
+    def __call__(self, images):
+        return nn.Dense(self.num_classes)(images.reshape(len(images), -1))
+"""
+
+
+@pytest.mark.parametrize(
+    "part, message", [("Few", r"Few gives \(2, 3\)"), ("NoTrain", "NoTrain fails on")]
+)
+def test_networks_that_do_not_fit_are_told_before_training(module, part, message):
+    made = MODELS[f"{module(NETWORKS)}:{part}"](num_classes=10)
+    with pytest.raises(UsageError, match=f"config.model: {message}"):
+        Network(made).check((4, 4, 1), 10)
+
+
+def test_our_networks_fit():
+    Network(MODELS["mlp"](num_classes=4)).check((4, 4, 1), 4)

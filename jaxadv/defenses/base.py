@@ -53,7 +53,8 @@ class Network:
             made = self.init(jax.random.key(0), image_shape)
             if train:
                 return self.train(*made, images, jax.random.key(0))[0]
-            return self.module.apply(_variables(*made), images, train=False)
+            rngs = {name: jax.random.key(0) for name in self.rngs}
+            return self.module.apply(_variables(*made), images, train=False, rngs=rngs)
 
         for train in (False, True):
             try:

@@ -98,6 +98,22 @@ def test_a_class_may_be_called_train(tmp_path):
     assert ways in sources.no_test(f"folder:{tmp_path}")
 
 
+def test_a_folder_of_a_split_beside_classes_is_no_class(tmp_path):
+    tree(tmp_path)
+    tree(tmp_path / "test")
+    with pytest.raises(UsageError, match="test is the name of a split.*train/CLASS/"):
+        load(tmp_path)
+
+
+def test_links_to_folders_are_followed_once(tmp_path):
+    tree(tmp_path / "set")
+    before = len(load(tmp_path / "set"))
+    write(tmp_path / "more" / "0.png", pixels(7))
+    (tmp_path / "set" / "B" / "linked").symlink_to(tmp_path / "more")
+    (tmp_path / "set" / "B" / "back").symlink_to(tmp_path / "set" / "B")
+    assert len(load(tmp_path / "set")) == before + 1
+
+
 def test_a_test_split_may_lack_a_class_but_have_no_other(tmp_path):
     tree(tmp_path / "train")
     images, labels = tree(tmp_path / "test", 100)

@@ -208,3 +208,16 @@ def test_the_fingerprint_is_that_of_the_bytes(tmp_path):
     changed[0, 0, 0, 0] ^= 1
     assert first != fingerprint(**both(images=changed))
     assert sources.from_arrays(IMAGES, LABELS).fingerprint is None
+
+
+def test_labels_are_compared_before_they_could_wrap_around(tmp_path):
+    labels = np.where(LABELS == 2, 2**32, LABELS).astype(np.int64)
+    name = saved(tmp_path, **both(labels=labels, names=["a", "b", "c"]))
+    with pytest.raises(UsageError, match="label 4294967296 is not within 0..2"):
+        sources.load(name, "train")
+
+
+def test_images_without_pixels_are_refused(tmp_path):
+    name = saved(tmp_path, **both(images=IMAGES[:, :0]))
+    with pytest.raises(UsageError, match="have no pixels"):
+        sources.load(name, "train")

@@ -290,3 +290,10 @@ def test_images_that_were_not_kept_are_said_to_be_missing():
     with pytest.raises(ja.UsageError, match="keep_images=True"):
         _ = got.adversarial
     assert result.IMAGES == "adversarial.npz"
+
+
+def test_eps_may_be_a_fraction_and_nothing_else():
+    assert front._number("8/255") == 8 / 255 == front._number(8 / 255)
+    for eps in ("much", True):
+        with pytest.raises(UsageError, match="must be a number, as 8/255"):
+            front._number(eps)

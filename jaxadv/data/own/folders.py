@@ -112,7 +112,7 @@ def _roots(root) -> dict[str, Path]:
 
 def _check_no_splits(root):
     """Raises UsageError for a folder of a split beside folders of classes."""
-    names = {name for some in _SPLITS.values() for name in some}
+    names = {name for some in _SPLITS.values() for name in some} - {"train"}
     for path in _seen(root):
         if path.is_dir() and path.name in names:
             raise specs.UsageError(
