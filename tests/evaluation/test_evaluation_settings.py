@@ -18,7 +18,10 @@ from tests.evaluation.test_evaluation import CONFIG, pgd, run
         ({"attacks": {}}, "config.attacks is empty"),
         ({"attacks": {"a/b": pgd()}}, "label 'a/b'"),
         ({"attacks": {"clean": pgd()}}, "'clean' is the name of another row"),
-        ({"attacks": {"u": pgd()}, "unions": {"u": None}}, "'u' is the name of another"),
+        (
+            {"attacks": {"u": pgd()}, "unions": {"u": None}},
+            "'u' is the name of another",
+        ),
         ({"attacks": {"p": pgd(step=3)}}, "config.attacks.p: unknown field 'step'"),
         ({"attacks": {"p": pgd(eps=None)}}, "p.threat.eps is None.*--config.eps"),
         ({"attacks": {"p": 3}}, "config.attacks.p is 3"),

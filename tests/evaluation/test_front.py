@@ -15,6 +15,7 @@ from jaxadv.data import sources
 from jaxadv.evaluation import front, metrics, result, table
 from jaxadv.evaluation.judging import stored
 from jaxadv.evaluation.suite import described, shipped
+from jaxadv.specs import UsageError
 from tests import nets
 from tests.evaluation.test_evaluation import CONFIG, IMAGES, LABELS, MODEL, Quiet
 from tests.paths import ROOT
