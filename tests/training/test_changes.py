@@ -138,7 +138,7 @@ def test_a_folder_is_enough_to_go_on(small_config, tmp_path, capsys):
     assert commands.train(["train.py", flag, "--config.patience=2"]) == 2
     assert "config.patience: None -> 2" in capsys.readouterr().err
     assert commands.train(["train.py", f"--workdir={tmp_path / 'none'}"]) == 2
-    assert "--config: give a config file" in capsys.readouterr().err
+    assert "there is no run in" in capsys.readouterr().err
     assert not (tmp_path / "none").exists()
 
 
