@@ -198,7 +198,8 @@ def _check_features(folder, info) -> None:
     named = isinstance(label, tfds.features.ClassLabel)
     size = () if image is None else image.shape
     if not (named and image is not None and image.np_dtype == np.uint8 and size[2:]):
-        has = ", ".join(f"{key} ({type(v).__name__})" for key, v in features.items())
+        shown = sorted(features.items())  # tfds has no order of its own
+        has = ", ".join(f"{key} ({type(v).__name__})" for key, v in shown)
         raise specs.UsageError(
             f"{folder}: its features are {has}; needed are image, of 8 bits a channel, "
             "and label, a ClassLabel"
