@@ -16,7 +16,7 @@ from jaxadv.models import MODELS
 from jaxadv.specs import UsageError
 from jaxadv.training import log, loop, settings, wandb_writer
 from tests.paths import ROOT
-from tests.training.test_training import Small, small_source
+from tests.training.small import Small, small_source
 
 
 @dataclasses.dataclass
