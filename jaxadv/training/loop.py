@@ -65,7 +65,11 @@ def run(
     plan, as_json = settings.plan(config), settings.kept(config)
     if validation is not None:
         plan = plan.validated(tuple(validation))
-    _assert_one_config(as_json)
+    _assert_one(
+        checksums.checksum_json(as_json),
+        "configs",
+        "--config: the processes were started with different configs",
+    )
     changes.check(folder, as_json, change)
     loop = _Loop(config, plan, folder)
     with contextlib.ExitStack() as stack:
@@ -92,34 +96,12 @@ def _claim(stack, loop, fields, change):
     checkpoints.write_config(folder, fields)
 
 
-def _assert_one_config(fields):
-    total = checksums.checksum_json(fields)
+def _assert_one(value, what, problem):
+    """Raises UsageError with the problem unless all processes have this number."""
     try:
-        parallel.assert_same(np.array(total, np.uint32), "configs")
+        parallel.assert_same(np.array(value, np.uint32), what)
     except AssertionError:
-        raise UsageError(
-            "--config: the processes were started with different configs"
-        ) from None
-
-
-def _assert_one_folder(step):
-    try:
-        parallel.assert_same(np.array(step), "steps")
-    except AssertionError:
-        raise UsageError(
-            "--workdir: the processes find different checkpoints there; give a folder "
-            "that all of them share"
-        ) from None
-
-
-def _assert_one_source(record):
-    total = 0 if record is None else record["checksum"]
-    try:
-        parallel.assert_same(np.array(total, np.uint32), "weights")
-    except AssertionError:
-        raise UsageError(
-            "config.init_from: the processes find different weights there"
-        ) from None
+        raise UsageError(problem) from None
 
 
 class _Loop:
@@ -182,7 +164,12 @@ class _Loop:
         """Restores, places the state on the devices and opens the outputs."""
         self.store, primary = store, parallel.is_primary()
         found = store.restore(_trees(self.state))
-        _assert_one_folder(0 if found is None else found[1]["step"])
+        _assert_one(
+            0 if found is None else found[1]["step"],
+            "steps",
+            "--workdir: the processes find different checkpoints there; give a folder "
+            "that all of them share",
+        )
         if found is not None:
             trees, meta = found
             self.data.check_unchanged(meta, self.folder)
@@ -194,7 +181,11 @@ class _Loop:
                     f"WARNING: the run used {meta['devices']} devices, now it is "
                     f"{jax.device_count()}: results may differ by rounding"
                 )
-        _assert_one_source(self.initial)
+        _assert_one(
+            0 if self.initial is None else self.initial["checksum"],
+            "weights",
+            "config.init_from: the processes find different weights there",
+        )
         per_epoch, batch = self.data.steps_per_epoch, self.config.batch_size
         if self.notes.finished:
             if primary:

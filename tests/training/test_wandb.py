@@ -11,12 +11,9 @@ import types
 import pytest
 
 from jaxadv import checkpoints, parallel
-from jaxadv.data import sources
-from jaxadv.models import MODELS
 from jaxadv.specs import UsageError
 from jaxadv.training import log, loop, settings, wandb_writer
 from tests.paths import ROOT
-from tests.training.small import Small, small_source
 
 
 @dataclasses.dataclass
@@ -53,16 +50,14 @@ def runs(monkeypatch):
 
 
 @pytest.fixture
-def config(monkeypatch):
-    source = small_source(64)
-    monkeypatch.setattr(sources, "load", lambda *_: source)
-    monkeypatch.setitem(MODELS, "small", Small)
-    config = settings.default_config()
-    config.update({"epochs": 2, "batch_size": 16, "log_steps": 1})
-    config.data.validation = 16
-    config.model = {"name": "small"}
-    config.log.wandb = "robust"
-    return settings.complete(config)
+def config(small_config):
+    small_config.update({"epochs": 2, "log_steps": 1})
+    small_config.data.validation = 16
+    small_config.model = {"name": "small"}
+    small_config.defense = {"name": "clean"}
+    small_config.attack = {}
+    small_config.log.wandb = "robust"
+    return settings.complete(small_config)
 
 
 def test_numbers_are_sent_as_tensorboard_has_them(runs, tmp_path):
