@@ -111,7 +111,7 @@ def test_as_much_of_an_image_is_left_as_the_recipe_says(name, pictures, monkeypa
     else:
         size = SIZES[config.data.name]
         images = np.tile(mark(*size), (200, 1, 1, 1))
-        source = sources.from_arrays(images, np.zeros(200, np.int32))
+        source = sources.from_arrays(images, np.arange(200, dtype=np.int32) % 10)
 
         def marks(*args, **kwargs):
             return source
