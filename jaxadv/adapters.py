@@ -28,6 +28,8 @@ EVALUATION: dict[str, Any] = {
     "use_running_average": True,
 }
 LAYOUTS = ("hwc", "chw")
+# The axis under which the images of one batch are mapped, wherever they are.
+IMAGES = "images"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -38,12 +40,15 @@ class Linen:
       rngs: names of the random streams that it draws from.
       arguments: (name, value) of the further arguments of its call.
       batched: whether it takes [n, h, w, c] and not one image.
+      together: whether batch normalization takes the statistics of all images that
+        are mapped under the axis `IMAGES`, in place of its running averages.
     """
 
     module: linen.Module
     rngs: tuple[str, ...] = ()
     arguments: tuple[tuple[str, Any], ...] = (("train", False),)
     batched: bool = True
+    together: bool = False
 
     def full_precision(self) -> "Linen":
         """The same, computing in float32 if it has a `compute_dtype`."""
@@ -58,14 +63,16 @@ class Linen:
         rngs = None
         if self.rngs and key is not None:
             rngs = {n: jax.random.fold_in(key, i) for i, n in enumerate(self.rngs)}
+        statistics = _Together(self.together and "batch_stats" in variables)
         try:
-            logits, sown = self.module.apply(
-                variables,
-                image[None] if self.batched else image,
-                rngs=rngs,
-                mutable=["features"],
-                **dict(self.arguments),
-            )
+            with linen.intercept_methods(statistics):
+                logits, sown = self.module.apply(
+                    variables,
+                    image[None] if self.batched else image,
+                    rngs=rngs,
+                    mutable=["features"],
+                    **dict(self.arguments),
+                )
         except ScopeCollectionNotFound as error:
             raise UsageError(
                 f"{type(self.module).__name__} misses some of its variables "
@@ -78,6 +85,7 @@ class Linen:
                 f"({_first_line(error)}): it must run in evaluation mode; give "
                 "evaluation={name: value} of the argument that selects it"
             ) from error
+        statistics.check(self.module)
         collected: Any = sown
         taps = collected.get("features", {}).get("taps", ())
         if self.batched:
@@ -85,6 +93,38 @@ class Linen:
             # question.
             logits, taps = jax.tree.map(lambda x: x[0], (logits, tuple(taps)))
         return logits, tuple(taps)
+
+
+class _Together:
+    """Gives every linen BatchNorm the statistics of all images under `IMAGES`."""
+
+    def __init__(self, active: bool):
+        self._active, self._seen = active, False
+
+    def __call__(self, call, args, kwargs, context):
+        layer = context.module
+        layers = (
+            isinstance(layer, linen.BatchNorm) and context.method_name == "__call__"
+        )
+        if not self._active or not layers:
+            return call(*args, **kwargs)
+        self._seen = True
+        x = args[0].astype(jnp.float32)
+        axes = tuple(range(x.ndim - 1))
+        mean = jax.lax.pmean(jnp.mean(x, axes), IMAGES)
+        variance = jax.lax.pmean(jnp.mean((x - mean) ** 2, axes), IMAGES)
+        params = layer.variables.get("params", {})
+        scale = params.get("scale", 1.0) * jax.lax.rsqrt(variance + layer.epsilon)
+        normalized = (x - mean) * scale + params.get("bias", 0.0)
+        return normalized.astype(layer.dtype or args[0].dtype)
+
+    def check(self, module):
+        if self._active and not self._seen:
+            raise UsageError(
+                f"{type(module).__name__} has batch statistics, but no BatchNorm of "
+                "flax.linen that could take those of a batch; leave craft_bn at "
+                "'average'"
+            )
 
 
 @dataclasses.dataclass(frozen=True)

@@ -48,7 +48,12 @@ def explain(config: ConfigDict, kinds: Mapping[str, Kind]) -> dict[str, str]:
     found: dict[str, str] = {}
     for pattern, kind in kinds.items():
         for path, parent, key in _places(config, pattern.split(".")):
-            found |= _words(parent[key], kind.registry, path.removeprefix("."))
+            here = path.removeprefix(".")
+            found |= _words(parent[key], kind.registry, here)
+            found |= {
+                f"{here}.{name}": field.metadata["help"]
+                for name, field in kind.beside.items()
+            }
     return found
 
 
@@ -81,7 +86,11 @@ def filled(spec: Any, kind: Kind, where: str) -> dict[str, Any]:
     if "name" not in spec:
         raise specs.UsageError(f"{where}: the field 'name' is missing")
     make = specs.lookup(spec["name"], kind.registry, where)
-    return defaults(make, spec, where, kind.own)
+    beside = {
+        name: schema.typed(schema.default(field), hints.members(int | None))
+        for name, field in kind.beside.items()
+    }
+    return beside | defaults(make, spec, where, kind.own)
 
 
 def defaults(make, given=None, where="", own=None) -> dict[str, Any]:

@@ -182,7 +182,7 @@ def _chosen(old, make, kind):
         return {}
     defaults = ConfigDict(completion.filled(old["name"], kind, ""))
     defaults = specs.plain(defaults)
-    fields = {field.name for field in specs.configurable(make)}
+    fields = {field.name for field in specs.configurable(make)} | kind.beside.keys()
     return {k: v for k, v in old.items() if k in fields and v != defaults.get(k)}
 
 

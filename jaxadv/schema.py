@@ -33,11 +33,13 @@ class Kind:
       registry: name -> what can stand there.
       own: defaults that hold there, in place of the objects' own.
       needed: whether something must stand there.
+      beside: name -> field of what is said there beside the object's own fields.
     """
 
     registry: specs.Registry
     own: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     needed: bool = False
+    beside: Mapping[str, Any] = dataclasses.field(default_factory=dict)
 
 
 def spec(kind: Kind, default: Any = None, *, labeled: bool = False, help: str) -> Any:

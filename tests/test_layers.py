@@ -46,7 +46,8 @@ SHARED = {
     "sweep": ["grid", "plans", "steps", "results"],
     "threats": ["base", "lp"],
     "training": (
-        "wandb_writer log optim state validation settings data notes changes initial"
+        "wandb_writer log optim declared state validation settings data notes changes "
+        "initial"
     ).split(),
     "weights": ["torch_files", "layouts", "files"],
 }

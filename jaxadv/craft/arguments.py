@@ -16,6 +16,7 @@ import numpy as np
 from flax.errors import FlaxError
 
 from jaxadv import arrays, protocols, specs
+from jaxadv.adapters import IMAGES
 from jaxadv.classifier import Classifier
 from jaxadv.specs import UsageError, UsageWarning
 
@@ -128,7 +129,7 @@ def fit(model: Any, shape: tuple[int, ...]) -> int:
     key = jax.random.key_data(jax.random.key(0))
     try:
         if any(map(callable, jax.tree.leaves(model))):
-            logits = jax.eval_shape(model, image, key)
+            logits = jax.eval_shape(functools.partial(_mapped, model), image, key)
         else:  # jit keeps what it has traced for the next call
             logits = _called.eval_shape(model, image, key)
     except arrays.BadLogits:
@@ -144,7 +145,13 @@ def fit(model: Any, shape: tuple[int, ...]) -> int:
 
 @jax.jit
 def _called(model, image, key):
-    return model(image, key)
+    return _mapped(model, image, key)
+
+
+def _mapped(model, image, key):
+    """What a model makes of one image, mapped as the drivers map many."""
+    found = jax.vmap(model, (0, None), axis_name=IMAGES)(image[None], key)
+    return jax.tree.map(lambda x: x[0], found)
 
 
 def warn_units(

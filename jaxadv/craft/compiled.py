@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 
 from jaxadv import protocols
+from jaxadv.adapters import IMAGES
 from jaxadv.attacks.base import select
 from jaxadv.craft import arguments, base
 from jaxadv.craft.base import Adversarial, worst
@@ -80,7 +81,8 @@ def craft(
             return first
         return repeat(attack.restarts - 1, again, (jnp.ones((), jnp.int32), first))[1]
 
-    found = jax.vmap(one)(given.images, given.labels, given.ids, given.fields)
+    mapped = jax.vmap(one, axis_name=IMAGES)
+    found = mapped(given.images, given.labels, given.ids, given.fields)
     return jax.lax.stop_gradient(found)
 
 

@@ -10,13 +10,13 @@ import jax
 import jax.numpy as jnp
 
 from jaxadv import numerics, parallel, protocols
+from jaxadv.adapters import IMAGES
 from jaxadv.numerics import loops, projections, streams
 from jaxadv.objectives import cross_entropy, domains
 from jaxadv.threats import lp
 
 GRAM = 1e-6  # added to the diagonal of the Gram matrix, which may be singular
 
-_IMAGES = "images"
 _PROJECT = {"linf": projections.project_linf, "l2": projections.project_l2}
 
 
@@ -39,7 +39,7 @@ def search(rule: Any, model: Any, key: jax.Array, batch: Any, start: jax.Array) 
 
     keys = example_keys(key, batch["id"])
     over = 0 if rule.share == "example" else None
-    found = jax.vmap(one, (0, 0, 0, over), axis_name=_IMAGES)(
+    found = jax.vmap(one, (0, 0, 0, over), axis_name=IMAGES)(
         batch["image"], batch["label"], keys, start
     )
     return jax.lax.stop_gradient(found)
@@ -97,7 +97,7 @@ def _step(rule, model, state, image, label, key):
     if rule.weighting == "min_max":
         if rule.share == "batch":
             finite = numerics.finite_or_zero(losses)  # one image must not stop all
-            losses = jax.lax.pmean(finite, (_IMAGES, parallel.AXIS))
+            losses = jax.lax.pmean(finite, (IMAGES, parallel.AXIS))
         weights = domains.ascend(weights, losses, rule.weight_step, rule.gamma)
     return moved, weights, count + 1
 

@@ -56,7 +56,7 @@ class Adversarial:
         self, params: Any, state: Any, batch: dict[str, jax.Array], key: jax.Array
     ) -> tuple[jax.Array, base.Output]:
         craft_key, train_key = jax.random.split(key)
-        model = state.network.classifier(params, state.batch_stats)
+        model = state.network.target(params, state.batch_stats)
         crafted = self._crafted(model, craft_key, batch)
         clean, losses, hits, batch_stats, metrics = base.one_pass(
             state, params, batch, crafted, train_key, self.alpha
@@ -85,7 +85,7 @@ class Adversarial:
             crafted = [choice() for choice in choices]
         if not self.only_attack_correct:
             return crafted
-        right = base.correct(jax.vmap(model)(images), labels)[:, None, None, None]
+        right = base.correct(base.logits_of(model, images), labels)[:, None, None, None]
         return [jnp.where(right, image, images) for image in crafted]
 
 

@@ -2,6 +2,7 @@
 
 import dataclasses
 import functools
+from collections.abc import Mapping
 from typing import Any
 
 import jax
@@ -9,6 +10,7 @@ import jax.numpy as jnp
 from flax import linen as nn
 
 from jaxadv import parallel, protocols, struct
+from jaxadv.adapters import IMAGES
 from jaxadv.classifier import Classifier
 from jaxadv.objectives import cross_entropy, margin
 from jaxadv.specs import UsageError
@@ -23,11 +25,14 @@ class Network:
         in evaluation mode too names its random streams in `eval_rngs`.
       mean: [c] subtracted from the image, in [0, 1] units.
       std: [c] divides the centered image, in [0, 1] units.
+      craft_bn: the statistics of batch normalization in `target`; "average" or
+        "batch".
     """
 
     module: nn.Module
     mean: tuple[float, ...] = (0.0,)
     std: tuple[float, ...] = (1.0,)
+    craft_bn: str = "average"
 
     @property
     def rngs(self) -> tuple[str, ...]:
@@ -84,6 +89,20 @@ class Network:
             self.module, variables, self.mean, self.std, self.rngs
         )
 
+    def target(self, params: Any, batch_stats: Any) -> Classifier:
+        """The network that a training step's attacks are crafted on.
+
+        It is `classifier`, or with `craft_bn="batch"` one whose batch normalization
+        takes the statistics of the images that this device attacks together, as they
+        are at that step of the attack, and moves no running averages. A perturbation
+        then depends on the others of its batch and on the number of devices. It is
+        called under a map over the axis `adapters.IMAGES`, as `craft` and `logits` do.
+        """
+        found = self.classifier(params, batch_stats)
+        apply: Any = found.apply  # that of linen
+        apply = dataclasses.replace(apply, together=self.craft_bn == "batch")
+        return found.replace(apply=apply)  # type: ignore[attr-defined]
+
     def train(
         self, params: Any, batch_stats: Any, images: jax.Array, key: jax.Array
     ) -> tuple[jax.Array, Any]:
@@ -129,6 +148,11 @@ class Output:
 def cross_entropies(logits: jax.Array, labels: jax.Array) -> jax.Array:
     """Cross-entropy in nats per example, [n], of logits [n, classes]."""
     return jax.vmap(cross_entropy)(logits, labels)
+
+
+def logits_of(target: Classifier, images: jax.Array) -> jax.Array:
+    """Logits [b, classes] of images [b, h, w, c]; also of a `Network.target`."""
+    return jax.vmap(target, axis_name=IMAGES)(images)
 
 
 def correct(logits: jax.Array, labels: jax.Array) -> jax.Array:
@@ -181,13 +205,51 @@ def local_key(key: jax.Array, ids: jax.Array) -> jax.Array:
     return jax.random.fold_in(key, ids[0])
 
 
-def remember(memory: jax.Array, ids: jax.Array, rows: jax.Array) -> jax.Array:
-    """Memory of single examples [examples, …] with `rows` [b, …] written at `ids` [b].
+def remember(memory: Any, ids: jax.Array, rows: Any) -> Any:
+    """Memory of single examples with `rows` written at `ids`.
 
     The devices exchange their rows, so the result is equal on all of them.
+
+    Args:
+      memory: arrays [examples, …], a pytree.
+      ids: [b]; a negative one is padding, and nothing is written for it.
+      rows: arrays [b, …] of the same structure.
     """
     ids, rows = jax.lax.all_gather((ids, rows), parallel.AXIS, tiled=True)
-    return memory.at[ids].set(rows)
+
+    def written(array, values):
+        # A negative index would count from the end; one beyond it is dropped.
+        place = jnp.where(ids < 0, len(array), ids)
+        return array.at[place].set(values, mode="drop")
+
+    return jax.tree.map(written, memory, rows)
+
+
+def shared_memory(
+    phases: Mapping[str, Any], image_shape: tuple[int, ...], examples: int
+) -> Any:
+    """What the defenses of a run's phases, label -> defense, remember together.
+
+    It is what those that remember something begin with; the others pass it on.
+
+    Raises:
+      UsageError: two of them remember something of different form.
+    """
+    found: Any = ()
+    first = ""
+    for label, defense in phases.items():
+        memory = defense.init(image_shape, examples)
+        if not jax.tree.leaves(memory):
+            continue
+        form, known = (jax.tree.map(jnp.shape, m) for m in (memory, found))
+        if first and form != known:
+            raise UsageError(
+                f"config.phases: {label} remembers {form}, but {first} {known}; phases "
+                "share one memory, so all that have one must have the same"
+            )
+        if not first:
+            found, first = memory, label
+    return found
 
 
 @functools.partial(jax.jit, static_argnums=0)

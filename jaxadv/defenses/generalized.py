@@ -93,7 +93,7 @@ class Generalized:
     ) -> tuple[jax.Array, base.Output]:
         craft_key, train_key = jax.random.split(key)
         labels, ids = batch["label"], batch["id"]
-        model = state.network.classifier(params, state.batch_stats)
+        model = state.network.target(params, state.batch_stats)
         start = self._start(state.memory, ids)
         crafted, weights = joint.search(self, model, craft_key, batch, start)
         clean, losses, hits, batch_stats, metrics = base.one_pass(

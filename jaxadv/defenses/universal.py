@@ -49,7 +49,7 @@ class Universal:
     ) -> tuple[jax.Array, base.Output]:
         craft_key, train_key = jax.random.split(key)
         images, labels, ids = batch["image"], batch["label"], batch["id"]
-        model = state.network.classifier(params, state.batch_stats)
+        model = state.network.target(params, state.batch_stats)
         delta = joint.ascend(
             self.attacks[0], model, state.memory, images, labels,
             base.local_key(craft_key, ids),

@@ -53,6 +53,14 @@ class Data:
         Raises:
           UsageError: they have changed. Only of one's own data is that known.
         """
+        then, now = meta.get("examples"), len(self.train)
+        if then is not None and then != now:
+            raise UsageError(
+                f"config.data.name is {self.config.data.name!r}, of which the run in "
+                f"{folder} trained on {then} images and now finds {now}; what it "
+                "remembers of single images no longer belongs to them; restore the "
+                "data, or give another --workdir"
+            )
         then, now = meta.get("fingerprint"), self.train.fingerprint
         if None not in (then, now) and then != now:
             raise UsageError(

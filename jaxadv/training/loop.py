@@ -17,8 +17,7 @@ import optax
 
 from jaxadv import checkpoints, parallel
 from jaxadv.data import augment
-from jaxadv.defenses import Clean
-from jaxadv.defenses.base import Network
+from jaxadv.defenses.base import Network, shared_memory
 from jaxadv.files import checksums, locks, storage
 from jaxadv.models import MODELS
 from jaxadv.specs import UsageError
@@ -30,6 +29,7 @@ from jaxadv.training.validation import Validator
 
 IN_FLIGHT = 8  # steps whose metrics are not waited for; on CPU each step is
 INPUTS = ("image", "label", "id")
+_CLEAN = {"clean_epochs": "the clean epochs"}
 
 
 def run(
@@ -112,12 +112,9 @@ class _Loop:
         self.data = load_data(config, plan.augmentations)
         self.notes, self.step = Notes(), 0
         self.total = config.epochs * self.data.steps_per_epoch
-        # Clean training has no other phase behind its first epochs.
-        clean = isinstance(plan.defense, Clean)
-        self.warm_up = 0 if clean else config.clean_epochs
         module = settings.network(config, self.data.train.num_classes)
         mean, std = tuple(config.normalize.mean), tuple(config.normalize.std)
-        network = Network(module, mean, std)
+        network = Network(module, mean, std, config.craft_bn)
         if type(module) not in MODELS.data.values():
             network.check(self.data.train.image_shape, self.data.train.num_classes)
         self.rate = settings.rate(config, self.data.steps_per_epoch)
@@ -129,13 +126,14 @@ class _Loop:
             source = initial.load(config, network, classes, shape)
             self.initial, begin = source.record, {"begin": source.onto}
             self.lines = source.lines
+        defenses = {phase.label: phase.defense for phase in plan.phases}
+        image_shape = self.data.train.image_shape
         self.state = create_state(
             network,
-            plan.defense,
+            shared_memory(defenses, image_shape, len(self.data.train)),
             plan.optimizer.make(self.rate),
             seed=config.seed,
-            image_shape=self.data.train.image_shape,
-            examples=len(self.data.train),
+            image_shape=image_shape,
             averaged=config.ema_decay is not None,
             **begin,
         )
@@ -206,7 +204,8 @@ class _Loop:
             self.writer = log.Writer(self.folder, self.step, self._others())
         self.progress = log.Progress(self.total, self.step, batch, primary)
         self.state = parallel.replicate(self.state)
-        self.defense, self.clean = parallel.replicate((self.plan.defense, Clean()))
+        defenses = tuple(phase.defense for phase in self.plan.phases)
+        self.defenses = parallel.replicate(defenses)
         self.batches = self.data.batches(self.step)
         self.saved_at = time.monotonic()
 
@@ -227,7 +226,7 @@ class _Loop:
     def _finished(self):
         """Why training is over, "" while it is not."""
         epoch, inside = divmod(self.step, self.data.steps_per_epoch)
-        waited = epoch - max(self.notes.best_epoch, self.warm_up)
+        waited = epoch - max(self.notes.best_epoch, self.plan.warm_up)
         patience = self.config.patience
         if inside:
             return ""
@@ -241,9 +240,11 @@ class _Loop:
         """Trains to the end of the epoch, validates and saves."""
         per_epoch = self.data.steps_per_epoch
         epoch = self.step // per_epoch
-        clean = epoch < self.config.clean_epochs
-        defense = self.clean if clean else self.defense
-        called = "the step of the clean epochs" if clean else "the training step"
+        number = self.plan.phase(epoch)
+        defense, label = self.defenses[number], self.plan.phases[number].label
+        called = "the training step"
+        if number < len(self.defenses) - 1:
+            called = f"the step of {_CLEAN.get(label, label)}"
         while True:
             batch = {k: v for k, v in next(self.batches).items() if k in INPUTS}
             with self.progress.making(called):
@@ -305,7 +306,7 @@ class _Loop:
         self.progress.pause(time.monotonic() - start)
         notes, steps = self.notes, self.data.steps_per_epoch
         means = {name: total / steps for name, total in notes.sums.items()}
-        notes.enter(epoch, self.warm_up)
+        notes.enter(epoch, self.plan.warm_up)
         comparable = self.plan.comparable
         watched = self.plan.single_step and comparable and "robust" in scores
         lost = watched and collapsed(notes, scores)
@@ -368,6 +369,7 @@ class _Loop:
             "devices": jax.device_count(),
             "num_classes": self.data.train.num_classes,
             "image_shape": list(self.data.train.image_shape),
+            "examples": len(self.data.train),
             "dataset": self.config.data.name,
             "fingerprint": self.data.train.fingerprint,
             "versions": {m.__name__: m.__version__ for m in (jax, flax, optax)},

@@ -1,6 +1,7 @@
 """A training config: its default fields, and the objects that it describes."""
 
 import dataclasses
+import itertools
 import math
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -8,7 +9,7 @@ from typing import Any
 from ml_collections import ConfigDict
 
 from jaxadv import completion, docstrings, schema, specs
-from jaxadv.attacks import ATTACKS, build_attack
+from jaxadv.attacks import build_attack
 from jaxadv.attacks.gradient.ascent import Ascent
 from jaxadv.craft import warn_units
 from jaxadv.data import sources
@@ -17,167 +18,30 @@ from jaxadv.defenses import DEFENSES
 from jaxadv.defenses.clean import Clean
 from jaxadv.models import MODELS
 from jaxadv.schema import Kind
-from jaxadv.specs import flat, plain, static
+from jaxadv.specs import flat, plain
 from jaxadv.threats import lpips
 from jaxadv.training import optim, wandb_writer
+from jaxadv.training.declared import KINDS, Log, Training
 
 # A ConfigDict, whose fields type checkers cannot know.
 Config = Any
 
-PIXELS = "[0, 1] units"
-
-
-@dataclasses.dataclass(frozen=True)
-class Data:
-    """The training images."""
-
-    name: str = static(
-        "mnist5k", help="a prepared data set, or npz:FILE, folder:DIR or tfds:NAME"
-    )
-    augment: tuple = static(
-        (),
-        help="names or specs of augmentations, first to last; stored images of varying "
-        "size are cropped once, as resized_crop says or by its defaults",
-    )
-    validation: int = static(
-        400, minimum=0, help="training images held out to select the best checkpoint"
-    )
-    examples: int | None = static(
-        None,
-        minimum=1,
-        help="use only so many of the training images, drawn by class; None: all",
-    )
-    data_dir: str | None = static(
-        None,
-        help="where prepared data sets lie, and relative paths of npz: and folder: "
-        "begin",
-    )
-    image_size: int | None = static(
-        None,
-        minimum=1,
-        unit="pixels",
-        help="for sets whose images vary in size: side of the squares made of them; "
-        "None: 224 for prepared sets, and folders have one size",
-    )
-    test: float | None = static(
-        None,
-        above=0,
-        help="for sets without a test split: a fraction, or a number, of the images is "
-        "held out as one, by class, the same for all runs",
-    )
-
-
-@dataclasses.dataclass(frozen=True)
-class Normalize:
-    """What happens to pixels inside the network."""
-
-    mean: tuple[float, ...] = static((0.0,), help="of each channel", unit=PIXELS)
-    std: tuple[float, ...] = static(
-        (1.0,), above=0, help="of each channel", unit=PIXELS
-    )
-
-
-@dataclasses.dataclass(frozen=True)
-class Validation:
-    """How the best checkpoint is selected."""
-
-    attack: Mapping = schema.spec(
-        Kind(ATTACKS, {"keep": "best"}),
-        {},
-        help="attack of the validation; default: PGD in the training's threat",
-    )
-    steps: int = static(20, minimum=1, help="steps of that default")
-    batch_size: int = static(
-        500, minimum=1, help="images of one validation step, over all devices"
-    )
-
-
-@dataclasses.dataclass(frozen=True)
-class Log:
-    """Who else is told of a run; it may change when the run is resumed."""
-
-    wandb: str | None = static(
-        None, help="a project of Weights & Biases (pip install jaxadv[wandb]); None: no"
-    )
-
-
-@dataclasses.dataclass(frozen=True)
-class Training:
-    """Every field of a training config; clean training of a small network."""
-
-    seed: int = schema.seed("of the initial weights, the order of the data and attacks")
-    epochs: int = static(10, minimum=1, help="passes over the training data")
-    batch_size: int = static(
-        128, minimum=1, help="images of one step, over all devices of all hosts"
-    )
-    clean_epochs: int = static(
-        0, minimum=0, help="epochs of clean training before the defense begins"
-    )
-    ema_decay: float | None = static(
-        None,
-        minimum=0,
-        below=1,
-        help="of the averaged weights that are evaluated in place of the last",
-    )
-    patience: int | None = static(
-        None,
-        minimum=1,
-        help="epochs of the defense without a better validation score before training "
-        "stops; None: never",
-    )
-    log_steps: int = static(
-        50, minimum=1, help="steps between two lines of metrics.jsonl"
-    )
-    checkpoint_steps: int = static(
-        0, minimum=0, help="steps between two checkpoints inside an epoch; 0 for none"
-    )
-    checkpoint_seconds: float = static(
-        300.0,
-        minimum=0,
-        infinite=True,
-        unit="seconds",
-        help="time between two checkpoints inside an epoch",
-    )
-    log: Log = schema.group(Log, "who else is told of the run")
-    data: Data = schema.group(Data, "where the images come from")
-    normalize: Normalize = schema.group(Normalize, "of pixels, inside the network")
-    model: Mapping = schema.spec(
-        Kind(MODELS, needed=True),
-        {"name": "lenet_v2"},
-        help="the network; compute_dtype may be bfloat16",
-    )
-    init_from: str | None = static(
-        None,
-        help="a run's folder or a weight file whose weights training begins with; the "
-        "head is new where the classes are others",
-    )
-    defense: Mapping = schema.spec(
-        Kind(DEFENSES, needed=True), {"name": "clean"}, help="how to train"
-    )
-    attack: Mapping = schema.spec(
-        Kind(ATTACKS, {"keep": "last"}),
-        {},
-        help="the attack to train with (and to validate with, stronger)",
-    )
-    attacks: Mapping = schema.spec(
-        Kind(ATTACKS, {"keep": "last"}),
-        {},
-        labeled=True,
-        help="the same, several: label -> attack",
-    )
-    validation: Validation = schema.group(Validation, "selects the best checkpoint")
-    optimizer: Mapping = static(
-        completion.defaults(optim.Optimizer, {"name": "sgd"}),
-        help="the optimizer; its learning_rate is the schedule's maximum",
-    )
-    schedule: Mapping = static(
-        completion.defaults(optim.Schedule, {"name": "constant"}),
-        help="how the learning rate moves",
-    )
-
-
-KINDS = schema.kinds(Training)
 _SPECS = {path.removesuffix(".*") for path in KINDS}
+
+
+@dataclasses.dataclass(frozen=True)
+class Phase:
+    """A defense that some of the epochs train with.
+
+    Attributes:
+      label: as messages name it.
+      until: the last epoch of the phase, counted from 1.
+      defense: what to minimize.
+    """
+
+    label: str
+    until: int
+    defense: Any
 
 
 @dataclasses.dataclass(frozen=True)
@@ -185,7 +49,7 @@ class Plan:
     """What a config describes, built and checked without data or devices.
 
     Attributes:
-      defense: what to minimize.
+      phases: what to minimize, first to last.
       validation: attacks; robust are the images that withstand all of them.
       comparable: whether validation scores of two epochs speak of the same balls; if
         not, the last epoch is taken for the best.
@@ -195,13 +59,27 @@ class Plan:
       augmentations: of the training images, first to last.
     """
 
-    defense: Any
+    phases: tuple[Phase, ...]
     validation: tuple[Any, ...]
     comparable: bool
     single_step: bool
     optimizer: optim.Optimizer
     schedule: optim.Schedule
     augmentations: tuple[Any, ...]
+
+    @property
+    def defense(self) -> Any:
+        """That of the last phase, which the others lead to."""
+        return self.phases[-1].defense
+
+    @property
+    def warm_up(self) -> int:
+        """The epochs before the last phase."""
+        return self.phases[-2].until if len(self.phases) > 1 else 0
+
+    def phase(self, epoch: int) -> int:
+        """The number of the phase of an epoch, which is counted from 0."""
+        return next(i for i, phase in enumerate(self.phases) if epoch < phase.until)
 
     def validated(self, attacks: tuple[Any, ...]) -> "Plan":
         """The same with other attacks in the validation."""
@@ -275,19 +153,7 @@ def plan(config: Config) -> Plan:
         wandb_writer.check()
     sources.check_name(config.data.name, config.data.data_dir)
     attacks = _attacks(config)
-    make: Any = specs.lookup(config.defense.get("name"), DEFENSES, "config.defense")
-    fields = plain(config.defense)
-    fields.pop("name", None)
-    for field in specs.configurable(make):
-        if "given" in field.metadata:
-            fields[field.name] = tuple(attacks)
-    defense = specs.construct(make, fields, "config.defense")
-    if not isinstance(defense, Clean) and config.clean_epochs >= config.epochs:
-        raise specs.UsageError(
-            f"config.clean_epochs is {config.clean_epochs} of config.epochs="
-            f"{config.epochs}: no epoch is left for the defense; give fewer clean "
-            "epochs, or the defense clean"
-        )
+    phases = _phases(config, attacks)
     network(config, classes=2)
     validation = _validation(config, attacks)
     comparable = not lpips.self_bounded(validation)
@@ -298,7 +164,7 @@ def plan(config: Config) -> Plan:
             "config.validation.attack in a fixed ball, or its threat a network"
         )
     return Plan(
-        defense=defense,
+        phases=phases,
         validation=validation,
         comparable=comparable,
         single_step=bool(attacks) and all(attack.steps == 1 for attack in attacks),
@@ -340,6 +206,56 @@ def _check_fields(config):
             raise specs.UsageError(f"config.{path} is nan; it must be a number")
     if "" in fields["attacks"]:
         raise specs.UsageError("config.attacks has an empty label; name the attack")
+
+
+def _phases(config, attacks) -> tuple[Phase, ...]:
+    """The phases in their order; clean training alone has no other before it."""
+    main = _defense(plain(config.defense), attacks, "config.defense")
+    found = [
+        _phase(label, plain(spec), attacks) for label, spec in config.phases.items()
+    ]
+    clean: Any = Clean  # a type checker sees no fields in a flax dataclass
+    if config.clean_epochs and not (type(main) is clean and not found):
+        found.append(Phase("clean_epochs", config.clean_epochs, clean()))
+    found.sort(key=lambda phase: phase.until)
+    for first, second in itertools.pairwise(found):
+        if first.until == second.until:
+            raise specs.UsageError(
+                f"{_end(first)} and {_end(second)} are both {first.until}, so one of "
+                "the two has no epoch; give them different ones"
+            )
+    if found and found[-1].until >= config.epochs:
+        raise specs.UsageError(
+            f"{_end(found[-1])} is {found[-1].until} of config.epochs={config.epochs}: "
+            "no epoch is left for the defense; give fewer, or more epochs"
+        )
+    return (*found, Phase("defense", config.epochs, main))
+
+
+def _end(phase):
+    """The field that says when a phase ends."""
+    first = phase.label == "clean_epochs"
+    return f"config.{phase.label if first else f'phases.{phase.label}.until'}"
+
+
+def _phase(label, spec, attacks) -> Phase:
+    where = f"config.phases.{label}"
+    until = spec.pop("until", None)
+    if not isinstance(until, int) or isinstance(until, bool) or until < 1:
+        raise specs.UsageError(
+            f"{where}.until is {until!r}; give the last epoch of the phase, a whole "
+            "number >= 1"
+        )
+    return Phase(label, until, _defense(spec, attacks, where))
+
+
+def _defense(spec, attacks, where) -> Any:
+    """The defense that a spec describes, with the config's attacks."""
+    make: Any = specs.lookup(spec.pop("name", None), DEFENSES, where)
+    for field in specs.configurable(make):
+        if "given" in field.metadata:
+            spec[field.name] = tuple(attacks)
+    return specs.construct(make, spec, where)
 
 
 def _attacks(config) -> list[Any]:

@@ -38,12 +38,11 @@ class TrainState(train_state.TrainState):
 
 def create_state(
     network: Network,
-    defense: Any,
+    memory: Any,
     optimizer: optax.GradientTransformation,
     *,
     seed: int,
     image_shape: tuple[int, ...],
-    examples: int,
     averaged: bool = False,
     begin: Callable[[Any, Any], tuple[Any, Any]] = lambda *fresh: fresh,
 ) -> TrainState:
@@ -51,11 +50,10 @@ def create_state(
 
     Args:
       network: what to train.
-      defense: whose memory is part of the state.
+      memory: what the defense remembers; see `defenses.base.shared_memory`.
       optimizer: see `optim.Optimizer.make`.
       seed: of the initial weights.
       image_shape: [h, w, c].
-      examples: one more than the largest example id.
       averaged: keep exponentially averaged params.
       begin: what training begins with, of fresh (params, batch_stats).
     """
@@ -68,7 +66,7 @@ def create_state(
         tx=optimizer,
         opt_state=optimizer.init(params),
         batch_stats=batch_stats,
-        memory=defense.init(image_shape, examples),
+        memory=memory,
         ema=params if averaged else None,
         network=network,
     )

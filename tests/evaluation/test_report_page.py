@@ -140,6 +140,7 @@ def test_the_page_says_what_was_judged(content):
             "data": {"name": "mnist5k"},
             "epochs": 8,
             "clean_epochs": 2,
+            "phases": {"first": {"name": "trades", "until": 4}},
         },
     }
     content["environment"] |= dict(
@@ -149,7 +150,8 @@ def test_the_page_says_what_was_judged(content):
     assert judged.lines(content) == [
         "- **Network:** `lenet_v2`, 421,642 parameters, 3 classes",
         "- **Training:** `adversarial`, against `pgd` in `linf` of eps 8/255, `fgsm` "
-        "of 3 steps in `l2`, on `mnist5k`, 8 epochs, the first 2 without the defense",
+        "of 3 steps in `l2`, on `mnist5k`, 8 epochs, the first 2 without the defense, "
+        "`trades` until epoch 4",
         "- **Checkpoint:** `runs/demo` (best, step 56)",
         "- **Data:** `digits`, split `test`, n = 12 images",
         "- **Budget:** `linf`, eps 4/255 (`weak`); `linf`, eps 8/255 (`strong`); `l2`, "

@@ -45,11 +45,10 @@ def make_state(module=None, defense=None, optimizer=None, averaged=False):
     optimizer = optimizer or Optimizer(learning_rate=0.1).make(0.1)
     return train_state.create_state(
         Network(module or Small()),
-        defense or Clean(),
+        (defense or Clean()).init(SHAPE, 100),
         optimizer,
         seed=0,
         image_shape=SHAPE,
-        examples=100,
         averaged=averaged,
     )
 

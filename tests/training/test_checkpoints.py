@@ -33,11 +33,10 @@ def run():
     config = settings.complete(config)
     state = train_state.create_state(
         Network(settings.network(config, 3), (0.25,), (0.5,)),
-        Clean(),
+        Clean().init(SHAPE, 10),
         Optimizer(kind="adam").make(0.1),
         seed=0,
         image_shape=SHAPE,
-        examples=10,
     )
     meta = {
         "config": settings.plain(config),

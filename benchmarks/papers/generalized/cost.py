@@ -45,8 +45,8 @@ def _cost(name, weighting, args):
     defense = Generalized(tuple(attacks), weighting=weighting)
     network = Network(MODELS[name]())
     state = train_state.create_state(
-        network, defense, Optimizer(kind="adam").make(1e-3),
-        seed=0, image_shape=(28, 28, 1), examples=n,
+        network, defense.init((28, 28, 1), n), Optimizer(kind="adam").make(1e-3),
+        seed=0, image_shape=(28, 28, 1),
     )  # fmt: skip
     rng = np.random.default_rng(0)
     batch = {

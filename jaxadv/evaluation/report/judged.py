@@ -53,6 +53,10 @@ def _epochs(training):
     if not isinstance(epochs, int):
         return
     first = f", the first {clean} without the defense" if clean else ""
+    phases = training.get("phases")
+    specs = phases.values() if isinstance(phases, Mapping) else ()
+    for spec in sorted(specs, key=lambda spec: spec.get("until", 0)):
+        first += f", {code(spec.get('name', ''))} until epoch {spec.get('until')}"
     yield f"{epochs} epoch{'s' * (epochs != 1)}{first}"
 
 
