@@ -29,6 +29,7 @@ PARTS = {
 # Name -> (what it does, the module whose `main(arguments)` does it).
 OTHERS = {
     "sweep": ("trains and judges a grid of configs", "jaxadv.sweep.command"),
+    "match": ("finds the budget of a clean accuracy", "jaxadv.sweep.match"),
     "compare": ("sets runs side by side", "jaxadv.evaluation.tools.compare"),
     "study": ("a perceptual study", "jaxadv.evaluation.tools.study"),
     "prepare": ("prepares a data set once", "jaxadv.data.prepare"),

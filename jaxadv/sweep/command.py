@@ -15,7 +15,6 @@ import jax
 from jaxadv import console
 from jaxadv.evaluation.writing import escape
 from jaxadv.evaluation.writing.cells import aligned
-from jaxadv.specs import UsageError
 from jaxadv.sweep import grid, plans, results, steps
 
 FAILED = 1
@@ -111,14 +110,7 @@ def _parser():
 
 
 def _request(flags, others):
-    groups: dict[str, list[str]] = {"config": [], "suite": [], "cpu_devices": []}
-    for flag in others:
-        match = re.match(r"--(?:no)?(config|suite)\.|--(cpu_devices)=", flag)
-        if match is None:
-            raise UsageError(f"{flag!r} is no flag of sweep; see jaxadv sweep --help")
-        if "=" not in flag and not flag.startswith("--no"):
-            raise UsageError(f"{flag}: give the value behind =, as {flag}=VALUE")
-        groups[match[1] or match[2]].append(flag)
+    groups = plans.grouped(others, ("config", "suite"), "sweep")
     judging = [re.sub(r"^--(no)?suite\.", r"--\1config.", f) for f in groups["suite"]]
     return plans.Request(
         config=flags.config,

@@ -19,8 +19,8 @@ class Axis:
     values: tuple[str, ...]
 
 
-def axis(text: str) -> Axis:
-    """The axis of `attack.threat.eps=2/255,4/255`, an argument of --grid.
+def axis(text: str, flag: str = "--grid") -> Axis:
+    """The axis of `attack.threat.eps=2/255,4/255`, an argument of `flag`.
 
     Raises:
       UsageError: it is another text, or a value stands there twice.
@@ -29,22 +29,22 @@ def axis(text: str) -> Axis:
     path = path.strip().removeprefix("--").removeprefix("config.")
     if not equals or not path:
         raise UsageError(
-            f"--grid is {text!r}; give a field and its values: "
-            "--grid attack.threat.eps=2/255,4/255"
+            f"{flag} is {text!r}; give a field and its values: "
+            f"{flag} attack.threat.eps=2/255,4/255"
         )
     if path == "seed":
-        raise UsageError("--grid seed=…: give --seeds, over which means are taken")
-    return Axis(path, _distinct(split(given), f"--grid {path}"))
+        raise UsageError(f"{flag} seed=…: give --seeds, over which means are taken")
+    return Axis(path, _distinct(split(given), f"{flag} {path}"))
 
 
-def axes(texts: Sequence[str]) -> list[Axis]:
-    """The axes of all --grid.
+def axes(texts: Sequence[str], flag: str = "--grid") -> list[Axis]:
+    """The axes of all arguments of `flag`.
 
     Raises:
       UsageError: as `axis`, or a field has two.
     """
-    found = [axis(text) for text in texts]
-    _distinct([one.path for one in found], "--grid")
+    found = [axis(text, flag) for text in texts]
+    _distinct([one.path for one in found], flag)
     return found
 
 

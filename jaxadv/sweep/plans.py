@@ -24,20 +24,22 @@ class Request:
       root: the folder below which every combination has its own.
       axes: the fields that change, with their values.
       seeds: of the training; None: the config's own.
-      suite: what judges, a name of ours or the path of a .py file.
+      suite: what judges, a name of ours or the path of a .py file; None: nothing does.
       training: flags of the training config, `--config.FIELD=VALUE`, for all.
       judging: flags of the suite, written the same.
       devices: flags of both commands.
+      flag: the flag that the axes come from, for messages.
     """
 
     config: str
     root: str
     axes: Sequence[grid.Axis] = ()
     seeds: tuple[int, ...] | None = None
-    suite: str = "linf"
+    suite: str | None = "linf"
     training: Sequence[str] = ()
     judging: Sequence[str] = ()
     devices: Sequence[str] = ()
+    flag: str = "--grid"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -49,7 +51,7 @@ class Combination:
       seed: of the training.
       folder: of the run.
       training: the config, as its run keeps it.
-      suite: the Suite that judges it.
+      suite: the Suite that judges it, or None.
       train: arguments of `jaxadv` that train it.
       judge: arguments of `jaxadv` that judge it.
     """
@@ -73,6 +75,27 @@ class Combination:
         return self.folder / "eval" / self.suite.name
 
 
+def grouped(
+    flags: Sequence[str], of: Sequence[str], command: str
+) -> dict[str, list[str]]:
+    """Flags `--NAME.FIELD=VALUE` by their name, one of `of`, and those of devices.
+
+    Raises:
+      UsageError: a flag is none of these of the command.
+    """
+    groups: dict[str, list[str]] = {name: [] for name in (*of, "cpu_devices")}
+    for flag in flags:
+        match = re.match(rf"--(?:no)?({'|'.join(of)})\.|--(cpu_devices)=", flag)
+        if match is None:
+            raise UsageError(
+                f"{flag!r} is no flag of {command}; see jaxadv {command} --help"
+            )
+        if "=" not in flag and not flag.startswith("--no"):
+            raise UsageError(f"{flag}: give the value behind =, as {flag}=VALUE")
+        groups[match[1] or match[2]].append(flag)
+    return groups
+
+
 def plan(request: Request) -> list[Combination]:
     """All combinations, points first and then seeds, each checked; nothing is written.
 
@@ -82,7 +105,7 @@ def plan(request: Request) -> list[Combination]:
     storage.check_folder(request.root, "--workdir")
     _check_once(request)
     try:
-        suite = shipped.path(request.suite)
+        suite = request.suite and shipped.path(request.suite)
     except UsageError as error:
         raise UsageError(f"--{error}") from None
     found = []
@@ -91,9 +114,9 @@ def plan(request: Request) -> list[Combination]:
             try:
                 found.append(_combination(request, suite, point, seed))
             except UsageError as error:
-                where = f"--grid {grid.shown(point)}: " if point else ""
+                where = f"{request.flag} {grid.shown(point)}: " if point else ""
                 raise UsageError(f"{where}{error}") from None
-    _check_different(found)
+    _check_different(found, request.flag)
     return found
 
 
@@ -112,7 +135,7 @@ def _combination(request, suite, point, seed):
         seed=config.seed,
         folder=folder,
         training=training,
-        suite=_suite(judge, training),
+        suite=_suite(judge, training) if suite else None,
         train=(
             *("train", f"--config={request.config}", *flags),
             *(f"--workdir={folder}", *request.devices),
@@ -140,11 +163,12 @@ def _check_once(request):
     for flag in request.training:
         match = re.match(r"--(?:no)?config\.([^=]+)", flag)
         if match and match[1] in own:
-            other = "--seeds" if match[1] == "seed" else f"--grid {match[1]}"
+            seeds = match[1] == "seed"
+            other = "--seeds" if seeds else f"{request.flag} {match[1]}"
             raise UsageError(f"--config.{match[1]} and {other} are both given")
 
 
-def _check_different(combinations):
+def _check_different(combinations, flag):
     """Raises UsageError where two are the same training, or would share a folder."""
     folders: dict[str, Any] = {}
     trainings: dict[int, Any] = {}
@@ -152,9 +176,9 @@ def _check_different(combinations):
         of = grid.shown(one.point)
         same = trainings.setdefault(checksum_json(one.training), of)
         if same != of:
-            raise UsageError(f"--grid: {same} and {of} are the same training")
+            raise UsageError(f"{flag}: {same} and {of} are the same training")
         same = folders.setdefault(one.name, of)
         if same != of:
             raise UsageError(
-                f"--grid: {same} and {of} would share the folder {one.name!r}"
+                f"{flag}: {same} and {of} would share the folder {one.name!r}"
             )

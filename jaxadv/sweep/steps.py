@@ -38,6 +38,7 @@ def run(
     combinations: Sequence[Combination],
     execute: Callable[[Sequence[str]], int] | None = None,
     show: Callable[[str], None] = print,
+    todo: Callable[[Combination], Sequence[tuple[str, ...]]] | None = None,
 ) -> list[str]:
     """Trains and judges what is not finished; one that fails does not stop the others.
 
@@ -46,17 +47,18 @@ def run(
       execute: runs a command line and returns its exit status; default: in a process
         of its own, whose memory is free when it ends.
       show: is told the progress.
+      todo: the commands that remain of a combination; default: `left`.
 
     Returns:
       A line for each combination that failed.
     """
-    execute, failed = execute or _execute, []
+    execute, remaining, failed = execute or _execute, todo or left, []
     for number, one in enumerate(combinations, 1):
         where = f"[{number}/{len(combinations)}] {one.name}"
-        todo = left(one)
-        if not todo:
+        commands = remaining(one)
+        if not commands:
             show(f"{where}: finished before")
-        for arguments in todo:
+        for arguments in commands:
             show(f"{where}: {arguments[0]}")
             status = execute(command(arguments))
             if status:
@@ -71,6 +73,11 @@ def left(one: Combination) -> list[tuple[str, ...]]:
     if not trained(one):
         return [one.train, one.judge]
     return [] if judged(one) else [one.judge]
+
+
+def left_to_train(one: Combination) -> list[tuple[str, ...]]:
+    """The same of its training alone."""
+    return [] if trained(one) else [one.train]
 
 
 def trained(one: Combination) -> bool:
