@@ -8,6 +8,7 @@ import dataclasses
 import itertools
 import math
 from collections.abc import Sequence
+from typing import Any
 
 from scipy import interpolate, optimize
 
@@ -98,7 +99,9 @@ def following(trials: Sequence[Trial], target: float) -> float:
         _, a, b = min(pairs, key=lambda pair: pair[0])
         shares, means = ([getattr(t, k) for t in known] for k in ("share", "mean"))
         curve = interpolate.PchipInterpolator(shares, means)
-        met = optimize.brentq(lambda share: curve(share) - target, a.share, b.share)
+        met: Any = optimize.brentq(
+            lambda share: curve(share) - target, a.share, b.share
+        )
         room = _INSIDE * (b.share - a.share)
         return float(min(max(met, a.share + room), b.share - room))
     first, last = known[0], known[-1]

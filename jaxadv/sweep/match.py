@@ -234,7 +234,7 @@ def _tell(wanted, found):
     combinations = wanted.plan(chosen.share)
     held_out = combinations[0].training["data"]["validation"]
     titles = (*wanted.budget.ends, "clean", "off", "seeds", "")
-    lines = [titles]
+    lines: list[tuple[str, ...]] = [titles]
     for trial in sorted(found.trials, key=lambda trial: trial.share):
         mark = "chosen" if trial is chosen else ""
         lines.append(tuple(map(str, (*_cells(wanted, trial), mark))))
