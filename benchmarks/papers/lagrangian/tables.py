@@ -1,0 +1,114 @@
+"""Table 1 of the paper: all methods at equal clean accuracy, under ten attacks.
+
+python -m benchmarks.papers.lagrangian.tables RUNS [--data=shapes|fashion_mnist|cifar10]
+    [--target=0.9] [--seeds 0 1 2] [--methods lagrangian at_l2 …]
+    [--eval --config.examples=200 …] [--train --config.epochs=12 …]
+
+Trains what is not trained yet (`jaxadv match` finds each budget), judges every run under
+the suite of ten attacks and under AutoAttack in linf, and prints means ± sample
+deviations over the seeds, in percent. It goes on where it was stopped. A row's methods
+differ in nothing but the defense, its attack and its budget.
+"""
+
+import argparse
+import statistics
+from pathlib import Path
+
+from benchmarks.papers.lagrangian.methods import DATA, METHODS, report, trained
+from benchmarks.timing import table
+from jaxadv.evaluation import metrics
+from jaxadv.sweep import budgets
+
+AUTOATTACK = "autoattack"
+
+
+def main():
+    args = _arguments()
+    methods = args.methods or DATA[args.data].methods
+    rows, labels = {}, []
+    for method in methods:
+        notes = trained(method, args)
+        which = METHODS[method].which
+        reports = [
+            report(folder, DATA[args.data].suite, which, args.eval)
+            for folder in notes["folders"]
+        ]
+        eps = reports[0]["attacks"]["linf"]["eps"]
+        flags = (f"--config.eps={eps}", *args.eval)
+        strong = [report(f, AUTOATTACK, which, flags) for f in notes["folders"]]
+        labels = list(reports[0]["attacks"])
+        rows[method] = _row(notes, reports, strong)
+    _print(rows, labels, args)
+
+
+def _arguments():
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("runs", type=Path, help="folder of the runs")
+    parser.add_argument("--data", default="shapes", choices=DATA)
+    parser.add_argument("--target", default="0.9", help="clean accuracy of all methods")
+    parser.add_argument("--tolerance", default="0.01")
+    parser.add_argument("--trials", default="6", help="budgets tried for a method")
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
+    parser.add_argument("--methods", nargs="+", choices=METHODS)
+    parser.add_argument("--train", nargs=argparse.REMAINDER, default=[], dest="flags")
+    parser.add_argument("--eval", default=[], action="append", help="flag of the suite")
+    return parser.parse_args()
+
+
+def _row(notes, reports, strong):
+    """What one method's reports say: title of the column -> fractions of the seeds."""
+    found = {"clean": [one["clean"]["accuracy"] for one in reports]}
+    for label in reports[0]["attacks"]:
+        found[label] = [one["attacks"][label]["accuracy"] for one in reports]
+    for mean in ("unseen_mean", "union_mean"):
+        found[mean] = [one[mean]["accuracy"] for one in reports]
+    found["autoattack"] = [one["unions"]["union"]["accuracy"] for one in strong]
+    found["gap"] = [
+        pgd - worst for pgd, worst in zip(found["linf"], found["autoattack"], strict=True)
+    ]
+    return {"notes": notes, "n": reports[0]["clean"]["n"], "columns": found}
+
+
+def _print(rows, labels, args):
+    columns = ["clean", *labels, "unseen_mean", "union_mean", "autoattack", "gap"]
+    one = next(iter(rows.values()))
+    target, tolerance = 100 * float(args.target), 100 * float(args.tolerance)
+    print(f"\nrule: {budgets.RULE.format(target=target, tolerance=tolerance)}.")
+    low, high = metrics.wilson(round(one["n"] * 0.5), one["n"])
+    print(
+        f"{one['n']} test images, {len(args.seeds)} seeds: mean ± sample deviation, in "
+        f"%; an accuracy of 50 % is known to ± {50 * (high - low):.1f} from one seed."
+    )
+    lines = []
+    for method, row in rows.items():
+        (budget,) = row["notes"]["chosen"]["budget"].values()
+        mark = "" if row["notes"]["matched"] else " (not matched)"
+        values = [_cell(row["columns"][name]) for name in columns]
+        lines.append([METHODS[method].title, f"{budget}{mark}", *values])
+    table(["training", "budget", *columns], lines)
+    _place(rows)
+
+
+def _place(rows):
+    """Says where the Lagrangian training stands among those that match."""
+    for name in ("unseen_mean", "union_mean"):
+        means = {k: statistics.fmean(r["columns"][name]) for k, r in rows.items()}
+        order = sorted(means, key=lambda k: -means[k])
+        if "lagrangian" in order:
+            place = order.index("lagrangian") + 1
+            best = METHODS[order[0]].title
+            print(
+                f"{name}: Lagrangian is number {place} of {len(order)}; the highest is "
+                f"{best} with {100 * means[order[0]]:.1f} %."
+            )
+
+
+def _cell(values):
+    spread = f" ± {100 * statistics.stdev(values):.1f}" if len(values) > 1 else ""
+    return f"{100 * statistics.fmean(values):.1f}{spread}"
+
+
+if __name__ == "__main__":
+    main()
