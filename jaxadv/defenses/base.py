@@ -181,13 +181,21 @@ def local_key(key: jax.Array, ids: jax.Array) -> jax.Array:
     return jax.random.fold_in(key, ids[0])
 
 
-def remember(memory: jax.Array, ids: jax.Array, rows: jax.Array) -> jax.Array:
-    """Memory of single examples [examples, …] with `rows` [b, …] written at `ids` [b].
+def remember(memory: Any, ids: jax.Array, rows: Any) -> Any:
+    """Memory of single examples with `rows` written at `ids` [b].
 
-    The devices exchange their rows, so the result is equal on all of them.
+    Both are an array or a tree of arrays of one structure, [examples, …] and [b, …].
+    An id of -1, of padding, writes nothing. The devices exchange their rows, so the
+    result is equal on all of them.
     """
     ids, rows = jax.lax.all_gather((ids, rows), parallel.AXIS, tiled=True)
-    return memory.at[ids].set(rows)
+
+    def written(table, values):
+        # A negative index would count from the end, whatever the mode.
+        places = jnp.where(ids < 0, len(table), ids)
+        return table.at[places].set(values, mode="drop")
+
+    return jax.tree.map(written, memory, rows)
 
 
 @functools.partial(jax.jit, static_argnums=0)
