@@ -24,7 +24,7 @@ SHARED = {
     ).split(),
     "data/formats": ["contents"],
     "data/own": ["places"],
-    "defenses": ["base"],
+    "defenses": ["base", "inner"],
     "evaluation": (
         "writing table metrics suite judging checks run report corruptions tools result"
     ).split(),

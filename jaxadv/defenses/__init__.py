@@ -21,6 +21,10 @@ from jaxadv import protocols
 from jaxadv.defenses.adversarial import Adversarial
 from jaxadv.defenses.clean import Clean
 from jaxadv.defenses.generalized import Generalized
+from jaxadv.defenses.iaat import Iaat
+from jaxadv.defenses.mart import Mart
+from jaxadv.defenses.mma import Mma
+from jaxadv.defenses.threshold import Threshold
 from jaxadv.defenses.trades import Trades
 from jaxadv.defenses.universal import Universal
 from jaxadv.plugins import Registry
@@ -31,6 +35,10 @@ DEFENSES = Registry(
         "adversarial": Adversarial,
         "clean": Clean,
         "generalized": Generalized,
+        "iaat": Iaat,
+        "mart": Mart,
+        "mma": Mma,
+        "threshold": Threshold,
         "trades": Trades,
         "universal": Universal,
     },

@@ -5,10 +5,9 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from jaxadv import protocols, specs, struct
-from jaxadv.attacks.base import normal_start
+from jaxadv import specs, struct
 from jaxadv.craft import craft
-from jaxadv.defenses import base
+from jaxadv.defenses import base, inner
 from jaxadv.objectives import KL, kl_divergence
 
 
@@ -37,14 +36,7 @@ class Trades:
 
     def __post_init__(self):
         specs.check(self)
-        if len(self.attacks) != 1:
-            raise specs.UsageError(
-                f"Trades needs exactly one attack, not {len(self.attacks)}; "
-                "set config.attack"
-            )
-        if not protocols.is_attack(self.attacks[0]):
-            name = type(self.attacks[0]).__name__
-            raise specs.UsageError(f"Trades: the attack {name} has no objective")
+        inner.only(self)
         if self.start == 0:
             raise specs.UsageError(
                 "Trades.start is 0.0, the image itself, where the divergence has no "
@@ -80,45 +72,4 @@ class Trades:
         attack = self.attacks[0].replace(objective=KL())
         if self.start is None:
             return attack
-        return attack.replace(threat=GaussianStart(attack.threat, self.start))
-
-
-@struct.dataclass
-class GaussianStart:
-    """A threat that starts from a Gaussian instead of its own random start."""
-
-    threat: Any
-    deviation: float
-
-    @property
-    def eps(self) -> Any:
-        return self.threat.eps
-
-    @property
-    def budget(self) -> Any:
-        return self.threat.budget
-
-    def bind(
-        self, model: Any, image: jax.Array, label: jax.Array, key: jax.Array
-    ) -> Any:
-        return self.replace(  # type: ignore[attr-defined]
-            threat=protocols.bind(self.threat, model, image, label, key)
-        )
-
-    def init(self, key: jax.Array, image: jax.Array) -> Any:
-        return normal_start(self.threat, key, image, self.deviation)
-
-    def apply(self, params: Any, image: jax.Array) -> jax.Array:
-        return self.threat.apply(params, image)
-
-    def direction(self, grad: Any, params: Any, image: jax.Array) -> Any:
-        return self.threat.direction(grad, params, image)
-
-    def maximize(self, grad: Any, image: jax.Array) -> Any:
-        return self.threat.maximize(grad, image)
-
-    def project(self, params: Any, image: jax.Array) -> Any:
-        return self.threat.project(params, image)
-
-    def size(self, params: Any, image: jax.Array) -> jax.Array:
-        return self.threat.size(params, image)
+        return attack.replace(threat=inner.GaussianStart(attack.threat, self.start))

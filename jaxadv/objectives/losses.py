@@ -34,6 +34,20 @@ def soft_margin(logits: jax.Array, label: ArrayLike) -> jax.Array:
     return value + (slope - jax.lax.stop_gradient(slope))
 
 
+def log_odds(logits: jax.Array, label: ArrayLike) -> jax.Array:
+    """Log of the summed exp of the other logits minus the label's.
+
+    Below 0 where the label has more than half of the probability, which is more than
+    being the likeliest class. It is the soft margin plus the log of the number of other
+    classes, with its own derivative, and the cross-entropy is log(1 + exp(log odds)).
+    Source: Ding, Sharma, Lui and Huang, "MMA training: direct input space margin
+    maximization through adversarial training", 2020, the soft logit margin loss.
+    """
+    others = jnp.where(jnp.arange(logits.shape[0]) == label, -jnp.inf, logits)
+    # Of differences: the digits that a common shift takes are not missed.
+    return jax.nn.logsumexp(others - logits[label])
+
+
 def margin(logits: jax.Array, label: ArrayLike) -> jax.Array:
     """Largest other logit minus the label's: positive where misclassified.
 

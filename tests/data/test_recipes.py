@@ -37,7 +37,7 @@ def kept_of(name):
     """The mean share of an image's area that the recipe of a config leaves."""
     if name.startswith("imagenet"):
         return rectangles()
-    if name in ("cifar10_pgd_at", "cifar10_pat_self", "cifar10_pat_alexnet"):
+    if name.startswith("cifar10_") and name != "cifar10_minmax":
         # A shift of -4 to 4, each as likely, on both sides: 20 / 9 pixels are lost.
         return ((32 - 20 / 9) / 32) ** 2
     return 1.0

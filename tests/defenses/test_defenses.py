@@ -15,7 +15,7 @@ from jaxadv.attacks.perceptual.lagrange import FastLpa
 from jaxadv.craft import craft
 from jaxadv.defenses import DEFENSES, Adversarial, Clean, Trades
 from jaxadv.defenses.base import Network, local_key
-from jaxadv.defenses.trades import GaussianStart
+from jaxadv.defenses.inner import GaussianStart
 from jaxadv.objectives import cross_entropy
 from jaxadv.specs import UsageError
 from jaxadv.threats.lp import L2, Linf

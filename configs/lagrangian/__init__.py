@@ -1,0 +1,1 @@
+"""Training for unforeseen attacks: the Lagrangian objective and its rivals."""
