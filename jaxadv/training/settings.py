@@ -384,9 +384,9 @@ def _stronger(attack: Any, steps: int) -> Any:
     """
     if protocols.unbounded(attack.threat):
         raise specs.UsageError(
-            "config.validation.attack is not given, and the training attack is penalized: "
-            "it has no budget in which PGD could validate; give an attack in a ball, as "
-            "pgd in linf"
+            "config.validation.attack is not given, and the training attack is "
+            "penalized: it has no budget in which PGD could validate; give an attack "
+            "in a ball, as pgd in linf"
         )
     size = {"steps": steps, "step_size": None, "rel_step_size": 2.5 / steps}
     ascent: Any = Ascent  # a type checker sees no fields in a flax dataclass

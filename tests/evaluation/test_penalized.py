@@ -43,7 +43,9 @@ def test_success_is_misclassification(found):
     success, size = table.attack("lag", "success"), table.attack("lag", "size")
     assert table.attack("lag", "feasible").all()
     np.testing.assert_array_equal(success, table.attack("lag", "margin") >= 0)
-    assert 0.2 < success.mean() < 1.01 and np.all(np.isfinite(size)) and size.max() > 0.3
+    assert (
+        0.2 < success.mean() < 1.01 and np.all(np.isfinite(size)) and size.max() > 0.3
+    )
     assert content["attacks"]["lag"]["accuracy"] == pytest.approx(1 - success.mean())
     predicted = table.attack("lag", "prediction")
     assert np.all((predicted != LABELS) | ~success)
@@ -63,7 +65,9 @@ def test_tables_sentence_and_page_say_penalized(found):
         assert "penalized" in text and "eps inf" not in text and "eps penal" not in text
     json.loads((folder / "report.json").read_text("utf-8"))
     assert cells.budget(float("inf"), "unbounded") == "penalized"
-    assert cells.bound(0.5, "l2") == "eps 0.5" and cells.budget(8 / 255, "linf") == "8/255"
+    assert (
+        cells.bound(0.5, "l2") == "eps 0.5" and cells.budget(8 / 255, "linf") == "8/255"
+    )
 
 
 def test_the_checks_have_no_budget_to_double(found):

@@ -53,7 +53,8 @@ def test_its_best_point_is_that_of_the_ball_that_reaches_furthest():
         got = Union(BALLS, eps=0.7).maximize(g, image)
         want = max(
             np.sum(
-                g * projections.maximize_linear(g, b.norm, 0.7 * b.eps, -image, 1 - image)
+                g
+                * projections.maximize_linear(g, b.norm, 0.7 * b.eps, -image, 1 - image)
             )
             for b in BALLS
         )

@@ -122,9 +122,7 @@ class Msd:
             sizes = [self.rel_step_size * part.budget for part in self.threat.scaled]
         return jnp.stack(
             [
-                part.project(
-                    params + size * part.direction(grad, params, image), image
-                )
+                part.project(params + size * part.direction(grad, params, image), image)
                 for part, size in zip(self.threat.scaled, sizes, strict=True)
             ]
         )

@@ -59,10 +59,7 @@ def _against(report):
     found = threats(report)
     if len(found) > _NAMED:
         return f"{len(found)} threats"
-    most = {
-        name: _most(list(budgets))
-        for name, budgets in found.items()
-    }
+    most = {name: _most(list(budgets)) for name, budgets in found.items()}
     if len(most) == 1:
         return ", ".join(*most.items())
     return listed([f"{name} ({eps})" for name, eps in most.items()], "or")

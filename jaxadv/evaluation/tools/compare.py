@@ -153,7 +153,9 @@ def _panel(row, union):
     eps = {k: row["attacks"][k]["eps"] for k in row["union"]["attacks"]}
     # JSON has no infinity: a report says it in words.
     infinite = {"inf", float("inf")}
-    parts = [f"{k} {PENALIZED if e in infinite else f'{e:.4g}'}" for k, e in eps.items()]
+    parts = [
+        f"{k} {PENALIZED if e in infinite else f'{e:.4g}'}" for k, e in eps.items()
+    ]
     return f"{row['dataset']} {row['split']}: {union} of {', '.join(parts)}"
 
 

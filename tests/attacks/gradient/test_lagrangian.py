@@ -53,7 +53,9 @@ def test_a_slope_steeper_than_lam_is_followed_for_the_whole_path():
     attack = Lagrangian(deviation=0.0, lam=2.0)
     got = run(attack, model, KEY, images, np.zeros(6, np.int32))
     want = ALPHA.sum() * w / np.abs(w).max()
-    np.testing.assert_allclose(got.image - images, np.tile(want, (6, 1, 1, 1)), atol=1e-6)
+    np.testing.assert_allclose(
+        got.image - images, np.tile(want, (6, 1, 1, 1)), atol=1e-6
+    )
     np.testing.assert_allclose(got.size, np.linalg.norm(want), rtol=1e-5)
 
 

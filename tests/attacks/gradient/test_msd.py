@@ -101,7 +101,9 @@ def test_every_candidate_starts_at_one_point_and_the_highest_is_kept():
         for _ in range(12):
             g = gradient(delta, image, label)
             points = [
-                np.asarray(ball.project(delta + size * ball.direction(g, delta, image), image))
+                np.asarray(
+                    ball.project(delta + size * ball.direction(g, delta, image), image)
+                )
                 for ball, size in zip(BALLS, sizes, strict=True)
             ]
             found = [float(loss(point, image, label)) for point in points]
@@ -122,7 +124,9 @@ def test_the_image_is_returned_where_nothing_gains():
 
 def test_passes_count_the_candidates():
     assert Msd().passes == (4, 1)
-    assert [float(part.eps) for part in Msd().threat.parts] == pytest.approx([0.03, 0.5, 12])
+    assert [float(part.eps) for part in Msd().threat.parts] == pytest.approx(
+        [0.03, 0.5, 12]
+    )
 
 
 def test_what_cannot_be_searched_is_told():

@@ -1,0 +1,1 @@
+"""Azizmalayeri and Rohban, "Lagrangian objective function", and the rivals it names."""
