@@ -21,6 +21,7 @@ from jaxadv import protocols
 from jaxadv.defenses.adversarial import Adversarial
 from jaxadv.defenses.clean import Clean
 from jaxadv.defenses.generalized import Generalized
+from jaxadv.defenses.manifold import Manifold
 from jaxadv.defenses.trades import Trades
 from jaxadv.defenses.universal import Universal
 from jaxadv.plugins import Registry
@@ -31,6 +32,7 @@ DEFENSES = Registry(
         "adversarial": Adversarial,
         "clean": Clean,
         "generalized": Generalized,
+        "manifold": Manifold,
         "trades": Trades,
         "universal": Universal,
     },
