@@ -26,7 +26,9 @@ GROUPS = {
     "One call": ("evaluate", "autoattack", "Result"),
     "Networks": ("Classifier", "load_classifier", "models"),
     "Running an attack": ("craft", "craft_batches", "craft_traced", "Adversarial"),
-    "Attacks by gradient": ("Ascent", "Fgsm", "Apgd", "ApgdL1", "MinMax"),
+    "Attacks by gradient": (
+        "Ascent", "Fgsm", "Apgd", "ApgdL1", "MinMax", "Lagrangian", "Msd",
+    ),
     "Attacks by sampling": ("Square", "UniformNoise"),
     "Attacks of minimal norm": (
         "Fab", "Fmn", "Ddn", "CarliniWagner", "ElasticNet", "DeepFool", "Pgd0",
@@ -34,7 +36,7 @@ GROUPS = {
     "Perceptual attacks": ("Ppgd", "Lpa", "FastLpa"),
     "Threats": (
         "Linf", "L2", "L1", "L0", "LpipsBall", "ReColor", "StAdv", "Composed",
-        "Masked", "Shared",
+        "Masked", "Shared", "Union", "Unbounded",
     ),
     "Objectives": (
         "CrossEntropy", "Margin", "DLR", "KL", "TargetedCrossEntropy",

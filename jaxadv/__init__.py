@@ -17,8 +17,8 @@ _MODULES = ("attacks", "models", "objectives", "perceptual", "struct", "threats"
 _HOMES = {
     "jaxadv.attacks": (
         "Apgd", "ApgdL1", "Ascent", "CarliniWagner", "Ddn", "DeepFool", "ElasticNet",
-        "Fab", "FastLpa", "Fgsm", "Fmn", "Lpa", "MinMax", "Pgd0", "Ppgd", "Square",
-        "UniformNoise",
+        "Fab", "FastLpa", "Fgsm", "Fmn", "Lagrangian", "Lpa", "MinMax", "Msd", "Pgd0",
+        "Ppgd", "Square", "UniformNoise",
     ),
     "jaxadv.checkpoints": ("load_classifier",),
     "jaxadv.classifier": ("Classifier",),
@@ -32,7 +32,7 @@ _HOMES = {
     "jaxadv.specs": ("UsageError",),
     "jaxadv.threats": (
         "L0", "L1", "L2", "Composed", "Linf", "LpipsBall", "Masked", "ReColor",
-        "Shared", "StAdv",
+        "Shared", "StAdv", "Unbounded", "Union",
     ),
 }  # fmt: skip
 _HOME = {name: home for home, names in _HOMES.items() for name in names}
@@ -65,8 +65,10 @@ if TYPE_CHECKING:
     from jaxadv.attacks import FastLpa as FastLpa
     from jaxadv.attacks import Fgsm as Fgsm
     from jaxadv.attacks import Fmn as Fmn
+    from jaxadv.attacks import Lagrangian as Lagrangian
     from jaxadv.attacks import Lpa as Lpa
     from jaxadv.attacks import MinMax as MinMax
+    from jaxadv.attacks import Msd as Msd
     from jaxadv.attacks import Pgd0 as Pgd0
     from jaxadv.attacks import Ppgd as Ppgd
     from jaxadv.attacks import Square as Square
@@ -99,6 +101,8 @@ if TYPE_CHECKING:
     from jaxadv.threats import ReColor as ReColor
     from jaxadv.threats import Shared as Shared
     from jaxadv.threats import StAdv as StAdv
+    from jaxadv.threats import Unbounded as Unbounded
+    from jaxadv.threats import Union as Union
 else:
 
     def __getattr__(name: str) -> Any:

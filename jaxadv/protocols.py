@@ -226,6 +226,11 @@ def has_eps(threat: Any) -> bool:
     return hasattr(threat, "eps")
 
 
+def unbounded(threat: Any) -> bool:
+    """Whether nothing bounds its size: the eps is infinite, and the attack pays."""
+    return getattr(threat, "unbounded", False)
+
+
 def takes_groups(part: Any) -> bool:
     """Whether a threat or a kind of domains takes groups of images [k, h, w, c]."""
     return getattr(part, "groups", False)

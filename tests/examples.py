@@ -28,6 +28,14 @@ _THREATS = {
     "shared": {"threat": {"name": "l2", "eps": 0.6}},
     "recolor": {"eps": 0.2, "smooth": 0.05, "table": (4, 3, 3)},
     "stadv": {"eps": 0.2, "smooth": 0.05},
+    "unbounded": {},
+    "union": {
+        "parts": [
+            {"name": "linf", "eps": 0.1},
+            {"name": "l2", "eps": 0.6},
+            {"name": "l1", "eps": 2.0},
+        ]
+    },
 }
 _ATTACKS = {
     "apgd": {"steps": 8},
@@ -43,6 +51,7 @@ _ATTACKS = {
     "grid": {"points": (3, 2, 1)},
     "lpa": {"rounds": 2, "round_steps": 3},
     "min_max": {"steps": 4},
+    "msd": {"steps": 4},
     "pgd": {"steps": 4, "rel_step_size": 0.5},
     "pgd0": {"steps": 6, "round_steps": 2},
     "ppgd": {"steps": 4},
@@ -62,8 +71,10 @@ _SEARCHES = {
     "fast_lpa": ("lpips",),
     "fmn": ("linf", "l2", "l1", "l0"),
     "grid": ("rotation_translation",),
+    "lagrangian": ("unbounded",),
     "lpa": ("lpips",),
     "min_max": ("linf", "l2", "l1", "l0", "shared"),
+    "msd": ("union",),
     "pgd0": ("l0",),
     "ppgd": ("lpips",),
     "square": ("linf", "l2"),

@@ -1,1 +1,1 @@
-"""Training for unforeseen attacks: the Lagrangian objective and its rivals."""
+"""Azizmalayeri and Rohban, "Lagrangian objective function", and the rivals it names."""

@@ -5,13 +5,12 @@
 The attack is that of `configs/baselines/shapes_pgd_at.py`, and so is its budget.
 """
 
-from configs.baselines import shapes_clean
+from configs.lagrangian import shapes_lagrangian
 from jaxadv.training import settings
 
 
 def get_config():
-    config = shapes_clean.base()
-    config.clean_epochs = 6
+    config = shapes_lagrangian.base()
     config.defense = {"name": "mart", "lam": 5.0}
     config.attack = {
         "name": "pgd",
@@ -19,5 +18,4 @@ def get_config():
         "steps": 5,
         "rel_step_size": 0.5,
     }
-    config.validation.steps = 10
     return settings.complete(config)

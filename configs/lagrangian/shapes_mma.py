@@ -6,13 +6,12 @@
 --config.defense.min_eps=0.005` trains in linf instead.
 """
 
-from configs.baselines import shapes_clean
+from configs.lagrangian import shapes_lagrangian
 from jaxadv.training import settings
 
 
 def get_config():
-    config = shapes_clean.base()
-    config.clean_epochs = 6
+    config = shapes_lagrangian.base()
     config.defense = {"name": "mma", "d_max": 0.5, "min_eps": 0.2}
     config.attack = {
         "name": "pgd",
@@ -20,5 +19,4 @@ def get_config():
         "steps": 5,
         "rel_step_size": 0.5,
     }
-    config.validation.steps = 10
     return settings.complete(config)

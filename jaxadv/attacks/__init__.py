@@ -22,7 +22,9 @@ from jaxadv.attacks.gradient.apgd import Apgd
 from jaxadv.attacks.gradient.apgd_l1 import ApgdL1
 from jaxadv.attacks.gradient.ascent import Ascent
 from jaxadv.attacks.gradient.fgsm import Fgsm
+from jaxadv.attacks.gradient.lagrangian import Lagrangian
 from jaxadv.attacks.gradient.min_max import MinMax
+from jaxadv.attacks.gradient.msd import Msd
 from jaxadv.attacks.minimal.carlini_wagner import CarliniWagner
 from jaxadv.attacks.minimal.ddn import Ddn
 from jaxadv.attacks.minimal.deepfool import DeepFool
@@ -53,8 +55,10 @@ ATTACKS = Registry(
         "fgsm": Fgsm,
         "fmn": Fmn,
         "grid": Grid,
+        "lagrangian": Lagrangian,
         "lpa": Lpa,
         "min_max": MinMax,
+        "msd": Msd,
         "pgd": Ascent,
         "pgd0": Pgd0,
         "ppgd": Ppgd,

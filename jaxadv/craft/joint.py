@@ -66,7 +66,7 @@ def _search(rule, model, key, image, label, weights):
 def _moved(rule, attack, params, grad, image):
     direction = jax.tree.map(numerics.finite_or_zero, grad)
     if rule.gradient == "steepest":
-        direction = attack.threat.direction(direction, params, image)
+        direction = attack.along(direction, params, image)
     move = attack.move(direction)
     return attack.threat.project(jax.tree.map(jnp.add, params, move), image)
 

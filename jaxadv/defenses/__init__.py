@@ -22,6 +22,7 @@ from jaxadv.defenses.adversarial import Adversarial
 from jaxadv.defenses.clean import Clean
 from jaxadv.defenses.generalized import Generalized
 from jaxadv.defenses.iaat import Iaat
+from jaxadv.defenses.manifold import Manifold
 from jaxadv.defenses.mart import Mart
 from jaxadv.defenses.mma import Mma
 from jaxadv.defenses.threshold import Threshold
@@ -36,6 +37,7 @@ DEFENSES = Registry(
         "clean": Clean,
         "generalized": Generalized,
         "iaat": Iaat,
+        "manifold": Manifold,
         "mart": Mart,
         "mma": Mma,
         "threshold": Threshold,

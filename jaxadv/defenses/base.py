@@ -150,9 +150,12 @@ def cross_entropies(logits: jax.Array, labels: jax.Array) -> jax.Array:
     return jax.vmap(cross_entropy)(logits, labels)
 
 
-def logits_of(target: Classifier, images: jax.Array) -> jax.Array:
-    """Logits [b, classes] of images [b, h, w, c]; also of a `Network.target`."""
-    return jax.vmap(target, axis_name=IMAGES)(images)
+def logits_of(target: Classifier, images: jax.Array, keys: Any = None) -> jax.Array:
+    """Logits [b, classes] of images [b, h, w, c]; also of a `Network.target`.
+
+    `keys` [b] are of a random network's draws.
+    """
+    return jax.vmap(target, axis_name=IMAGES)(images, keys)
 
 
 def correct(logits: jax.Array, labels: jax.Array) -> jax.Array:

@@ -57,7 +57,7 @@ class Iaat:
         craft_key, train_key = jax.random.split(key)
         keys = jax.random.split(craft_key, 3)
         images, labels, ids = batch["image"], batch["label"], batch["id"]
-        model = state.network.classifier(params, state.batch_stats)
+        model = state.network.target(params, state.batch_stats)
         clean = inner.clean_logits(model, craft_key, images, ids)
         right = base.correct(clean, labels)
         if self.warm_up:

@@ -69,9 +69,9 @@ def ascent(defense: Any) -> Any:
 def clean_logits(
     model: Any, key: jax.Array, images: jax.Array, ids: jax.Array
 ) -> jax.Array:
-    """Logits [b, classes] of the clean images in evaluation mode."""
+    """Logits [b, classes] of the clean images, by the network under attack."""
     keys = joint.example_keys(streams.stream(key, "network"), ids)
-    return jax.vmap(model)(images, keys)
+    return base.logits_of(model, images, keys)
 
 
 def remembered(memory: Any, ids: jax.Array, eps: jax.Array) -> Any:

@@ -47,7 +47,7 @@ class Mart:
     ) -> tuple[jax.Array, base.Output]:
         craft_key, train_key = jax.random.split(key)
         images, labels, ids = batch["image"], batch["label"], batch["id"]
-        model = state.network.classifier(params, state.batch_stats)
+        model = state.network.target(params, state.batch_stats)
         attacked = craft(self._inner(), model, craft_key, images, labels, ids=ids)
         keys = jax.random.split(base.local_key(train_key, ids))
         network = state.network

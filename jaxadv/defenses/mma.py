@@ -77,7 +77,7 @@ class Mma:
         craft_key, train_key = jax.random.split(key)
         images, labels, ids = batch["image"], batch["label"], batch["id"]
         network, batch_stats = state.network, state.batch_stats
-        model = network.classifier(params, batch_stats)
+        model = network.target(params, batch_stats)
         keys = jax.random.split(base.local_key(train_key, ids))
         if self.clean_weight:
             clean, batch_stats = network.train(params, batch_stats, images, keys[0])
@@ -130,7 +130,7 @@ class Mma:
             return numerics.clip(moved, 0.0, 1.0)
 
         def correct(points):
-            return jax.vmap(log_odds)(jax.vmap(model)(points, keys), labels) < 0
+            return jax.vmap(log_odds)(base.logits_of(model, points, keys), labels) < 0
 
         right, most = correct(images), 1.05 * self.d_max
         _, eps = straddle(

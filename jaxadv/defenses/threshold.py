@@ -58,7 +58,7 @@ class Threshold:
     ) -> tuple[jax.Array, base.Output]:
         craft_key, train_key = jax.random.split(key)
         images, labels, ids = batch["image"], batch["label"], batch["id"]
-        model = state.network.classifier(params, state.batch_stats)
+        model = state.network.target(params, state.batch_stats)
         clean = inner.clean_logits(model, craft_key, images, ids)
         attack = inner.with_budgets(self)
         eps = self.fraction(jnp.exp(-base.cross_entropies(clean, labels)))

@@ -8,12 +8,12 @@ A threat is a frozen dataclass of pure functions on one image [h, w, c]:
   project(params, image) -> params     the nearest point of the threat
   size(params, image) -> scalar        what the budget bounds, measured on `apply`
 
-`eps` is the largest `size`; `budget` is what a relative step is a fraction of,
-a number or a pytree prefix of `params`. Three methods are optional:
-`maximize(grad, image)`, the params that maximize <grad, params> over the whole
-threat; `bind(model, image, label, key)`, which fills in what depends on the clean
-image or on the network; and `distance(image, other)`, the size as a function of the
-two images, so that an evaluation measures it again.
+`eps` is the largest `size`, infinite where `unbounded` says so; `budget` is what a
+relative step is a fraction of, a number or a pytree prefix of `params`. Three methods
+are optional: `maximize(grad, image)`, the params that maximize <grad, params> over the
+whole threat; `bind(model, image, label, key)`, which fills in what depends on the clean
+image or on the network; and `distance(image, other)`, the size as a function of the two
+images, so that an evaluation measures it again.
 """
 
 from jaxadv import protocols
@@ -31,6 +31,8 @@ from jaxadv.threats.recolor import ReColor
 from jaxadv.threats.shared import Shared
 from jaxadv.threats.snow import Snow
 from jaxadv.threats.spatial import RotationTranslation
+from jaxadv.threats.unbounded import Unbounded
+from jaxadv.threats.union import Union
 
 THREATS = Registry(
     "threats",
@@ -51,6 +53,8 @@ THREATS = Registry(
         "shared": Shared,
         "snow": Snow,
         "stadv": StAdv,
+        "unbounded": Unbounded,
+        "union": Union,
     },
     protocols.Threat,
 )

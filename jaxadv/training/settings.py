@@ -8,7 +8,7 @@ from typing import Any
 
 from ml_collections import ConfigDict
 
-from jaxadv import completion, docstrings, schema, specs
+from jaxadv import completion, docstrings, protocols, schema, specs
 from jaxadv.attacks import build_attack
 from jaxadv.attacks.gradient.ascent import Ascent
 from jaxadv.craft import warn_units
@@ -294,7 +294,16 @@ def _stronger(attack: Any, steps: int) -> Any:
 
     The factor is Madry et al.'s, "Towards deep learning models resistant to
     adversarial attacks", 2018, section 5 and appendix.
+
+    Raises:
+      UsageError: the threat has no budget.
     """
+    if protocols.unbounded(attack.threat):
+        raise specs.UsageError(
+            "config.validation.attack is not given, and the training attack is "
+            "penalized: it has no budget in which PGD could validate; give an attack "
+            "in a ball, as pgd in linf"
+        )
     size = {"steps": steps, "step_size": None, "rel_step_size": 2.5 / steps}
     ascent: Any = Ascent  # a type checker sees no fields in a flax dataclass
     if type(attack) is not ascent:

@@ -2,6 +2,7 @@
 
 import pytest
 
+from jaxadv.specs import UsageError
 from jaxadv.training import settings
 
 
@@ -33,3 +34,21 @@ def test_several_attacks_are_all_validated():
     plan = settings.plan(settings.complete(config))
     assert [attack.threat.eps for attack in plan.defense.attacks] == [0.1, 0.2]
     assert [attack.steps for attack in plan.validation] == [20, 20]
+
+
+def test_a_penalized_attack_gives_no_ball_to_validate_in():
+    config = settings.default_config()
+    config.defense = {"name": "adversarial"}
+    config.attack = {"name": "lagrangian"}
+    config = settings.complete(config)
+    assert config.attack.threat.name == "unbounded"
+    with pytest.raises(UsageError, match="config.validation.attack is not given"):
+        settings.plan(config)
+    with config.unlocked():
+        config.validation.attack = {
+            "name": "pgd",
+            "threat": {"name": "linf", "eps": 8 / 255},
+            "rel_step_size": 0.25,
+        }
+    (attack,) = settings.plan(settings.complete(config)).validation
+    assert attack.threat.norm == "linf" and attack.keep == "best"

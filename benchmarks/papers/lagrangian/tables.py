@@ -4,9 +4,9 @@ python -m benchmarks.papers.lagrangian.tables RUNS [--data=shapes|fashion_mnist|
     [--target=0.9] [--seeds 0 1 2] [--methods lagrangian at_l2 …]
     [--eval --config.examples=200 …] [--train --config.epochs=12 …]
 
-Trains what is not trained yet (`jaxadv match` finds each budget), judges every run under
+Trains what is not trained yet (`jaxadv match` finds each budget), judges each run under
 the suite of ten attacks and under AutoAttack in linf, and prints means ± sample
-deviations over the seeds, in percent. It goes on where it was stopped. A row's methods
+deviations over the seeds, in percent. It goes on where it was stopped. The trainings
 differ in nothing but the defense, its attack and its budget.
 """
 
@@ -66,7 +66,8 @@ def _row(notes, reports, strong):
         found[mean] = [one[mean]["accuracy"] for one in reports]
     found["autoattack"] = [one["unions"]["union"]["accuracy"] for one in strong]
     found["gap"] = [
-        pgd - worst for pgd, worst in zip(found["linf"], found["autoattack"], strict=True)
+        pgd - worst
+        for pgd, worst in zip(found["linf"], found["autoattack"], strict=True)
     ]
     return {"notes": notes, "n": reports[0]["clean"]["n"], "columns": found}
 

@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 from jax.typing import ArrayLike
 
-from jaxadv import specs, struct
+from jaxadv import numerics, specs, struct
 from jaxadv.attacks import base
 from jaxadv.objectives import OBJECTIVES, CrossEntropy, check_start, goal_at, score
 from jaxadv.threats import THREATS
@@ -25,7 +25,10 @@ class Ascent:
 
     With a random start this is PGD (Madry et al., "Towards deep learning models
     resistant to adversarial attacks", 2018); with `momentum`, MI-FGSM (Dong et
-    al., "Boosting adversarial attacks with momentum", 2018, alg. 1).
+    al., "Boosting adversarial attacks with momentum", 2018, alg. 1); in an linf ball
+    with direction="scaled", MPGD (Azizmalayeri and Rohban, "Lagrangian objective
+    function leads to improved unforeseen attack generalization in adversarial
+    training", 2021, table 4).
 
     Attributes:
       threat: where to look.
@@ -39,6 +42,9 @@ class Ascent:
       schedule: how the step shrinks over the steps: constant, linear, cosine, or
         halving (four levels).
       keep: "best" returns the most broken point visited, "last" the last one.
+      direction: "steepest" steps along the threat's own steepest ascent, in an linf
+        ball the sign of the gradient; "scaled" along the gradient divided by its
+        largest magnitude, which is then the length of the step in linf.
       early_stop: stop at the first success; for evaluation, where only success
         counts.
 
@@ -62,6 +68,7 @@ class Ascent:
     schedule: str = specs.static("constant", choices=tuple(SCHEDULES))
     keep: str = specs.static("best", choices=("best", "last"))
     early_stop: bool = specs.static(False)
+    direction: str = specs.static("steepest", choices=("steepest", "scaled"))
 
     def __post_init__(self):
         specs.check(self)
@@ -101,7 +108,7 @@ class Ascent:
             here = self.threat.apply(params, image)
             goal = goal_at(self.objective, model, here, label, key)
             best = best.update(params, goal)
-        move = self.move(self.threat.direction(grad, params, image), state.count)
+        move = self.move(self.along(grad, params, image), state.count)
         params = jax.tree.map(jnp.add, params, move)
         params = self.threat.project(params, image)
         return state.after(params, best=best, own=velocity, stop=self.early_stop)
@@ -112,6 +119,12 @@ class Ascent:
         if self.keep == "last" and not self.early_stop:
             return state.params
         return state.best.or_last(state.params)
+
+    def along(self, grad: Any, params: Any, image: jax.Array) -> Any:
+        """What a finite gradient is turned into, before `move` gives it a length."""
+        if self.direction == "scaled":
+            return _scaled(grad)
+        return self.threat.direction(grad, params, image)
 
     def move(self, direction: Any, count: ArrayLike = 0) -> Any:
         """`direction`, of the threat's norm 1, times the length of step `count`."""
@@ -132,3 +145,12 @@ class Ascent:
             lambda v, g: self.momentum * v + scale * g, velocity, grad
         )
         return velocity, velocity
+
+
+def _scaled(grad):
+    """All parts of `grad` divided by the largest magnitude of any of them."""
+    peak = jnp.max(jnp.stack([jnp.max(jnp.abs(g)) for g in jax.tree.leaves(grad)]))
+    # XLA multiplies by the reciprocal, which of a subnormal peak would be infinite.
+    scale = numerics.power_of_two(peak)
+    peak = jnp.where(peak > 0, peak / scale, 1.0)
+    return jax.tree.map(lambda g: g / scale / peak, grad)

@@ -37,7 +37,8 @@ class CarliniWagner:
       rounds: values of the constant.
       round_steps: steps with one constant. A hundred of this length are too few for a
         robust network: on digits they end 17 % further away.
-      search: further steps, which halve the segment to the image; 0 for none.
+      search: further steps, which halve the segment to the image; 0 for none, and the
+        image itself is then returned where no round has broken it.
       first_constant: c of the first round.
       step_size: Adam's at the start of a round; a cosine divides it by 100.
       early_stop: stop at the first broken point within eps.

@@ -143,10 +143,14 @@ def proceed(
 def finish(attack: Any, state: State, image: jax.Array) -> jax.Array:
     """The best perturbation if it is within eps, else a point of the ball.
 
-    That is the projection of the best one or, if nothing was broken, of the last.
+    That is the projection of the best one or, if nothing was broken, of the last, or
+    none where the attack's `unbroken` is "clean".
     """
     threat, best = attack.threat, state.best
-    nearest = threat.project(base.select(best.found, best.params, state.params), image)
+    last = state.params
+    if getattr(attack, "unbroken", "last") == "clean":
+        last = jnp.zeros_like(last)
+    nearest = threat.project(base.select(best.found, best.params, last), image)
     return base.select(best.size <= threat.eps, best.params, nearest)
 
 

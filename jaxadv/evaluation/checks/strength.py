@@ -58,8 +58,8 @@ def curve(
 ) -> Finding:
     """R8: whether accuracy falls as the budget grows, and to chance at a huge one.
 
-    For each threat with an `eps`, the strongest attack with gradients at half, once
-    and twice the budget and, in lp balls, at one in which the gray image lies.
+    For each threat with a finite `eps`, the strongest attack with gradients at half,
+    once and twice the budget and, in lp balls, at one in which the gray image lies.
 
     Args:
       table, attacks: what was found, and by what.
@@ -69,6 +69,8 @@ def curve(
     """
     told, bad = [], []
     for planned in _strongest(table, attacks):
+        if protocols.unbounded(planned.attack.threat):
+            continue
         chosen = _some(metrics.clean_correct(table))
         total = int(np.sum(chosen))
         budgets = [planned.eps * f for f in (0.5, 1, 2)]

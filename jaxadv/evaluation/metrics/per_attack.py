@@ -4,7 +4,7 @@ import numpy as np
 
 from jaxadv.evaluation.metrics import accuracies
 from jaxadv.evaluation.metrics.base import Metric, seconds, share, threat
-from jaxadv.evaluation.writing.cells import budget
+from jaxadv.evaluation.writing.cells import PENALIZED, budget
 
 
 def _compute(table):
@@ -43,7 +43,7 @@ def _rows(report):
         yield {
             "attack": label,
             "norm": threat(found),
-            "eps": f"{found['eps']:.4g}",
+            "eps": _eps(found["eps"]),
             "budget": budget(found["eps"], threat(found)),
             **share(found),
             "steps": f"{found['mean_steps']:.1f}",
@@ -54,6 +54,10 @@ def _rows(report):
             "largest size": f"{found['largest_size']:.4g}",
             "note": found.get("note", ""),
         }
+
+
+def _eps(eps):
+    return PENALIZED if eps == np.inf else f"{eps:.4g}"
 
 
 ATTACKS = Metric(

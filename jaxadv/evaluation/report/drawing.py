@@ -9,7 +9,7 @@ import numpy as np
 from jaxadv.evaluation import metrics
 from jaxadv.evaluation.report import charts, plots
 from jaxadv.evaluation.table import threat_name
-from jaxadv.evaluation.writing.cells import budget
+from jaxadv.evaluation.writing.cells import bound
 
 _MOST = 8  # attacks whose sets of broken images are drawn, unless a suite names them
 
@@ -58,7 +58,7 @@ def grid(
 ) -> None:
     """Draws images that one attack has returned, broken ones and others."""
     label, threat = planned.label, threat_name(planned.spec)
-    title = f"{label}, {threat} eps {budget(planned.eps, threat)}"
+    title = f"{label}, {threat} {bound(planned.eps, threat)}"
     cascade = plan.cascades.get(plan.cascade(label) or "", ())
     if label in cascade[1:]:
         title += ", on images that those before have left"

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from jaxadv.evaluation import metrics
-from jaxadv.evaluation.writing.cells import budget, listed
+from jaxadv.evaluation.writing.cells import PENALIZED, budget, listed
 
 _NAMED = 3  # threats that a sentence names; more are counted
 
@@ -48,14 +48,18 @@ def threats(report: Mapping[str, Any]) -> dict[str, dict[str, list[str]]]:
     return {name: found[name] for name in order}
 
 
+def _most(budgets):
+    """The largest of ascending budgets in words; a threat without one has no other."""
+    if budgets == [PENALIZED]:
+        return PENALIZED
+    return f"eps {'up to ' * (len(budgets) > 1)}{budgets[-1]}"
+
+
 def _against(report):
     found = threats(report)
     if len(found) > _NAMED:
         return f"{len(found)} threats"
-    most = {
-        name: f"eps {'up to ' * (len(budgets) > 1)}{list(budgets)[-1]}"
-        for name, budgets in found.items()
-    }
+    most = {name: _most(list(budgets)) for name, budgets in found.items()}
     if len(most) == 1:
         return ", ".join(*most.items())
     return listed([f"{name} ({eps})" for name, eps in most.items()], "or")

@@ -3,12 +3,14 @@
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from jaxadv import protocols
 from jaxadv.evaluation.report import headline
 from jaxadv.evaluation.suite.planned import training_attacks
 from jaxadv.evaluation.table import threat_name
-from jaxadv.evaluation.writing.cells import budget
+from jaxadv.evaluation.writing.cells import PENALIZED, budget
 from jaxadv.evaluation.writing.escape import code
 from jaxadv.evaluation.writing.escape import markdown as shown
+from jaxadv.threats import THREATS
 
 
 def lines(report: Mapping[str, Any]) -> list[str]:
@@ -66,10 +68,16 @@ def _trained(spec):
     steps = spec.get("steps")
     count = f" of {steps} steps" if isinstance(steps, int) else ""
     where = f" in {code(threat_name(spec))}" if threat else ""
+    where += f", {PENALIZED}" * _unbounded(spec)
     bound = isinstance(eps, (int, float)) and budget(eps, threat_name(spec))
     return (
         f"{code(spec.get('name', ''))}{count}{where}{f' of eps {bound}' * bool(bound)}"
     )
+
+
+def _unbounded(spec):
+    name = threat_name(spec)
+    return name in THREATS and protocols.unbounded(THREATS[name])
 
 
 def _checkpoint(model):
@@ -93,7 +101,8 @@ def _budgets(report) -> Iterator[str]:
     for name, budgets in headline.threats(report).items():
         for eps, labels in budgets.items():
             taken = ", ".join(map(code, labels))
-            yield f"{code(name)}, eps {eps} ({taken})"
+            words = eps if eps == PENALIZED else f"eps {eps}"
+            yield f"{code(name)}, {words} ({taken})"
 
 
 def _suite(report):

@@ -2,6 +2,7 @@
 
 import dataclasses
 import importlib.metadata
+import math
 import os
 import platform
 from collections.abc import Mapping
@@ -16,7 +17,7 @@ from jaxadv.evaluation import checks
 from jaxadv.evaluation.report import document, headline, sheets
 from jaxadv.evaluation.report.page import page
 from jaxadv.evaluation.writing import files as out
-from jaxadv.evaluation.writing.cells import aligned, percent
+from jaxadv.evaluation.writing.cells import PENALIZED, aligned, percent
 from jaxadv.evaluation.writing.escape import line as one_line
 
 
@@ -182,6 +183,8 @@ def _eps(suite):
 
     first = min(suite.attacks, key=order)
     eps, levels = first.eps, 255 * first.eps
+    if math.isinf(eps):
+        return PENALIZED
     whole = 0.5 < levels < 64 and abs(levels - round(levels)) < 1e-4
     if whole and protocols.norm(first.attack.threat) == "linf":
         return f"{round(levels)}/255"

@@ -4,6 +4,7 @@ Its fields are declared in `jaxadv.evaluation.suite.declared`.
 """
 
 import dataclasses
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -176,6 +177,11 @@ def _curve(curve, eps):
     values = curve["eps"]
     if values is None:
         base = plan("curve", spec, eps, "config.curve.attack").eps
+        if math.isinf(base):
+            raise UsageError(
+                "config.curve.attack is penalized and has no budget to draw a curve "
+                "over; take an attack in a ball"
+            )
         steps = np.arange(1, curve["points"] + 1) / curve["points"]
         # Rounded, so that 0.15 does not become 0.15000000000000002.
         values = [float(f"{v:.6g}") for v in steps * curve["up_to"] * base]

@@ -21,25 +21,29 @@ def spec(attack: Any, where: str) -> dict[str, Any]:
     and shape.
 
     Raises:
-      UsageError: its threat has no eps that is one number above or at 0.
+      UsageError: its threat has no eps that is one number above or at 0, and is not one
+        without a budget.
     """
     eps = attack.threat.eps if protocols.has_eps(attack.threat) else None
+    if protocols.unbounded(attack.threat):
+        return plain(attack)
     if eps is None or np.ndim(eps) or not np.isfinite(float(eps)):
         raise UsageError(
             f"{where}: an attack needs a threat whose eps is one number; it is {eps!r}"
         )
-    return _plain(attack)
+    return plain(attack)
 
 
-def _plain(value: Any) -> Any:
+def plain(value: Any) -> Any:
+    """A part as the spec that describes it, or a value as reports keep it."""
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         fields = [f for f in dataclasses.fields(value) if "bound" not in f.metadata]
         return {
             "name": _name(type(value)),
-            **{field.name: _plain(getattr(value, field.name)) for field in fields},
+            **{field.name: plain(getattr(value, field.name)) for field in fields},
         }
     if isinstance(value, (tuple, list)):
-        return [_plain(one) for one in value]
+        return [plain(one) for one in value]
     if value is None or isinstance(value, (bool, int, float, str)):
         return value
     if hasattr(value, "shape"):

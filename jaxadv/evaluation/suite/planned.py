@@ -152,4 +152,7 @@ def plan(label: str, spec: Any, eps: Eps, where: str) -> Planned:
         return Planned(label, described.spec(spec, where), spec)
     spec = as_spec(spec, "an attack", where)
     spec = eps.fill(spec, where)
-    return Planned(label, spec, build_attack(spec, where))
+    attack = build_attack(spec, where)
+    if "threat" not in spec:  # one of its own, which tables are to name
+        spec = {**spec, "threat": described.plain(attack.threat)}
+    return Planned(label, spec, attack)

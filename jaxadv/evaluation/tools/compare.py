@@ -19,7 +19,7 @@ from jaxadv.evaluation import metrics
 from jaxadv.evaluation.report import charts
 from jaxadv.evaluation.tools import differences
 from jaxadv.evaluation.writing import escape, files
-from jaxadv.evaluation.writing.cells import aligned, page_table, percent
+from jaxadv.evaluation.writing.cells import PENALIZED, aligned, page_table, percent
 from jaxadv.files import storage
 from jaxadv.specs import UsageError
 
@@ -150,7 +150,12 @@ def _set_apart(rows):
 
 
 def _panel(row, union):
-    parts = [f"{k} {row['attacks'][k]['eps']:.4g}" for k in row["union"]["attacks"]]
+    eps = {k: row["attacks"][k]["eps"] for k in row["union"]["attacks"]}
+    # JSON has no infinity: a report says it in words.
+    infinite = {"inf", float("inf")}
+    parts = [
+        f"{k} {PENALIZED if e in infinite else f'{e:.4g}'}" for k, e in eps.items()
+    ]
     return f"{row['dataset']} {row['split']}: {union} of {', '.join(parts)}"
 
 

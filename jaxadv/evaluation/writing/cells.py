@@ -11,6 +11,7 @@ def percent(fraction: float) -> str:
     return f"{100 * fraction:.2f}"
 
 
+PENALIZED = "penalized"  # in the place of an eps where there is none
 _PIXELS = ("linf", "l2", "l1")  # norms of changes of pixels in [0, 1]
 
 
@@ -18,14 +19,24 @@ def budget(eps: float, threat: str) -> str:
     """A budget as people write it: 8/255 for a multiple of 1/255 in an lp ball.
 
     Tenths and whole numbers stay decimal, as 0.2, which is 51/255, and so does every
-    eps of a threat with another unit. `threat` is its registry name.
+    eps of a threat with another unit. `threat` is its registry name. An infinite one is
+    no budget: the attack pays for the size of what it does.
     """
-    if threat in _PIXELS and math.isfinite(eps):
+    eps = float(eps)
+    if math.isinf(eps):
+        return PENALIZED
+    if threat in _PIXELS:
         levels, tenths = 255 * eps, 10 * eps
         decimal = abs(tenths - round(tenths)) < 1e-6
         if not decimal and abs(levels - round(levels)) < 1e-4 * min(levels, 1):
             return f"{round(levels)}/255"
     return f"{eps:.4g}"
+
+
+def bound(eps: float, threat: str) -> str:
+    """A budget with its name: "eps 8/255", or "penalized" where there is none."""
+    words = budget(eps, threat)
+    return words if words == PENALIZED else f"eps {words}"
 
 
 def listed(words: Sequence[str], last: str = "and") -> str:
