@@ -64,12 +64,10 @@ class Iaat:
             eps = jnp.where(right, self.eps_warm, 0.0)
         else:
             before = state.memory["eps"][ids]
-            # Not `~success`, which would count a margin that is NaN as robust.
-            robust = [
-                self._attacked(model, k, batch, radius).margin < 0
-                for k, radius in zip(keys, (before, before + self.gamma), strict=False)
-            ]
-            found = candidate(before, *robust, right, self.gamma)
+            wider = before + self.gamma
+            robust = self._withstood(model, keys[0], batch, before)
+            beyond = self._withstood(model, keys[1], batch, wider)
+            found = candidate(before, robust, beyond, right, self.gamma)
             eps = self.beta * found + (1 - self.beta) * before
         attacked = self._attacked(model, keys[2], batch, eps)
         _, losses, hits, batch_stats, _ = base.one_pass(
@@ -82,6 +80,10 @@ class Iaat:
         }
         memory = inner.remembered(state.memory, ids, eps)
         return jnp.mean(losses), base.Output(batch_stats, memory, metrics)
+
+    def _withstood(self, model, key, batch, eps):
+        # Not `~success`, which would count a margin that is NaN as robust.
+        return self._attacked(model, key, batch, eps).margin < 0
 
     def _attacked(self, model, key, batch, eps):
         """`craft` with a budget [b] for each image and steps that follow it."""

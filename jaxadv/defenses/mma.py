@@ -61,8 +61,8 @@ class Mma:
     def __post_init__(self):
         specs.check(self)
         inner.ascent(self)
-        ends = [arrays.concrete(end) for end in (self.min_eps, self.d_max)]
-        if all(end is not None for end in ends) and ends[0] >= ends[1]:
+        least, most = arrays.concrete(self.min_eps), arrays.concrete(self.d_max)
+        if least is not None and most is not None and least >= most:
             raise specs.UsageError(
                 f"Mma.min_eps is {self.min_eps:.4g}, not below d_max={self.d_max:.4g}, "
                 "beyond which images are left alone; give a smaller one"

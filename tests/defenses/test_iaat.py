@@ -32,9 +32,10 @@ def pgd(**fields):
 
 def moved(eps, robust, beyond, right):
     """The new budgets in 1/255, of old ones in 1/255."""
-    arrays = [jnp.array([x]) for x in (eps * UNIT, robust, beyond, right)]
-    found = candidate(*arrays, GAMMA)
-    return float((0.1 * found + 0.9 * arrays[0])[0]) / UNIT
+    old = jnp.array([eps * UNIT])
+    answers = (jnp.array([x]) for x in (robust, beyond, right))
+    found = candidate(old, next(answers), next(answers), next(answers), GAMMA)
+    return float((0.1 * found + 0.9 * old)[0]) / UNIT
 
 
 # The rule ---------------------------------------------------------------------------
@@ -138,7 +139,7 @@ def test_within_a_budget_of_zero_nothing_moves():
 def test_a_step_is_a_share_of_the_budget_but_not_shorter_than_the_least():
     params, state, batch = setup()
     model = state.network.classifier(params, {})
-    eps = np.float32([0, 1, 5, 9, 10, 11, 20, 50]) * UNIT
+    eps = UNIT * np.array([0, 1, 5, 9, 10, 11, 20, 50], np.float32)
     attack = pgd(steps=1, random_start=False)
     run = jax.jit(
         lambda e: Iaat((attack,))._attacked(model, jax.random.key(0), batch, e)

@@ -63,16 +63,17 @@ def test_loss_and_gradient_are_those_of_the_formula():
     labels = np.array([0, 4, 2, 2])
     with jax.enable_x64(True):
         loss, grads = jax.jit(jax.value_and_grad(mart_loss, (0, 1)))(
-            *points, labels, 5.0
+            points[0], points[1], labels, 5.0
         )
-    np.testing.assert_allclose(loss, reference(*points, labels, 5.0), rtol=1e-10)
+    expected = reference(points[0], points[1], labels, 5.0)
+    np.testing.assert_allclose(loss, expected, rtol=1e-10)
     for which in (0, 1):
         for index in np.ndindex(points[which].shape):
             ends = []
             for step in (1e-6, -1e-6):
                 moved = [p.copy() for p in points]
                 moved[which][index] += step
-                ends.append(reference(*moved, labels, 5.0))
+                ends.append(reference(moved[0], moved[1], labels, 5.0))
             expected = (ends[0] - ends[1]) / 2e-6
             np.testing.assert_allclose(grads[which][index], expected, atol=1e-7)
 
