@@ -169,3 +169,14 @@ def test_only_an_unbounded_threat_is_searched():
         Lagrangian(Linf(0.1))
     with pytest.raises(UsageError, match="decay is 1.5; it must be <= 1"):
         Lagrangian(decay=1.5)
+
+
+def test_the_objective_counts_in_its_own_units():
+    """Of a sure label the cross-entropy has no slope left: the penalty alone acts."""
+    model, _ = two_classes(norm=5.0)
+    variables = {**model.variables, "b": jnp.array([60.0, 0.0])}
+    sure, image = model.replace(variables=variables), gray()[0]
+    attack = Lagrangian(objective=CrossEntropy(), steps=1)
+    first, last = walk(attack, sure, image, 0)
+    want = first - 0.15 * first / np.abs(first).max()
+    np.testing.assert_allclose(last, want, atol=1e-5)
