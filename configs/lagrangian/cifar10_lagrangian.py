@@ -9,8 +9,8 @@ epochs of which the first three see clean images, the rate of 0.1 divided by ten
 no normalization of pixels. A step has 48 images; theirs has 50, which eight devices cannot share:
 give `--config.batch_size=50` to one. By default the perturbation stays in [0, 1]; `:paper` lets it
 leave the box as their text does, and `:code` has the confidence of 1 and the start of standard
-deviation 0.01 of their code, which also crafts with the statistics of the batch: that is not done
-here. The attack has no budget, so the best checkpoint is the one with most images right under PGD
+deviation 0.01 of their code, and its attack on the statistics of the batch (`craft_bn`); unlike
+theirs it moves no running averages. The attack has no budget, so the best checkpoint is the one with most images right under PGD
 in an linf ball of 8/255. Made for one GPU or more; not run here.
 """
 
@@ -69,7 +69,13 @@ def lagrangian(variant="box", **fields):
     return {"name": "lagrangian", **VARIANTS[variant], **fields}
 
 
+def attacked(config, variant, **fields):
+    """`config` with the attack of a variant, and what else belongs to it."""
+    config.attack = lagrangian(variant, **fields)
+    config.craft_bn = "batch" if variant == "code" else "average"
+    return config
+
+
 def get_config(variant="box"):
-    config = base()
-    config.attack = lagrangian(variant, lam=2.0, step_size=0.15)
+    config = attacked(base(), variant, lam=2.0, step_size=0.15)
     return settings.complete(config)

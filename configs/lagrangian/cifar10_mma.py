@@ -12,12 +12,12 @@ can be shared by 8 devices; the paper's 50, `--config.batch_size=50`, by 1, 2 or
 GPU or more; not run here.
 """
 
-from configs.lagrangian import cifar10_threshold
+from configs.lagrangian import cifar10_lagrangian
 from jaxadv.training import settings
 
 
 def get_config():
-    config = cifar10_threshold.base()
+    config = cifar10_lagrangian.base()
     config.defense = {"name": "mma", "d_max": 1.0, "min_eps": 0.5}
     config.attack = {
         "name": "pgd",

@@ -11,31 +11,12 @@ can be shared by 8 devices; the paper's 50, `--config.batch_size=50`, by 1, 2 or
 GPU or more; not run here.
 """
 
+from configs.lagrangian import cifar10_lagrangian
 from jaxadv.training import settings
 
 
-def base():
-    """The recipe with which that paper trains every method, but for 50 images; not completed."""
-    config = settings.default_config()
-    config.epochs = 100
-    config.clean_epochs = 3
-    config.batch_size = 48
-    config.data.name = "cifar10"
-    config.data.augment = ("pad_crop", "flip")
-    config.data.validation = 1000
-    config.model = {"name": "resnet18"}
-    config.optimizer.name = "sgd"
-    config.optimizer.learning_rate = 0.1
-    config.optimizer.momentum = 0.9
-    config.optimizer.weight_decay = 2e-4
-    config.schedule.name = "steps"
-    config.schedule.drop_epochs = (70, 90)
-    config.schedule.drop_factor = 0.1
-    return config
-
-
 def get_config():
-    config = base()
+    config = cifar10_lagrangian.base()
     config.defense = {"name": "threshold"}
     config.attack = {
         "name": "pgd",

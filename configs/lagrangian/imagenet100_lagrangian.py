@@ -9,7 +9,7 @@ are those of cifar10_lagrangian.py; the best checkpoint is selected by PGD in an
 Made for several GPUs or a pod; not run here.
 """
 
-from configs.lagrangian.cifar10_lagrangian import base, lagrangian, pgd
+from configs.lagrangian.cifar10_lagrangian import attacked, base, pgd
 from jaxadv.training import settings
 
 
@@ -22,7 +22,7 @@ def get_config(variant="box"):
     config.normalize.mean = (0.4717, 0.4499, 0.3837)
     config.normalize.std = (0.2600, 0.2516, 0.2575)
     config.model = {"name": "resnet34_imagenet"}
-    config.attack = lagrangian(variant, lam=0.45, step_size=0.25)
+    config = attacked(config, variant, lam=0.45, step_size=0.25)
     config.validation.attack = pgd(4 / 255)
     config.validation.batch_size = config.batch_size
     config.optimizer.weight_decay = 1e-4

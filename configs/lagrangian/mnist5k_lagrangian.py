@@ -10,15 +10,14 @@ digits held out of training: 95.8 % correct and 80.5 % under PGD-10 at eps = 0.1
 """
 
 from configs.baselines import mnist5k_pgd_at
-from configs.lagrangian.cifar10_lagrangian import lagrangian, pgd
+from configs.lagrangian.cifar10_lagrangian import attacked, pgd
 from jaxadv.training import settings
 
 
 def get_config(variant="box"):
     config = mnist5k_pgd_at.get_config()
-    attack = lagrangian(variant, lam=2.0, step_size=0.3)
     with config.unlocked():
         config.clean_epochs = 2
-        config.attack = attack
+        attacked(config, variant, lam=2.0, step_size=0.3)
         config.validation.attack = pgd(0.15, steps=10)
     return settings.complete(config)

@@ -10,7 +10,7 @@ linf ball of 4/255.
 """
 
 from configs.baselines import shapes_clean
-from configs.lagrangian.cifar10_lagrangian import lagrangian, pgd
+from configs.lagrangian.cifar10_lagrangian import attacked, pgd
 from jaxadv.training import settings
 
 
@@ -24,6 +24,5 @@ def base():
 
 
 def get_config(variant="box"):
-    config = base()
-    config.attack = lagrangian(variant, lam=2.0, step_size=0.15)
+    config = attacked(base(), variant, lam=2.0, step_size=0.15)
     return settings.complete(config)
