@@ -1,14 +1,15 @@
 """Kills a tiny training and evaluation again and again: is the result the same?
 
-python -m benchmarks.kills FOLDER [--what train train2 eval eval2] [--kills=15]
+python -m benchmarks.kills FOLDER [--what train train2 mma iaat eval eval2] [--kills=15]
     [--every=3] [--seed=0]
 
-`train2` and `eval2` are runs of two processes, one of which is killed (SIGKILL). Half
-of the kills come at a random moment, the others as soon as something is being
-written after it, if that is seen. After every few kills the run is let finish, and its
-checkpoints and metrics, or its per-example table, are compared bit for bit with those
-of a run that nothing disturbed; no temporary file may be left. Prints a Markdown table;
-the exit status is 1 where a result differs. The data set mnist5k is prepared in FOLDER.
+`mma` and `iaat` are trainings that remember single examples. `train2` and `eval2` are
+runs of two processes, one of which is killed (SIGKILL). Half of the kills come at a
+random moment, the others as soon as something is being written after it, if that is
+seen. After every few kills the run is let finish, and its checkpoints and metrics, or
+its per-example table, are compared bit for bit with those of a run that nothing
+disturbed; no temporary file may be left. Prints a Markdown table; the exit status is 1
+where a result differs. The data set mnist5k is prepared in FOLDER.
 """
 
 import argparse
@@ -40,6 +41,10 @@ TRAIN = [
     "--config.checkpoint_steps=3",
     "--config.log_steps=3",
 ]
+MEMORY = {
+    "mma": ["mma", "min_eps=0.02", "d_max=0.5"],
+    "iaat": ["iaat", "eps_warm=0.1", "gamma=0.02", "beta=0.5"],
+}
 EVAL = [
     "eval.py",
     "--config=configs/suites/quick.py",
@@ -55,8 +60,13 @@ class Run:
 
     def __init__(self, root: Path, what: str):
         self.root, self.count = root, 2 if what.endswith("2") else 1
-        self.command = TRAIN if what.startswith("train") else EVAL
-        self.result = trained if what.startswith("train") else evaluated
+        self.command = EVAL if what.startswith("eval") else TRAIN
+        self.result = evaluated if what.startswith("eval") else trained
+        if what in MEMORY:
+            name, *fields = MEMORY[what]
+            self.command = [*TRAIN, f"--config.defense.name={name}"]
+            self.command += [f"--config.defense.{field}" for field in fields]
+            self.command += ["--config.attack.rel_step_size=0.5"]
         if self.command is EVAL:
             self.command = [*EVAL, f"--checkpoint={root / 'train' / 'whole'}"]
         self.folder = root / what
@@ -190,7 +200,7 @@ def measure(root: Path, what: str, kills: int, every: int, rng: random.Random):
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("folder", type=Path)
-    kinds = ["train", "train2", "eval", "eval2"]
+    kinds = ["train", "train2", *MEMORY, "eval", "eval2"]
     parser.add_argument("--what", nargs="+", choices=kinds, default=kinds)
     parser.add_argument("--kills", type=int, default=15)
     parser.add_argument("--every", type=int, default=3)
