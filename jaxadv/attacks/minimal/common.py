@@ -140,15 +140,17 @@ def proceed(
     return after.replace(params=params, own=own, done=done)  # type: ignore
 
 
-def finish(attack: Any, state: State, image: jax.Array) -> jax.Array:
+def finish(
+    attack: Any, state: State, image: jax.Array, unbroken: str = "last"
+) -> jax.Array:
     """The best perturbation if it is within eps, else a point of the ball.
 
     That is the projection of the best one or, if nothing was broken, of the last, or
-    none where the attack's `unbroken` is "clean".
+    none where `unbroken` is "clean".
     """
     threat, best = attack.threat, state.best
     last = state.params
-    if getattr(attack, "unbroken", "last") == "clean":
+    if unbroken == "clean":
         last = jnp.zeros_like(last)
     nearest = threat.project(base.select(best.found, best.params, last), image)
     return base.select(best.size <= threat.eps, best.params, nearest)

@@ -88,4 +88,4 @@ class Ddn:
     def finish(
         self, state: common.State, model: Any, image: jax.Array, label: jax.Array
     ) -> Any:
-        return common.finish(self, state, image)
+        return common.finish(self, state, image, self.unbroken)
