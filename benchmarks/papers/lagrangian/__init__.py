@@ -1,0 +1,1 @@
+"""Azizmalayeri and Rohban, Lagrangian adversarial training: its analyses and pictures."""
