@@ -1,1 +1,1 @@
-"""Azizmalayeri and Rohban, Lagrangian adversarial training: its analyses and pictures."""
+"""Azizmalayeri and Rohban: Lagrangian adversarial training, analyses and pictures."""

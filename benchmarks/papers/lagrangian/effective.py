@@ -156,7 +156,9 @@ class _Search(NamedTuple):
             found.append(
                 _look(self.objective, self.model, images[rows], self.labels[rows])
             )
-        loss, gradient = (np.concatenate(x)[: len(images)] for x in zip(*found))
+        loss, gradient = (
+            np.concatenate(x)[: len(images)] for x in zip(*found, strict=True)
+        )
         return loss.astype(np.float64), gradient
 
 

@@ -75,6 +75,46 @@ def mpgd_against_pgd(
     return found
 
 
+def accuracy_over(
+    model: Any,
+    images: np.ndarray,
+    labels: np.ndarray,
+    ids: np.ndarray,
+    attack: Any,
+    budgets: Sequence[float],
+    *,
+    seed: int = 0,
+    batch_size: int = 100,
+) -> np.ndarray:
+    """Figures 5, 8 and 9: accuracies [k] under an attack in growing balls.
+
+    An image that a smaller ball has broken counts as broken in the larger ones, which
+    hold the smaller, and is not attacked again: the curve never rises.
+
+    Args:
+      model: a classifier.
+      images: [n, h, w, c] in [0, 1].
+      labels: [n].
+      ids: [n], which decide the random starts.
+      attack: in an lp ball, of any eps; its steps are relative.
+      budgets: [k] ascending, in [0, 1] units; 0 is the clean accuracy.
+      seed: of the random starts.
+      batch_size: images at a time.
+    """
+    left = np.flatnonzero(predictions(model, images, batch_size) == labels)
+    rates = []
+    for eps in budgets:
+        if eps > 0 and len(left):
+            within = attack.replace(threat=attack.threat.replace(eps=float(eps)))
+            broken = craft_batches(
+                within, model, jax.random.key(seed), images[left], labels[left],
+                ids=ids[left], batch_size=batch_size, crafter=CRAFTER,
+            ).success  # fmt: skip
+            left = left[~broken]
+        rates.append(len(left) / len(labels))
+    return np.array(rates)
+
+
 def at_best(
     rates: Mapping[str, np.ndarray], step_sizes: Sequence[float]
 ) -> dict[str, tuple[float, float]]:
@@ -88,7 +128,7 @@ def at_best(
 def f2b(delta: np.ndarray, mask: np.ndarray) -> np.ndarray:
     """How much more an image is changed in its foreground than elsewhere (section 4.6).
 
-    The mean of |delta| over the foreground, divided by that over the background. |delta|
+    The mean of |delta| over the foreground, divided by that over the background. That
     of a pixel is the sum over its channels, of which the paper says nothing.
 
     Args:
