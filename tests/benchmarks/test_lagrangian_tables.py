@@ -7,8 +7,10 @@ import numpy as np
 import pytest
 
 from benchmarks.papers.lagrangian import analyses, figures, measures, networks
-from jaxadv.attacks import Ascent
+from jaxadv.attacks import ATTACKS, Ascent
+from jaxadv.evaluation.table import Table
 from jaxadv.specs import UsageError
+from jaxadv.threats import L2
 from tests import nets
 
 # Attacks that another part of the project brings.
@@ -135,3 +137,67 @@ def test_methods_are_found_where_they_were_moved_to(runs, tmp_path):
     assert found.folders == [tmp_path / "pat" / "seed=0"] and found.title == "pat"
     with pytest.raises(UsageError, match="jaxadv match"):
         networks.methods(tmp_path, ["none"])
+
+
+@pytest.fixture
+def simple(monkeypatch):
+    """PGD in the place of the four attacks of figure 2."""
+    pgd = Ascent(L2(0.3), steps=2, rel_step_size=1.0, keep="last")
+    names = ("PGD l2", "PGD linf", "lagrangian", "Fast-LPA")
+    for module in (analyses, figures):
+        monkeypatch.setattr(module, "attacks", lambda args: dict.fromkeys(names, pgd))
+
+
+def test_figures_of_perturbations_are_drawn(runs, simple, tmp_path, capsys):
+    runs(figures, "--figure=2", "--methods", "pat")
+    (line,) = rows(capsys)
+    assert set(line) == {"trained", "PGD l2", "PGD linf", "lagrangian", "Fast-LPA"}
+    assert line["Fast-LPA"] == line["PGD l2"] and "(" in line["PGD l2"]
+    runs(figures, "--figure=4", "--methods", "pat")
+    for figure in ("2", "4"):
+        assert is_png(tmp_path / "pictures" / f"figure_{figure}_pat.png")
+
+
+def test_ratios_of_foreground_to_background_stand_beside_the_papers(
+    runs, simple, capsys
+):
+    runs(analyses, "--table=f2b", "--methods", "at_l2")
+    ours, other = rows(capsys)
+    assert (ours["attack"], other["attack"]) == ("lagrangian", "Fast-LPA")
+    assert (ours["paper"], other["paper"]) == ("1.69", "1.42")
+    assert ours["F2B"] == other["F2B"] and "±" in ours["F2B"]
+    assert ours["infinite"] == ours["undefined"] == "0"
+
+
+def test_table_7_has_the_attacks_of_the_evaluation(runs, simple, capsys, monkeypatch):
+    asked, columns = [], {
+        "id": np.arange(2), "label": np.zeros(2, int), "clean/margin": -np.ones(2),
+        "attack/blur/success": np.zeros(2, bool),
+        "attack/blur/distance/l2": np.array([1.0, 2.0], np.float32),
+    }  # fmt: skip
+    metadata = {"attacks": {"blur": {"spec": {}, "eps": 1.0}}, "cascades": {}}
+
+    def evaluated(folder, suite, name, flags, examples):
+        asked.append((suite, name))
+        return {}, Table(columns, metadata)
+
+    monkeypatch.setattr(analyses, "evaluated", evaluated)
+    runs(analyses, "--table=7", "--methods", "pat")
+    ours, paper = rows(capsys)
+    assert (ours["blur"], paper["blur"], paper["lagrangian"]) == (
+        "1.50",
+        "5.68",
+        "1.31",
+    )
+    assert float(ours["lagrangian"]) == pytest.approx(0.3, abs=0.1)
+    assert asked == [("unseen_shapes.py:no_alexnet", "unseen_shapes_no_alexnet")]
+    runs(analyses, "--table=7", "--methods", "pat", "--alexnet=runs/a", "--suite=s")
+    assert asked[1] == ("s.py", "s")
+
+
+@pytest.mark.skipif("lagrangian" not in ATTACKS, reason="it is not here")
+def test_the_four_attacks_go_on_where_an_image_is_broken():
+    found = measures.training_attacks(l2=0.5, linf=0.02, lam=1.0, steps=4)
+    assert list(found) == ["PGD l2", "PGD linf", "lagrangian", "Fast-LPA"]
+    assert not any(getattr(attack, "early_stop", False) for attack in found.values())
+    assert float(found["lagrangian"].lam) == 1 and found["lagrangian"].steps == 5

@@ -139,8 +139,8 @@ def table_6(args):
                 *_paper(paper and paper[which], 2),
             ])  # fmt: skip
     print(f"{args.examples} test images, accuracy in %; AutoAttack {args.version}\n")
-    table(["trained", "norm", "AutoAttack", "PGD", "gap", "paper: AutoAttack", "paper: PGD"],
-          lines)  # fmt: skip
+    header = ["trained", "norm", "AutoAttack", "PGD", "gap"]
+    table([*header, "paper: AutoAttack", "paper: PGD"], lines)
 
 
 def _pair(args, folder, norm):
