@@ -8,7 +8,7 @@ import pytest
 
 from benchmarks.papers.lagrangian import analyses, figures, measures, networks
 from jaxadv.attacks import ATTACKS, Ascent
-from jaxadv.evaluation.table import Table
+from jaxadv.evaluation.table import Table, save
 from jaxadv.specs import UsageError
 from jaxadv.threats import L2
 from tests import nets
@@ -201,3 +201,26 @@ def test_the_four_attacks_go_on_where_an_image_is_broken():
     assert list(found) == ["PGD l2", "PGD linf", "lagrangian", "Fast-LPA"]
     assert not any(getattr(attack, "early_stop", False) for attack in found.values())
     assert float(found["lagrangian"].lam) == 1 and found["lagrangian"].steps == 5
+
+
+def test_evaluations_are_made_once_and_of_as_many_images_as_asked(
+    tmp_path, monkeypatch
+):
+    asked = []
+
+    def evaluate(command, check, stdout):
+        asked.append(command)
+        where = tmp_path / "eval" / "name"
+        where.mkdir(parents=True)
+        (where / "report.json").write_text(json.dumps({"clean": {"n": 7}}))
+        save(Table({"id": np.arange(7)}, {}), where / "table.npz")
+
+    monkeypatch.setattr(networks.subprocess, "run", evaluate)
+    for _ in range(2):
+        report, table = networks.evaluated(tmp_path, "s.py:budgets", "name", ["--a"], 7)
+        assert report["clean"]["n"] == len(table) == 7
+    (command,) = asked
+    assert f"--workdir={tmp_path}/eval/name" in command
+    assert command[1:3] == ["eval.py", "--config=configs/suites/s.py:budgets"]
+    with pytest.raises(UsageError, match="of 7 images, not 8"):
+        networks.evaluated(tmp_path, "s.py:budgets", "name", [], 8)

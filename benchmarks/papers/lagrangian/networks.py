@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from jaxadv import checkpoints
+from jaxadv import checkpoints, specs
 from jaxadv.data import sources
 from jaxadv.evaluation import table
 from jaxadv.specs import UsageError
@@ -89,11 +89,9 @@ def _method(path):
 def load(folder: Path, examples: int, which: str = "best") -> tuple[Any, Images]:
     """A run's network, and the first test images of the set it was trained on."""
     model, config, _ = checkpoints.load_classifier(folder, which)
-    data = config.data
-    source = sources.load(
-        data.name, "test", data.data_dir, image_size=data.image_size,
-        test=data.get("test"),
-    )  # fmt: skip
+    data = specs.plain(config)["data"]
+    more = {name: data.get(name) for name in ("data_dir", "image_size", "test")}
+    source = sources.load(data["name"], "test", **more)
     ids = np.arange(min(examples, len(source)))
     rows = source.get(ids)
     images = np.asarray(rows["image"], np.float32) / 255
