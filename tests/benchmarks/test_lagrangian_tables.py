@@ -73,7 +73,7 @@ def rows(capsys):
 
 
 def test_table_3_has_a_line_a_method(runs, capsys):
-    runs(analyses, "--table=3", "--restarts=1")
+    runs(analyses, "--table=3", "--restarts=1", "--steps=10")
     mine, other = rows(capsys)
     assert mine["trained"] == "at_l2" and mine["paper: mean"] == "0.86"
     assert "±" in mine["mean"]

@@ -27,6 +27,7 @@ import numpy as np
 
 from benchmarks.papers.lagrangian import effective, measures, numbers
 from benchmarks.papers.lagrangian.networks import arguments, evaluated, load, methods
+from benchmarks.papers.minmax.figures import rank_correlation
 from benchmarks.timing import interval, table
 from jaxadv import checkpoints
 
@@ -44,6 +45,7 @@ def table_3(args):
             _spread([f.envelope.mean() for f in found]),
             _spread([f.envelope.std() for f in found]),
             _spread([f.quotient.mean() for f in found]),
+            _spread([rank_correlation(f.envelope, f.quotient) for f in found]),
             _spread([f.plain.mean() for f in found]),
             _spread([100 * f.held.mean() for f in found], 1),
             *_paper(numbers.TABLE_3.get(method.name), 2),
@@ -53,14 +55,14 @@ def table_3(args):
         "in nats of the cross-entropy by unit of l2\n"
     )
     table(
-        ["trained", "mean", "std", "mean by quotient", "mean without the box",
+        ["trained", "mean", "std", "mean by quotient", "rank correlation of both", "mean without the box",
          "% of channels at 0 or 1", "paper: mean", "paper: std"], lines,
     )  # fmt: skip
 
 
 def _slopes(args, folder):
     model, data = load(folder, args.examples)
-    given = {"seed": args.seed, "batch_size": args.batch, "restarts": args.restarts}
+    given = {"steps": args.steps, "restarts": args.restarts, **_given(args)}
     return effective.effective_lambda(model, *data.rows, args.l2, **given)
 
 
@@ -247,6 +249,7 @@ def main():
     parser = arguments(__doc__)
     parser.add_argument("--table", choices=TABLES, required=True)
     parser.add_argument("--restarts", type=int, default=3, help="of table 3")
+    parser.add_argument("--steps", type=int, default=60, help="of table 3")
     parser.add_argument("--suite", default="unseen_shapes", help="of tables 5 to 7")
     parser.add_argument("--version", default="standard", help="of AutoAttack")
     args = parser.parse_args()

@@ -62,7 +62,9 @@ def effective_lambda(
     that lambda = ||delta|| <gradient, delta> / <delta, delta> over those channels
     (Milgrom and Segal, "Envelope theorems for arbitrary choice sets", 2002). Over all
     channels it is <gradient, delta / ||delta||>, which is larger where the box holds
-    some of them. The quotient needs no such theory, only three searches.
+    some of them. The quotient needs no such theory, only three searches. Where a search
+    stops before the gradient and delta are parallel, the envelope's is the lower one:
+    more steps close the gap.
 
     Args:
       model: a classifier.
