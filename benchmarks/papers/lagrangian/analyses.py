@@ -55,8 +55,8 @@ def table_3(args):
         "in nats of the cross-entropy by unit of l2\n"
     )
     table(
-        ["trained", "mean", "std", "mean by quotient", "rank correlation of both", "mean without the box",
-         "% of channels at 0 or 1", "paper: mean", "paper: std"], lines,
+        ["trained", "mean", "std", "mean by quotient", "rank correlation of both",
+         "mean without the box", "% of channels at 0 or 1", "paper: mean", "paper: std"], lines,
     )  # fmt: skip
 
 
