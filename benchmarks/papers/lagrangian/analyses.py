@@ -54,10 +54,9 @@ def table_3(args):
         f"effective lambda in an l2 ball of {args.l2:g}, {args.examples} test images, "
         "in nats of the cross-entropy by unit of l2\n"
     )
-    table(
-        ["trained", "mean", "std", "mean by quotient", "rank correlation of both",
-         "mean without the box", "% of channels at 0 or 1", "paper: mean", "paper: std"], lines,
-    )  # fmt: skip
+    header = ["trained", "mean", "std", "mean by quotient", "rank correlation of both"]
+    header += ["mean without the box", "% of channels at 0 or 1"]
+    table([*header, "paper: mean", "paper: std"], lines)
 
 
 def _slopes(args, folder):
@@ -215,6 +214,7 @@ def attacks(args):
     network = args.alexnet and checkpoints.load_classifier(args.alexnet)[0]
     return measures.training_attacks(
         l2=args.l2, linf=args.linf, lam=args.lam, step_size=args.step_size,
+        deviation=args.deviation,
         lpips=args.lpips, network=network or None,
     )  # fmt: skip
 

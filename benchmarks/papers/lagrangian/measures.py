@@ -170,6 +170,7 @@ def training_attacks(
     linf: float,
     lam: float = 2.0,
     step_size: float = 0.15,
+    deviation: float = 0.01,
     lpips: float = 0.5,
     network: Any = None,
     steps: int = 10,
@@ -181,6 +182,8 @@ def training_attacks(
       linf: radius of PGD.
       lam: the multiplier of the Lagrangian attack; its steps are five.
       step_size: of its first step.
+      deviation: of its start. The text's is 0.1, whose draw alone has an l2 norm of 5.5
+        on 32x32 images: table 7's mean of 1.31 follows from the 0.01 of the code.
       lpips: bound of Fast-LPA.
       network: it measures with; None for the attacked network.
       steps: of PGD and of Fast-LPA.
@@ -190,7 +193,9 @@ def training_attacks(
     return {
         "PGD l2": Ascent(L2(l2), **pgd),
         "PGD linf": Ascent(Linf(linf), **pgd),
-        "lagrangian": ATTACKS["lagrangian"](lam=lam, step_size=step_size),
+        "lagrangian": ATTACKS["lagrangian"](
+            lam=lam, step_size=step_size, deviation=deviation
+        ),
         "Fast-LPA": ATTACKS["fast_lpa"](measure, steps=steps),
     }
 

@@ -147,6 +147,7 @@ def arguments(description: str | None) -> argparse.ArgumentParser:
     parser.add_argument(
         "--step_size", type=float, default=0.15, help="of its first step"
     )
+    parser.add_argument("--deviation", type=float, default=0.01, help="of its start")
     parser.add_argument("--lpips", type=float, default=0.3, help="bound of Fast-LPA")
     parser.add_argument(
         "--alexnet", type=Path, help="run whose network measures LPIPS; default: own"
