@@ -5,13 +5,14 @@
 
 Azizmalayeri and Rohban, "Lagrangian objective function leads to improved unforeseen attack
 generalization in adversarial training", 2021, algorithm 1 and section 4: lam 2, step 0.15, 100
-epochs of which the first three see clean images, the rate of 0.1 divided by ten at epochs 70 and 90,
-no normalization of pixels. A step has 48 images; theirs has 50, which eight devices cannot share:
-give `--config.batch_size=50` to one. By default the perturbation stays in [0, 1]; `:paper` lets it
-leave the box as their text does, and `:code` has the confidence of 1 and the start of standard
-deviation 0.01 of their code, and its attack on the statistics of the batch (`craft_bn`); unlike
-theirs it moves no running averages. The attack has no budget, so the best checkpoint is the one with most images right under PGD
-in an linf ball of 8/255. Made for one GPU or more; not run here.
+epochs of which the first three see clean images, the rate of 0.1 divided by ten at epochs 70 and
+90, no normalization of pixels. A step has 48 images; theirs has 50, which eight devices cannot
+share: give `--config.batch_size=50` to one. By default the attack stays in [0, 1] and starts with a
+deviation of 0.01. `:paper` is their text, which lets the perturbation leave the box and starts with
+0.1. `:code` is their code, with a margin that is flat from 1 on and an attack on the statistics of
+the batch (`craft_bn`); unlike theirs it moves no running averages. The attack has no budget, so the
+best checkpoint is the one with most images right under PGD in an linf ball of 8/255. Made for one
+GPU or more; not run here.
 """
 
 from jaxadv.specs import UsageError
@@ -19,8 +20,8 @@ from jaxadv.training import settings
 
 VARIANTS = {
     "box": {},
-    "paper": {"clip": False},
-    "code": {"deviation": 0.01, "objective": {"name": "margin", "kappa": 1.0}},
+    "paper": {"clip": False, "deviation": 0.1},
+    "code": {"objective": {"name": "margin", "kappa": 1.0}},
 }
 
 

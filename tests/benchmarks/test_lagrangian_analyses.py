@@ -1,7 +1,5 @@
 """Analyses of Lagrangian training: closed forms on linear losses, hand-made arrays."""
 
-import dataclasses
-
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -17,7 +15,6 @@ from jaxadv.threats import L2
 from tests import nets
 
 # Attacks that another part of the project brings.
-SCALED = "direction" in {field.name for field in dataclasses.fields(Ascent)}
 GRID = (0.025, 0.2, 1.0)
 
 
@@ -125,7 +122,6 @@ def test_slopes_of_nothing_are_zero():
         assert effective.envelopes(one, delta, free)[0] == 0
 
 
-@pytest.mark.skipif(not SCALED, reason="Ascent has no direction here")
 def test_pgd_and_mpgd_reach_the_corner_of_a_linear_network():
     # Its best corner is eps sign(w). MPGD needs eps max|w| / (a min|w|) steps to it.
     model, (images, _) = nets.linear(classes=2), nets.batch(40, classes=2)

@@ -1,20 +1,18 @@
 """Tables and pictures of Lagrangian training, of made-up networks and arrays."""
 
-import dataclasses
 import json
 
 import numpy as np
 import pytest
 
 from benchmarks.papers.lagrangian import analyses, figures, measures, networks
-from jaxadv.attacks import ATTACKS, Ascent
+from jaxadv.attacks import Ascent
 from jaxadv.evaluation.table import Table, save
 from jaxadv.specs import UsageError
 from jaxadv.threats import L2
 from tests import nets
 
 # Attacks that another part of the project brings.
-SCALED = "direction" in {field.name for field in dataclasses.fields(Ascent)}
 
 
 def is_png(path):
@@ -80,7 +78,6 @@ def test_table_3_has_a_line_a_method(runs, capsys):
     assert other["trained"] == "pat *" and "±" not in other["mean"]
 
 
-@pytest.mark.skipif(not SCALED, reason="Ascent has no direction here")
 def test_table_4_has_both_budgets(runs, capsys, monkeypatch):
     monkeypatch.setattr(analyses, "PGD_STEPS", 2)
     monkeypatch.setattr(measures, "STEP_GRID", (0.5,))
@@ -195,7 +192,6 @@ def test_table_7_has_the_attacks_of_the_evaluation(runs, simple, capsys, monkeyp
     assert asked[1] == ("s.py", "s")
 
 
-@pytest.mark.skipif("lagrangian" not in ATTACKS, reason="it is not here")
 def test_the_four_attacks_go_on_where_an_image_is_broken():
     found = measures.training_attacks(l2=0.5, linf=0.02, lam=1.0, steps=4)
     assert list(found) == ["PGD l2", "PGD linf", "lagrangian", "Fast-LPA"]
