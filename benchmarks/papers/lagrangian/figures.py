@@ -141,8 +141,9 @@ def scatter(
         axes.set_title(drawn(f"{name}\n{told}"), fontsize=10)
         axes.set_xlabel("clean probability of the class")
         axes.set_xlim(-0.03, 1.03)
-        axes.set_ylim(bottom=0)
         axes.grid(alpha=0.3)
+    most = max(np.max(norms) for norms in found.values())
+    panels[0, 0].set_ylim(0, 1.05 * most)  # of all panels, which share it
     panels[0, 0].set_ylabel(r"$\|\delta\|_2$")
     figure.suptitle(drawn(f"{title}, {len(confidence)} images"), fontsize=11)
     write(figure, path)
