@@ -22,7 +22,7 @@ STORED = np.load(GOLDEN / "autoattack.npz")
 THREATS = {"linf": Linf(0.1), "l2": L2(0.7), "l1": L1(1.5)}
 IMAGES = STORED["image"].astype(np.float32) / 255
 LABELS = STORED["label"].astype(np.int32)
-ONE = 1 / len(LABELS)  # 0.4 points of accuracy are one image of 250
+MANY = ("apgd-t", "fab", "fab-t")  # long searches, on the first 100 of 250 images
 CRAFTER = Crafter()
 
 
@@ -55,14 +55,14 @@ def component(name, threat):
     }[name]()
 
 
-def left(attack):
-    """[n] the images that are right and that the attack does not break."""
-    rows = np.flatnonzero(RIGHT)
+def left(attack, count=None):
+    """[count] the images that are right and that the attack does not break."""
+    rows = np.flatnonzero(RIGHT[:count])
     found = craft_batches(
         attack, MODEL, jax.random.key(0), IMAGES[rows], LABELS[rows],
         batch_size=32, chunk_steps=20, crafter=CRAFTER,
     )  # fmt: skip
-    survives = RIGHT.copy()
+    survives = RIGHT[:count].copy()
     survives[rows] = ~found.success
     return survives
 
@@ -73,13 +73,15 @@ NAMES = sorted(name for name in STORED.files if "/" in name)
 @pytest.mark.parametrize("name", NAMES)
 def test_each_component_leaves_what_the_authors_leaves(name):
     norm, component_name = name.split("/")
-    ours = left(component(component_name, THREATS[norm])).mean()
-    theirs = STORED[name].mean()
-    union = np.all([STORED[k] for k in NAMES if k.startswith(norm)], axis=0).mean()
-    assert ours <= theirs + ONE * 1.01
-    assert ours >= min(theirs - ONE * 1.01, union - ONE * 1.01)
+    count = 100 if component_name in MANY else len(LABELS)
+    ours = left(component(component_name, THREATS[norm]), count).sum()
+    theirs = STORED[name][:count].sum()
+    of_norm = [STORED[k][:count] for k in NAMES if k.startswith(norm)]
+    union = np.all(of_norm, axis=0).sum()
+    # One image may differ.
+    assert min(theirs, union) - 1 <= ours <= theirs + 1
 
 
 def test_the_alarm_rings_for_a_weak_component():
     weak = Apgd(THREATS["linf"], CrossEntropy(), steps=2)
-    assert left(weak).mean() > STORED["linf/apgd-ce"].mean() + ONE * 1.01
+    assert left(weak).sum() > STORED["linf/apgd-ce"].sum() + 1
