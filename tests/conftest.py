@@ -13,11 +13,15 @@ from pathlib import Path
 import pytest
 
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
-FLAGS = [os.environ.get("XLA_FLAGS", ""), "--xla_backend_optimization_level=0"]
-if importlib.metadata.version("jaxlib").startswith("0.10."):  # later ones lack it
-    FLAGS.append("--xla_cpu_use_fusion_emitters=false")
-    FLAGS.append("--xla_cpu_parallel_codegen_split_count=1")
-os.environ["XLA_FLAGS"] = " ".join(FLAGS)
+os.environ["XLA_FLAGS"] = " ".join(
+    (
+        os.environ.get("XLA_FLAGS", ""),
+        "--xla_backend_optimization_level=0",
+        "--xla_cpu_use_fusion_emitters=false --xla_cpu_parallel_codegen_split_count=1"
+        if importlib.metadata.version("jaxlib").startswith("0.10.")  # later lack it
+        else "",
+    )
+)
 
 # The processes that tests start keep none, and least of all in the user's home.
 os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", "")
