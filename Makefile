@@ -3,9 +3,10 @@ VENV := .venv
 BIN := $(VENV)/bin
 RUN ?= runs/demo
 QUICK := $(wildcard tests/test_*.py) tests/numerics tests/objectives tests/commands
+UNFORESEEN ?= runs/unforeseen
 GAT ?= --seeds 0 1 2 --eps 0.5 1.0 1.5 2.0 2.5 3.0
 
-.PHONY: demo test check lint style types bench reproduce-minmax
+.PHONY: demo test check lint style types bench reproduce-minmax reproduce-lagrangian
 
 $(VENV)/installed: requirements.txt
 	$(PYTHON) -m venv $(VENV)
@@ -54,3 +55,14 @@ reproduce-minmax: $(VENV)/installed
 	$(BIN)/python -m benchmarks.papers.generalized.tables $(GAT)
 	$(BIN)/python -m benchmarks.papers.generalized.figures $(GAT)
 	$(BIN)/python -m benchmarks.papers.generalized.cost
+
+reproduce-lagrangian: $(VENV)/installed
+	$(BIN)/python -m benchmarks.papers.lagrangian.tables $(UNFORESEEN) $(LAGRANGIAN)
+	for table in 3 4 5 6 7 f2b; do \
+	  $(BIN)/python -m benchmarks.papers.lagrangian.analyses $(UNFORESEEN)/shapes \
+	    --table $$table --alexnet=$(UNFORESEEN)/shapes/alexnet || exit 1; done
+	for figure in 2 4 5 8 9; do \
+	  $(BIN)/python -m benchmarks.papers.lagrangian.figures $(UNFORESEEN)/shapes \
+	    --figure $$figure || exit 1; done
+	$(BIN)/python -m benchmarks.papers.lagrangian.tables $(UNFORESEEN) --data=fashion_mnist
+	$(BIN)/python -m benchmarks.papers.lagrangian.cost

@@ -3,6 +3,7 @@
     python eval.py --config=configs/suites/unseen_shapes.py --checkpoint=runs/shapes_pgd_at
     python eval.py --config=configs/suites/unseen_shapes.py:no_alexnet --checkpoint=runs/…
     python eval.py --config=configs/suites/unseen_shapes.py:budgets --checkpoint=runs/…
+    python eval.py --config=configs/suites/unseen_shapes.py:gray --checkpoint=runs/…
 
 The ten attacks of table 1 of Azizmalayeri and Rohban, "Lagrangian objective function leads to
 improved unforeseen attack generalization in adversarial training", 2021, at a size for two cores:
@@ -10,7 +11,8 @@ improved unforeseen attack generalization in adversarial training", 2021, at a s
 network trained by shapes_pgd_at.py is right on a third to two thirds of the images that it knows.
 See unseen_cifar.py for what the means count. LPA is bounded in the network of
 configs/perceptual/shapes_alexnet.py, `--config.attacks.lpa.threat.network.path`; `no_alexnet`
-leaves it out. `budgets` are 0.75, 1 and 1.25 times those of `linf` and `l2`, as in table 5.
+leaves it out. `gray` is for clothes and digits of one channel: it has no LPA, ReColorAdv and JPEG,
+and larger lp balls. `budgets` are 0.75, 1 and 1.25 times those of `linf` and `l2`, as in table 5.
 """
 
 from configs.suites.base import (
@@ -51,6 +53,13 @@ def _attacks():
     }
 
 
+def _gray():
+    """What of the ten attacks can be asked of images of one channel."""
+    found = {k: v for k, v in _attacks().items() if k not in ("lpa", "recolor", "jpeg")}
+    found["linf"], found["l2"] = _lp("linf", 0.1), _lp("l2", 1.0)
+    return suite("unseen_shapes_gray", found, seen=("linf", "l2"), **SIZE)
+
+
 def _budgets():
     found, sweeps = {}, {}
     for norm, eps in (("linf", LINF), ("l2", L2)):
@@ -60,7 +69,9 @@ def _budgets():
 
 
 def get_config(which="attacks"):
-    check_choice("unseen_shapes", which, ("attacks", NO_ALEXNET, "budgets"))
+    check_choice("unseen_shapes", which, ("attacks", NO_ALEXNET, "budgets", "gray"))
+    if which == "gray":
+        return _gray()
     if which == "budgets":
         return _budgets()
     distances = {"l2": {"name": "l2"}}

@@ -49,6 +49,8 @@ class Data:
       ends: where each method's search begins.
       flags: of all trainings.
       methods: those that are compared by default.
+      alexnet: below `configs/`, the training of the network that LPA is bounded in;
+        None where the suite has none, or another one.
     """
 
     configs: str
@@ -56,6 +58,7 @@ class Data:
     ends: dict[str, str]
     flags: Sequence[str] = ()
     methods: Sequence[str] = ()
+    alexnet: str | None = None
 
 
 _L2 = ("--config.attack.threat.name=l2",)
@@ -94,6 +97,7 @@ DATA = {
             "lagrangian": "8.0,1.0",
         },
         methods=tuple(METHODS),
+        alexnet="perceptual/shapes_alexnet",
     ),
     "fashion_mnist": Data(
         configs="mnist5k",
@@ -137,6 +141,16 @@ def trained(method: str, args: Any) -> dict[str, Any]:
     ]
     run(command, allowed=(0, 1))  # 1: none of the trials is near enough, which is told
     return json.loads((folder / "match.json").read_text())
+
+
+def alexnet(args: Any) -> list[str]:
+    """Flags of the suite for the network that LPA is bounded in, trained if need be."""
+    config = DATA[args.data].alexnet
+    if config is None:
+        return []
+    folder = args.runs / args.data / "alexnet"
+    run(["train", f"--config=configs/{config}.py", f"--workdir={folder}"])
+    return [f"--config.attacks.lpa.threat.network.path={folder}"]
 
 
 def folder_of(method: str, args: Any) -> Path:

@@ -2,7 +2,7 @@
 
 python -m benchmarks.papers.lagrangian.tables RUNS [--data=shapes|fashion_mnist|cifar10]
     [--target=0.9] [--seeds 0 1 2] [--methods lagrangian at_l2 …]
-    [--eval --config.examples=200 …] [--train --config.epochs=12 …]
+    [--eval=--config.examples=100 …] [--train --config.epochs=12 …]
 
 Trains what is not trained yet (`jaxadv match` finds each budget), judges each run under
 the suite of ten attacks and under AutoAttack in linf, and prints means ± sample
@@ -14,7 +14,13 @@ import argparse
 import statistics
 from pathlib import Path
 
-from benchmarks.papers.lagrangian.methods import DATA, METHODS, report, trained
+from benchmarks.papers.lagrangian.methods import (
+    DATA,
+    METHODS,
+    alexnet,
+    report,
+    trained,
+)
 from benchmarks.timing import table
 from jaxadv.evaluation import metrics
 from jaxadv.sweep import budgets
@@ -25,12 +31,12 @@ AUTOATTACK = "autoattack"
 def main():
     args = _arguments()
     methods = args.methods or DATA[args.data].methods
-    rows, labels = {}, []
+    rows, labels, lpa = {}, [], alexnet(args)
     for method in methods:
         notes = trained(method, args)
         which = METHODS[method].which
         reports = [
-            report(folder, DATA[args.data].suite, which, args.eval)
+            report(folder, DATA[args.data].suite, which, (*lpa, *args.eval))
             for folder in notes["folders"]
         ]
         eps = reports[0]["attacks"]["linf"]["eps"]
@@ -41,7 +47,7 @@ def main():
     _print(rows, labels, args)
 
 
-def _arguments():
+def _arguments(given=None):
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -54,7 +60,7 @@ def _arguments():
     parser.add_argument("--methods", nargs="+", choices=METHODS)
     parser.add_argument("--train", nargs=argparse.REMAINDER, default=[], dest="flags")
     parser.add_argument("--eval", default=[], action="append", help="flag of the suite")
-    return parser.parse_args()
+    return parser.parse_args(given)
 
 
 def _row(notes, reports, strong):
