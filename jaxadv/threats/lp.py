@@ -12,6 +12,7 @@ import jax.numpy as jnp
 
 from jaxadv import numerics, specs, struct
 from jaxadv.numerics import projections
+from jaxadv.plugins import Registry
 
 
 def apply(delta: jax.Array, image: jax.Array) -> jax.Array:
@@ -208,3 +209,7 @@ class L0:
         if self.pixels:
             changed = jnp.any(changed, axis=-1)
         return jnp.sum(changed).astype(jnp.float32)
+
+
+# What masks and groups of images are made of.
+BALLS = Registry("balls", {"l0": L0, "l1": L1, "l2": L2, "linf": Linf})

@@ -9,8 +9,6 @@ from jaxadv import specs, struct
 from jaxadv.numerics import streams
 from jaxadv.threats import lp
 
-_BALLS = {"l0": lp.L0, "l1": lp.L1, "l2": lp.L2, "linf": lp.Linf}
-
 
 @struct.dataclass
 class Masked:
@@ -29,8 +27,8 @@ class Masked:
         image through `per_image`. Default: the central half of each side.
     """
 
-    foreground: Any = specs.part(lambda: _BALLS)
-    background: Any = specs.part(lambda: _BALLS)
+    foreground: Any = specs.part(lambda: lp.BALLS)
+    background: Any = specs.part(lambda: lp.BALLS)
     mask: Any = specs.leaf(None, binary=True)
 
     __post_init__ = specs.check

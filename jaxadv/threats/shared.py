@@ -8,8 +8,6 @@ import jax.numpy as jnp
 from jaxadv import specs, struct
 from jaxadv.threats import lp
 
-_BALLS = {"l0": lp.L0, "l1": lp.L1, "l2": lp.L2, "linf": lp.Linf}
-
 
 @struct.dataclass
 class Shared:
@@ -25,7 +23,7 @@ class Shared:
       threat: the lp ball; `size` is its own, the largest over the images.
     """
 
-    threat: Any = specs.part(lambda: _BALLS)
+    threat: Any = specs.part(lambda: lp.BALLS)
 
     groups: ClassVar[bool] = True  # an image may be a group of them
 

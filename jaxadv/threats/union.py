@@ -7,9 +7,10 @@ import jax
 import jax.numpy as jnp
 
 from jaxadv import numerics, protocols, specs, struct
+from jaxadv.plugins import Registry
 from jaxadv.threats import lp
 
-_BALLS = {"l1": lp.L1, "l2": lp.L2, "linf": lp.Linf}
+_BALLS = Registry("balls", {"l1": lp.L1, "l2": lp.L2, "linf": lp.Linf})
 
 
 @struct.dataclass

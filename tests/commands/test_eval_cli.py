@@ -286,7 +286,6 @@ def test_l1_autoattack_has_stages_in_its_standard_version():
         ("uar.py", "cifar10,elastic", 6),
         ("unseen_cifar.py", "budgets", 6),
         ("unseen_shapes.py", "budgets", 6),
-        ("unseen_shapes.py", "gray", 7),
     ],
 )
 def test_sweeps_are_planned(file, text, count):

@@ -24,6 +24,7 @@ SUITES = [
     "narrow_imagenet100.py", "perceptual.py", "quick.py", "uar.py:cifar10,jpeg_linf",
     "uar.py:imagenet100,fog+snow", "unseen_cifar.py", "unseen_cifar.py:budgets",
     "unseen_imagenet100.py", "unseen_shapes.py", "unseen_shapes.py:budgets",
+    "unseen_shapes.py:gray",
 ]  # fmt: skip
 PGD = ["--config.attack.name=pgd", "--config.attack.threat.name=linf"]
 SOME = {float: 0.5, int: 3, str: "some", tuple: "(1, 2)", object: 0.5}
