@@ -11,6 +11,9 @@ import json
 import operator
 import os
 import re
+import shutil
+import sys
+import textwrap
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -84,7 +87,8 @@ def main(
         config = completion.complete(config, kinds) if config is not None else None
         if "--help" in rest or "-h" in rest or "-help" in rest:
             parts = {} if config is None else completion.explain(config, kinds)
-            print(_help(argv[0], help_text, values, config, {**fields, **parts}))
+            told = {**fields, **parts}
+            print(_wrapped(_help(argv[0], help_text, values, config, told)))
             return
         config = _parse(values, config, rest, kinds)
         if not values.workdir:
@@ -317,6 +321,25 @@ def _cores() -> int:
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
+
+
+def _wrapped(text: str) -> str:
+    """Lines that a terminal is too narrow for, broken with their indent and more.
+
+    Elsewhere, as behind a pipe, they stay whole and can be searched.
+    """
+    if not sys.stdout.isatty():
+        return text
+    width = max(shutil.get_terminal_size().columns, 40)
+    return "\n".join(
+        textwrap.fill(
+            line, width, subsequent_indent=" " * 6, break_long_words=False,
+            break_on_hyphens=False,
+        )
+        if len(line) > width
+        else line
+        for line in text.split("\n")
+    )  # fmt: skip
 
 
 def _help(program, text, values, config, fields) -> str:

@@ -1,10 +1,13 @@
 """`--help` explains every field, also those of the parts that a config names."""
 
+import os
 import re
+import shutil
+import sys
 
 import pytest
 
-from jaxadv import commands, configfiles
+from jaxadv import cli, commands, configfiles
 from tests.paths import ROOT
 
 FIELD = re.compile(r"^  --config\.(\S+?)=.*$", re.MULTILINE)
@@ -38,3 +41,19 @@ def test_shipped_configs_are_explained_from_any_folder(monkeypatch, tmp_path, ca
     assert configfiles.load("configs/demo.py")
     assert commands.main(["train", "--config=configs/demo.py", "--help"]) == 0
     assert "--config.attack.steps=7" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("terminal", [True, False])
+def test_lines_fit_a_narrow_terminal_and_stay_whole_elsewhere(monkeypatch, terminal):
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: terminal, raising=False)
+    monkeypatch.setattr(shutil, "get_terminal_size", lambda: os.terminal_size((52, 30)))
+    long = "  --config.attack.lam=2.0  " + "the last multiplier and more " * 4
+    found = cli._wrapped(f"usage: a\n\n{long.rstrip()}").split("\n")
+    assert found[:2] == ["usage: a", ""]
+    if not terminal:
+        assert found[2:] == [long.rstrip()]
+        return
+    assert len(found) > 4 and max(map(len, found)) <= 52
+    assert found[2].startswith("  --config.attack.lam=2.0  the")
+    assert all(line.startswith(" " * 6) for line in found[3:])
+    assert " ".join(" ".join(found[2:]).split()) == " ".join(long.split())
