@@ -46,9 +46,9 @@ def attack(name, scale=1.0):
     if name == "min_max":
         fields = {"objective": Weighted(objective=objective)}
         fields["step_size"] = jnp.float32(made.step_size / scale / 64)
-    for weight in ("first_constant", "first_lam"):
+    for weight in ("first_constant", "first_lam", "lam"):
         if hasattr(made, weight):
-            unit = scale * 64 if weight == "first_lam" else 1 / scale / 64
+            unit = 1 / scale / 64 if weight == "first_constant" else scale * 64
             fields[weight] = jnp.float32(unit)
     return made.replace(**fields)
 
