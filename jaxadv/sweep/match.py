@@ -95,19 +95,20 @@ class Found:
     failed: list[str]
 
 
-def search(wanted: Wanted, run=steps.run, read=None, show=print) -> Found:
+def search(wanted: Wanted, run=None, read=None, show=print) -> Found:
     """Trains at one budget after the other; see `ABOUT`.
 
     Args:
       wanted: what is searched for.
-      run: as `steps.run`.
+      run: default: `steps.run`.
       read: clean accuracy of a finished training; default: its best checkpoint's.
       show: is told the progress.
 
     Raises:
       UsageError: a training cannot be run, or holds no images out.
     """
-    read, trials = read or clean_accuracy, []
+    run, read = run or steps.run, read or clean_accuracy
+    trials: list[budgets.Trial] = []
     while len(trials) < wanted.trials:
         share = budgets.following(trials, wanted.target)
         combinations = wanted.plan(share)

@@ -35,7 +35,7 @@ def content():
         (1000.0, "l2", "1000"),
         (0.0, "linf", "0"),
         (8 / 255, "lpips_ball", "0.03137"),
-        (float("inf"), "l2", "inf"),
+        (float("inf"), "unbounded", "penalized"),
     ],
 )
 def test_a_budget_is_written_as_people_do(eps, threat, words):
