@@ -9,6 +9,7 @@ import dataclasses
 import importlib
 import inspect
 from collections.abc import Callable, Mapping
+from contextlib import nullcontext
 from typing import Any
 
 import jax
@@ -17,6 +18,7 @@ import numpy as np
 from flax import linen, nnx
 from flax.errors import ModifyScopeVariableError, ScopeCollectionNotFound
 
+from jaxadv import mapped
 from jaxadv.specs import UsageError
 
 # Arguments that tell a module what it is called for, and their value in evaluation.
@@ -28,8 +30,6 @@ EVALUATION: dict[str, Any] = {
     "use_running_average": True,
 }
 LAYOUTS = ("hwc", "chw")
-# The axis under which the images of one batch are mapped, wherever they are.
-IMAGES = "images"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -41,7 +41,7 @@ class Linen:
       arguments: (name, value) of the further arguments of its call.
       batched: whether it takes [n, h, w, c] and not one image.
       together: whether batch normalization takes the statistics of all images that
-        are mapped under the axis `IMAGES`, in place of its running averages.
+        are mapped under the axis `mapped.IMAGES`, in place of its running averages.
     """
 
     module: linen.Module
@@ -63,9 +63,10 @@ class Linen:
         rngs = None
         if self.rngs and key is not None:
             rngs = {n: jax.random.fold_in(key, i) for i, n in enumerate(self.rngs)}
-        statistics = _Together(self.together and "batch_stats" in variables)
+        together = self.together and "batch_stats" in variables
+        statistics = mapped.statistics(self.module) if together else nullcontext()
         try:
-            with linen.intercept_methods(statistics):
+            with statistics:
                 logits, sown = self.module.apply(
                     variables,
                     image[None] if self.batched else image,
@@ -85,7 +86,6 @@ class Linen:
                 f"({_first_line(error)}): it must run in evaluation mode; give "
                 "evaluation={name: value} of the argument that selects it"
             ) from error
-        statistics.check(self.module)
         collected: Any = sown
         taps = collected.get("features", {}).get("taps", ())
         if self.batched:
@@ -93,38 +93,6 @@ class Linen:
             # question.
             logits, taps = jax.tree.map(lambda x: x[0], (logits, tuple(taps)))
         return logits, tuple(taps)
-
-
-class _Together:
-    """Gives every linen BatchNorm the statistics of all images under `IMAGES`."""
-
-    def __init__(self, active: bool):
-        self._active, self._seen = active, False
-
-    def __call__(self, call, args, kwargs, context):
-        layer = context.module
-        layers = (
-            isinstance(layer, linen.BatchNorm) and context.method_name == "__call__"
-        )
-        if not self._active or not layers:
-            return call(*args, **kwargs)
-        self._seen = True
-        x = args[0].astype(jnp.float32)
-        axes = tuple(range(x.ndim - 1))
-        mean = jax.lax.pmean(jnp.mean(x, axes), IMAGES)
-        variance = jax.lax.pmean(jnp.mean((x - mean) ** 2, axes), IMAGES)
-        params = layer.variables.get("params", {})
-        scale = params.get("scale", 1.0) * jax.lax.rsqrt(variance + layer.epsilon)
-        normalized = (x - mean) * scale + params.get("bias", 0.0)
-        return normalized.astype(layer.dtype or args[0].dtype)
-
-    def check(self, module):
-        if self._active and not self._seen:
-            raise UsageError(
-                f"{type(module).__name__} has batch statistics, but no BatchNorm of "
-                "flax.linen that could take those of a batch; leave craft_bn at "
-                "'average'"
-            )
 
 
 @dataclasses.dataclass(frozen=True)

@@ -7,9 +7,9 @@ from tests.paths import ROOT
 # Lowest first. A file may import what stands before it.
 ORDER = (
     "struct docstrings protocols hints specs extras plugins schema completion "
-    "configfiles files console arrays numerics data models weights adapters classifier "
-    "checkpoints perceptual threats objectives attacks peers parallel programs craft "
-    "defenses training overrides cli evaluation sweep commands __main__"
+    "configfiles files console arrays numerics data models weights mapped adapters "
+    "classifier checkpoints perceptual threats objectives attacks peers parallel "
+    "programs craft defenses training overrides cli evaluation sweep commands __main__"
 ).split()
 # Within a folder, what its other files may import; each imports only from before it.
 SHARED = {

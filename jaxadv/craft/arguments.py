@@ -16,8 +16,8 @@ import numpy as np
 from flax.errors import FlaxError
 
 from jaxadv import arrays, protocols, specs
-from jaxadv.adapters import IMAGES
 from jaxadv.classifier import Classifier
+from jaxadv.mapped import IMAGES
 from jaxadv.specs import UsageError, UsageWarning
 
 _LARGEST = np.iinfo(np.int32).max

@@ -7,10 +7,10 @@ import jax
 import jax.numpy as jnp
 
 from jaxadv import protocols
-from jaxadv.adapters import IMAGES
 from jaxadv.attacks.base import select
 from jaxadv.craft import arguments, base
 from jaxadv.craft.base import Adversarial, worst
+from jaxadv.mapped import IMAGES
 from jaxadv.numerics.loops import repeat
 from jaxadv.specs import UsageError
 

@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 
 from jaxadv import numerics, parallel, protocols
-from jaxadv.adapters import IMAGES
+from jaxadv.mapped import IMAGES
 from jaxadv.numerics import loops, projections, streams
 from jaxadv.objectives import cross_entropy, domains
 from jaxadv.threats import lp

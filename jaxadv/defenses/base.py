@@ -10,8 +10,8 @@ import jax.numpy as jnp
 from flax import linen as nn
 
 from jaxadv import parallel, protocols, struct
-from jaxadv.adapters import IMAGES
 from jaxadv.classifier import Classifier
+from jaxadv.mapped import IMAGES
 from jaxadv.objectives import cross_entropy, margin
 from jaxadv.specs import UsageError
 
@@ -96,7 +96,7 @@ class Network:
         takes the statistics of the images that this device attacks together, as they
         are at that step of the attack, and moves no running averages. A perturbation
         then depends on the others of its batch and on the number of devices. It is
-        called under a map over the axis `adapters.IMAGES`, as `craft` and `logits` do.
+        called under a map over the axis `mapped.IMAGES`, as `craft` and `logits` do.
         """
         found = self.classifier(params, batch_stats)
         apply: Any = found.apply  # that of linen

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 from jaxadv import protocols, specs, struct
 from jaxadv.attacks.base import normal_start
 from jaxadv.attacks.gradient.ascent import Ascent
-from jaxadv.craft import arguments, joint
+from jaxadv.craft import arguments, craft, joint
 from jaxadv.defenses import base
 from jaxadv.numerics import streams
 from jaxadv.threats import lp
@@ -64,6 +64,41 @@ def ascent(defense: Any) -> Any:
             "budgets; give rel_step_size, a fraction of each image's own"
         )
     return attack
+
+
+def started(attack: Any, objective: Any, deviation: float | None) -> Any:
+    """`attack` with another objective and, unless None, a `GaussianStart`."""
+    attack = attack.replace(objective=objective)
+    if deviation is None:
+        return attack
+    return attack.replace(threat=GaussianStart(attack.threat, deviation))
+
+
+def two_passes(
+    attack: Any, state: Any, params: Any, batch: Any, key: jax.Array
+) -> tuple[jax.Array, jax.Array, Any, dict[str, jax.Array]]:
+    """Clean images and then attacked ones, each through a pass of its own.
+
+    Both are in train mode, normalized by their own batch's statistics, and move the
+    running ones in turn. The gradient flows through both.
+
+    Returns:
+      Logits [b, classes] of the clean and of the attacked images; the moved running
+      statistics; the metrics `clean_accuracy` and `robust_accuracy`.
+    """
+    craft_key, train_key = jax.random.split(key)
+    images, labels, ids = batch["image"], batch["label"], batch["id"]
+    network, batch_stats = state.network, state.batch_stats
+    model = network.target(params, batch_stats)
+    attacked = craft(attack, model, craft_key, images, labels, ids=ids).image
+    keys = jax.random.split(base.local_key(train_key, ids))
+    clean, batch_stats = network.train(params, batch_stats, images, keys[0])
+    moved, batch_stats = network.train(params, batch_stats, attacked, keys[1])
+    metrics = {
+        "clean_accuracy": jnp.mean(base.correct(clean, labels)),
+        "robust_accuracy": jnp.mean(base.correct(moved, labels)),
+    }
+    return clean, moved, batch_stats, metrics
 
 
 def clean_logits(

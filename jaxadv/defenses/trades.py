@@ -6,7 +6,6 @@ import jax
 import jax.numpy as jnp
 
 from jaxadv import specs, struct
-from jaxadv.craft import craft
 from jaxadv.defenses import base, inner
 from jaxadv.objectives import KL, kl_divergence
 
@@ -50,26 +49,14 @@ class Trades:
     def loss(
         self, params: Any, state: Any, batch: dict[str, jax.Array], key: jax.Array
     ) -> tuple[jax.Array, base.Output]:
-        craft_key, train_key = jax.random.split(key)
-        images, labels, ids = batch["image"], batch["label"], batch["id"]
-        model = state.network.target(params, state.batch_stats)
-        attacked = craft(self._inner(), model, craft_key, images, labels, ids=ids)
-        keys = jax.random.split(base.local_key(train_key, ids))
-        network = state.network
-        clean, batch_stats = network.train(params, state.batch_stats, images, keys[0])
-        moved, batch_stats = network.train(params, batch_stats, attacked.image, keys[1])
-        natural = jnp.mean(base.cross_entropies(clean, labels))
+        clean, moved, batch_stats, metrics = inner.two_passes(
+            self._inner(), state, params, batch, key
+        )
+        natural = jnp.mean(base.cross_entropies(clean, batch["label"]))
         divergence = jnp.mean(jax.vmap(kl_divergence)(clean, moved))
-        metrics = {
-            "clean_accuracy": jnp.mean(base.correct(clean, labels)),
-            "robust_accuracy": jnp.mean(base.correct(moved, labels)),
-            "divergence": divergence,
-        }
+        metrics["divergence"] = divergence
         loss = natural + self.beta * divergence
         return loss, base.Output(batch_stats, state.memory, metrics)
 
     def _inner(self):
-        attack = self.attacks[0].replace(objective=KL())
-        if self.start is None:
-            return attack
-        return attack.replace(threat=inner.GaussianStart(attack.threat, self.start))
+        return inner.started(inner.only(self), KL(), self.start)

@@ -5,7 +5,7 @@ import sys
 import pytest
 
 from benchmarks.papers.lagrangian import methods, tables
-from jaxadv.evaluation.suite import shipped
+from jaxadv import configfiles
 from jaxadv.sweep import budgets, match, plans
 from tests.paths import ROOT
 
@@ -29,7 +29,8 @@ def test_the_budget_of_every_method_can_be_moved(data, name, tmp_path, monkeypat
         for key in one.budget.split("."):
             value = value[key]
         assert value == pytest.approx(eval(end), rel=1e-3)
-    assert shipped.path(of.suite.partition(":")[0])
+    # As eval.py is given it, with what follows the colon.
+    assert configfiles.load(f"configs/suites/{of.suite}").attacks
 
 
 @pytest.fixture
@@ -42,20 +43,23 @@ def asked(monkeypatch, tmp_path):
         chosen = {"budget": {"attack.threat.eps": "0.1"}}
         return {"folders": folders, "chosen": chosen, "matched": method != "at_l2"}
 
-    def report(folder, suite, which, flags=()):
+    def evaluated(folder, suite, name, flags=(), examples=None, which="best"):
+        assert ".py" not in name and name.endswith(which)
+        folder = str(folder)
         commands.append((folder, suite, which, tuple(flags)))
         high = 0.1 * (folder.startswith("lagrangian")) + 0.02 * folder.endswith("1")
         part = {"accuracy": 0.5 + high, "n": 100}
-        return {
+        found = {
             "clean": {"accuracy": 0.9, "n": 100},
             "attacks": {"linf": {**part, "eps": 0.1}, "l2": part},
             "unseen_mean": part,
             "union_mean": {"accuracy": 0.45 + high},
             "unions": {"union": {"accuracy": 0.4 + high}},
         }
+        return found, None
 
     monkeypatch.setattr(tables, "trained", trained)
-    monkeypatch.setattr(tables, "report", report)
+    monkeypatch.setattr(tables, "evaluated", evaluated)
     monkeypatch.setattr(tables, "alexnet", lambda args: ["--lpa"])
 
     def run(*flags):
@@ -78,12 +82,12 @@ def test_the_table_has_the_rule_the_gap_and_lagrangian_s_place(asked, capsys):
     assert cells[1:4] == ["0.1", "90.0 ± 0.0", "61.0 ± 1.4"]
     assert cells[-2:] == ["51.0 ± 1.4", "10.0 ± 0.0"]
     assert "0.1 (not matched)" in rows["| AT ℓ2"]
-    assert "unseen_mean: Lagrangian is number 1 of 3; the highest is Lagrangian" in told
+    assert "unseen_mean: Lagrangian is number 1 of 2; the highest is Lagrangian" in told
     suites = {suite: flags for _, suite, _, flags in commands}
-    assert suites["unseen_shapes"] == ("--lpa",)
-    assert suites["autoattack"] == ("--config.eps=0.1",)
+    assert suites["unseen_shapes.py"] == ("--lpa",)
+    assert suites["autoattack.py"] == ("--config.eps=0.1",)
     kinds = {folder.split("/")[0]: which for folder, _, which, _ in commands}
-    assert kinds == {"at_l2": "last", "at_linf_es": "best", "lagrangian": "last"}
+    assert kinds == {"at_l2": "last", "at_linf_es": "best", "lagrangian": "best"}
 
 
 def test_a_method_is_searched_by_jaxadv_match(monkeypatch, tmp_path):

@@ -25,8 +25,9 @@ class Method:
       budget: the field that is moved.
       ends: the name in `Data.ends` of the two values that the search begins with.
       flags: of the training.
-      which: the checkpoint that is judged: the "best" on held-out images is the
-        paper's early stopping (ES), "last" is without.
+      which: the checkpoint that is judged: the "best" on held-out images, by whose
+        clean accuracy the budget is found, or the "last". The best one of adversarial
+        training is the paper's early stopping (ES).
       like: the method whose trainings are taken, where they are the same.
     """
 
@@ -35,7 +36,7 @@ class Method:
     budget: str = EPS
     ends: str = "linf"
     flags: Sequence[str] = ()
-    which: str = "last"
+    which: str = "best"
     like: str = ""
 
 
@@ -45,7 +46,7 @@ class Data:
 
     Attributes:
       configs: what `{}` is in the methods' configs.
-      suite: of the ten attacks.
+      suite: of the ten attacks, a file of `configs/suites` and what follows the colon.
       ends: where each method's search begins.
       flags: of all trainings.
       methods: those that are compared by default.
@@ -71,13 +72,13 @@ METHODS = {
     "ddn": Method("DDN ℓ2", "lagrangian/{}_ddn", ends="l2"),
     "mma": Method("MMA ℓ2", "lagrangian/{}_mma", "defense.d_max", "l2"),
     "iaat": Method("IAAT ℓ∞", "lagrangian/{}_iaat", "defense.gamma", "iaat"),
-    "at_l2": Method("AT ℓ2", "baselines/{}_pgd_at", ends="l2", flags=_L2),
-    "at_l2_es": Method("AT ℓ2 ES", which="best", like="at_l2"),
+    "at_l2": Method("AT ℓ2", "baselines/{}_pgd_at", ends="l2", flags=_L2, which="last"),
+    "at_l2_es": Method("AT ℓ2 ES", like="at_l2"),
     "threshold_l2": Method(
         "Threshold ℓ2", "lagrangian/{}_threshold", ends="l2", flags=_L2
     ),
-    "at_linf": Method("AT ℓ∞", "baselines/{}_pgd_at"),
-    "at_linf_es": Method("AT ℓ∞ ES", which="best", like="at_linf"),
+    "at_linf": Method("AT ℓ∞", "baselines/{}_pgd_at", which="last"),
+    "at_linf_es": Method("AT ℓ∞ ES", like="at_linf"),
     "threshold_linf": Method("Threshold ℓ∞", "lagrangian/{}_threshold"),
     "pat": Method("PAT", "perceptual/{}_pat_self", ends="lpips"),
     "lagrangian": Method(
@@ -87,7 +88,7 @@ METHODS = {
 DATA = {
     "shapes": Data(
         configs="shapes",
-        suite="unseen_shapes",
+        suite="unseen_shapes.py",
         ends={
             "linf": "2/255,8/255",
             "l2": "0.25,1.0",
@@ -101,14 +102,14 @@ DATA = {
     ),
     "fashion_mnist": Data(
         configs="mnist5k",
-        suite="unseen_shapes:gray",
+        suite="unseen_shapes.py:gray",
         ends={"linf": "0.05,0.2", "l2": "0.5,2.0", "lagrangian": "4.0,0.5"},
         flags=["--config.data.name=fashion_mnist"],
         methods=("at_l2", "at_linf", "lagrangian"),
     ),
     "cifar10": Data(
         configs="cifar10",
-        suite="unseen_cifar",
+        suite="unseen_cifar.py",
         ends={
             "linf": "8/255,12/255",
             "l2": "1.0,1.6",
@@ -156,20 +157,6 @@ def alexnet(args: Any) -> list[str]:
 def folder_of(method: str, args: Any) -> Path:
     """Where the trainings of a method are."""
     return args.runs / args.data / (METHODS[method].like or method)
-
-
-def report(folder: str, suite: str, which: str, flags: Sequence[str] = ()) -> Any:
-    """The report of a run's checkpoint under a suite, made where it is not yet."""
-    results = Path(folder) / "eval" / f"{suite.replace(':', '_')}_{which}"
-    path = results / "report.json"
-    if not path.exists():
-        run(
-            [
-                *("eval", f"--config=configs/suites/{suite}.py", f"--which={which}"),
-                *(f"--checkpoint={folder}", f"--workdir={results}", *flags),
-            ]
-        )
-    return json.loads(path.read_text())
 
 
 def run(command: Sequence[str], allowed: Sequence[int] = (0,)) -> None:

@@ -9,6 +9,7 @@ import dataclasses
 import json
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -99,7 +100,14 @@ def load(folder: Path, examples: int, which: str = "best") -> tuple[Any, Images]
     return model, Images(images, labels, ids, rows.get("mask"))
 
 
-def evaluated(folder: Path, suite: str, name: str, flags: list[str], examples: int):
+def evaluated(
+    folder: Path,
+    suite: str,
+    name: str,
+    flags: Sequence[str] = (),
+    examples: int | None = None,
+    which: str = "best",
+) -> tuple[Any, table.Table]:
     """The report and the table of a run's evaluation, made where it is not there yet.
 
     Args:
@@ -107,7 +115,8 @@ def evaluated(folder: Path, suite: str, name: str, flags: list[str], examples: i
       suite: a file of configs/suites, with what follows the colon.
       name: of the folder of the evaluation, beside others of this run.
       flags: of eval.py.
-      examples: images.
+      examples: images; None: as many as the suite says.
+      which: checkpoint, the "best" or the "last".
 
     Raises:
       UsageError: it is there with another number of images.
@@ -117,11 +126,12 @@ def evaluated(folder: Path, suite: str, name: str, flags: list[str], examples: i
         command = [
             sys.executable, "eval.py", f"--config=configs/suites/{suite}",
             f"--checkpoint={folder}", f"--workdir={where}",
-            f"--config.examples={examples}", *flags,
+            f"--which={which}", *flags,
         ]  # fmt: skip
+        command += [] if examples is None else [f"--config.examples={examples}"]
         subprocess.run(command, check=True, stdout=sys.stderr)
     report = json.loads((where / "report.json").read_text())
-    if report["clean"]["n"] != examples:
+    if examples not in (None, report["clean"]["n"]):
         raise UsageError(
             f"{where} is of {report['clean']['n']} images, not {examples}; give "
             "--examples as then, or delete the folder"

@@ -18,14 +18,14 @@ from benchmarks.papers.lagrangian.methods import (
     DATA,
     METHODS,
     alexnet,
-    report,
     trained,
 )
+from benchmarks.papers.lagrangian.networks import evaluated
 from benchmarks.timing import table
 from jaxadv.evaluation import metrics
 from jaxadv.sweep import budgets
 
-AUTOATTACK = "autoattack"
+AUTOATTACK = "autoattack.py"
 
 
 def main():
@@ -34,14 +34,12 @@ def main():
     rows, labels, lpa = {}, [], alexnet(args)
     for method in methods:
         notes = trained(method, args)
-        which = METHODS[method].which
-        reports = [
-            report(folder, DATA[args.data].suite, which, (*lpa, *args.eval))
-            for folder in notes["folders"]
-        ]
+        reports = _reports(
+            notes, DATA[args.data].suite, METHODS[method].which, (*lpa, *args.eval)
+        )
         eps = reports[0]["attacks"]["linf"]["eps"]
         flags = (f"--config.eps={eps}", *args.eval)
-        strong = [report(f, AUTOATTACK, which, flags) for f in notes["folders"]]
+        strong = _reports(notes, AUTOATTACK, METHODS[method].which, flags)
         labels = list(reports[0]["attacks"])
         rows[method] = _row(notes, reports, strong)
     _print(rows, labels, args)
@@ -61,6 +59,13 @@ def _arguments(given=None):
     parser.add_argument("--train", nargs=argparse.REMAINDER, default=[], dest="flags")
     parser.add_argument("--eval", default=[], action="append", help="flag of the suite")
     return parser.parse_args(given)
+
+
+def _reports(notes, suite, which, flags):
+    """The reports of a method's runs under a suite."""
+    name = f"{suite.replace('.py', '').replace(':', '_')}_{which}"
+    folders = map(Path, notes["folders"])
+    return [evaluated(f, suite, name, flags, which=which)[0] for f in folders]
 
 
 def _row(notes, reports, strong):
@@ -101,7 +106,11 @@ def _print(rows, labels, args):
 def _place(rows):
     """Says where the Lagrangian training stands among those that match."""
     for name in ("unseen_mean", "union_mean"):
-        means = {k: statistics.fmean(r["columns"][name]) for k, r in rows.items()}
+        means = {
+            method: statistics.fmean(row["columns"][name])
+            for method, row in rows.items()
+            if row["notes"]["matched"]
+        }
         order = sorted(means, key=lambda k: -means[k])
         if "lagrangian" in order:
             place = order.index("lagrangian") + 1
