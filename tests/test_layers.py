@@ -43,7 +43,7 @@ SHARED = {
     "numerics": ["loops", "safe", "search", "balls", "projections"],
     "objectives": ["losses", "base", "untargeted", "transforms"],
     "perceptual": ["networks", "lpips", "jacobian", "projection"],
-    "sweep": ["grid", "budgets", "plans", "steps", "results"],
+    "sweep": ["flags", "grid", "budgets", "plans", "steps", "results"],
     "threats": ["base", "lp"],
     "training": (
         "wandb_writer log optim declared state validation settings data notes changes "

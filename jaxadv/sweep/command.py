@@ -4,7 +4,6 @@ jaxadv sweep configs/demo.py --workdir=runs/eps --suite=quick --seeds=0,1,2 \\
     --grid attack.threat.eps=0.1,0.15,0.2
 """
 
-import argparse
 import re
 import sys
 from collections.abc import Sequence
@@ -15,7 +14,7 @@ import jax
 from jaxadv import console
 from jaxadv.evaluation.writing import escape
 from jaxadv.evaluation.writing.cells import aligned
-from jaxadv.sweep import grid, plans, results, steps
+from jaxadv.sweep import flags, grid, plans, results, steps
 
 FAILED = 1
 ABOUT = """\
@@ -54,17 +53,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """The command line; the exit status, 1 where a combination has failed."""
     given = list(sys.argv[1:] if arguments is None else arguments)
     parser = _parser()
-    flags, others = parser.parse_known_args(given)
+    asked, others = parser.parse_known_args(given)
 
     def work():
         # The processes of the combinations need the accelerator, with all its memory.
         jax.config.update("jax_platforms", "cpu")
-        request = _request(flags, others)
+        request = _request(asked, others)
         combinations = plans.plan(request)
-        if flags.print:
+        if asked.print:
             print("\n".join(map(steps.line, combinations)))
             return 0
-        failed = [] if flags.table else steps.run(combinations, show=_show)
+        failed = [] if asked.table else steps.run(combinations, show=flags.show)
         _tell(request, combinations)
         for line in failed:
             print(f"error: {escape.line(line)}", file=sys.stderr)
@@ -74,24 +73,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _parser():
-    parser = console.Parser(
-        prog="jaxadv sweep",
-        description=ABOUT,
-        epilog=OWN,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
-    )
-    parser.add_argument("config", metavar="CONFIG", help="a training config")
-    parser.add_argument("--workdir", required=True, help="of all runs, and the table")
+    parser = flags.parser("sweep", ABOUT, OWN)
     parser.add_argument(
         "--grid",
         action="append",
         default=[],
         metavar="FIELD=VALUE,…",
         help="a field and its values; several: all combinations",
-    )
-    parser.add_argument(
-        "--seeds", help="of the training: 0,1,2 (default: the config's)"
     )
     parser.add_argument(
         "--suite", default="linf", help="a name or a .py file (default: linf)"
@@ -109,24 +97,19 @@ def _parser():
     return parser
 
 
-def _request(flags, others):
-    groups = plans.grouped(others, ("config", "suite"), "sweep")
+def _request(asked, others):
+    groups = flags.grouped(others, ("config", "suite"), "sweep")
     judging = [re.sub(r"^--(no)?suite\.", r"--\1config.", f) for f in groups["suite"]]
     return plans.Request(
-        config=flags.config,
-        root=flags.workdir,
-        axes=grid.axes(flags.grid),
-        seeds=None if flags.seeds is None else grid.seeds(flags.seeds),
-        suite=flags.suite,
+        config=asked.config,
+        root=asked.workdir,
+        axes=grid.axes(asked.grid),
+        seeds=None if asked.seeds is None else grid.seeds(asked.seeds),
+        suite=asked.suite,
         training=groups["config"],
         judging=judging,
         devices=groups["cpu_devices"],
     )
-
-
-def _show(line):
-    # Before what the process that follows writes.
-    print(escape.line(line), flush=True)
 
 
 def _tell(request, combinations):

@@ -4,7 +4,6 @@ jaxadv match configs/baselines/shapes_pgd_at.py --workdir=runs/at --target=0.9 \
     --budget=attack.threat.eps=2/255,8/255 --seeds=0,1,2
 """
 
-import argparse
 import dataclasses
 import statistics
 import sys
@@ -19,7 +18,7 @@ from jaxadv.evaluation import metrics
 from jaxadv.evaluation.writing import escape, files
 from jaxadv.evaluation.writing.cells import aligned, percent
 from jaxadv.specs import UsageError
-from jaxadv.sweep import budgets, grid, plans, steps
+from jaxadv.sweep import budgets, flags, grid, plans, steps
 
 NOT_MATCHED = 1
 ABOUT = """\
@@ -143,13 +142,13 @@ def clean_accuracy(one: plans.Combination) -> float:
 def main(arguments: Sequence[str] | None = None) -> int:
     """The command line; exit status 1 where nothing matches or a training fails."""
     given = list(sys.argv[1:] if arguments is None else arguments)
-    flags, others = _parser().parse_known_args(given)
+    asked, others = _parser().parse_known_args(given)
 
     def work():
         # The processes of the trainings need the accelerator, with all its memory.
         jax.config.update("jax_platforms", "cpu")
-        wanted = _wanted(flags, others)
-        found = search(wanted, show=_show)
+        wanted = _wanted(asked, others)
+        found = search(wanted, show=flags.show)
         for line in found.failed:
             print(f"error: {escape.line(line)}", file=sys.stderr)
         if found.trials:
@@ -161,15 +160,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _parser():
-    parser = console.Parser(
-        prog="jaxadv match",
-        description=ABOUT,
-        epilog=OWN,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
-    )
-    parser.add_argument("config", metavar="CONFIG", help="a training config")
-    parser.add_argument("--workdir", required=True, help="of all runs, and the table")
+    parser = flags.parser("match", ABOUT, OWN)
     parser.add_argument(
         "--budget",
         action="append",
@@ -186,21 +177,18 @@ def _parser():
     parser.add_argument(
         "--trials", default="6", help="budgets that are tried at most (default: 6)"
     )
-    parser.add_argument(
-        "--seeds", help="of the trainings: 0,1,2 (default: the config's)"
-    )
     return parser
 
 
-def _wanted(flags, others) -> Wanted:
-    groups = plans.grouped(others, ("config",), "match")
-    trials = _within("--trials", flags.trials, 2, 1000)
+def _wanted(asked, others) -> Wanted:
+    groups = flags.grouped(others, ("config",), "match")
+    trials = _within("--trials", asked.trials, 2, 1000)
     if trials != int(trials):
-        raise UsageError(f"--trials is {flags.trials}; it must be a whole number")
+        raise UsageError(f"--trials is {asked.trials}; it must be a whole number")
     request = plans.Request(
-        config=flags.config,
-        root=flags.workdir,
-        seeds=None if flags.seeds is None else grid.seeds(flags.seeds),
+        config=asked.config,
+        root=asked.workdir,
+        seeds=None if asked.seeds is None else grid.seeds(asked.seeds),
         training=groups["config"],
         suite=None,
         devices=groups["cpu_devices"],
@@ -208,9 +196,9 @@ def _wanted(flags, others) -> Wanted:
     )
     return Wanted(
         request,
-        budgets.budget(flags.budget),
-        _within("--target", flags.target, 0, 1),
-        _within("--tolerance", flags.tolerance, 0, 1),
+        budgets.budget(asked.budget),
+        _within("--target", asked.target, 0, 1),
+        _within("--tolerance", asked.tolerance, 0, 1),
         int(trials),
     )
 
@@ -288,11 +276,6 @@ def _plain(wanted, found, chosen, folders) -> Mapping[str, Any]:
         "matched": wanted.fits(chosen),
         "folders": folders,
     }
-
-
-def _show(line):
-    # Before what the process that follows writes.
-    print(escape.line(line), flush=True)
 
 
 if __name__ == "__main__":

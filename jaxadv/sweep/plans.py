@@ -75,27 +75,6 @@ class Combination:
         return self.folder / "eval" / self.suite.name
 
 
-def grouped(
-    flags: Sequence[str], of: Sequence[str], command: str
-) -> dict[str, list[str]]:
-    """Flags `--NAME.FIELD=VALUE` by their name, one of `of`, and those of devices.
-
-    Raises:
-      UsageError: a flag is none of these of the command.
-    """
-    groups: dict[str, list[str]] = {name: [] for name in (*of, "cpu_devices")}
-    for flag in flags:
-        match = re.match(rf"--(?:no)?({'|'.join(of)})\.|--(cpu_devices)=", flag)
-        if match is None:
-            raise UsageError(
-                f"{flag!r} is no flag of {command}; see jaxadv {command} --help"
-            )
-        if "=" not in flag and not flag.startswith("--no"):
-            raise UsageError(f"{flag}: give the value behind =, as {flag}=VALUE")
-        groups[match[1] or match[2]].append(flag)
-    return groups
-
-
 def plan(request: Request) -> list[Combination]:
     """All combinations, points first and then seeds, each checked; nothing is written.
 
