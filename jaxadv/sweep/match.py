@@ -21,6 +21,7 @@ from jaxadv.specs import UsageError
 from jaxadv.sweep import budgets, flags, grid, plans, steps
 
 NOT_MATCHED = 1
+_FAR = 8.0  # tolerances from the target, beyond which one seed says enough
 ABOUT = """\
 Trains a config at several budgets until its clean accuracy is a wanted one, so that
 methods can be compared at equal clean accuracy. The accuracy is that of the best
@@ -28,9 +29,10 @@ checkpoint on held-out training images (config.data.validation of them), never o
 images, as a mean over the seeds.
 
 The search begins at the two ends of --budget and goes on between the two trials around
-the target, or beyond an end. It stops within --tolerance, or after --trials. The same
-command goes on where a killed one stopped, trains nothing twice, and with more --trials
-goes on searching. What was found is in WORKDIR/match.csv and match.json.
+the target, or beyond an end. It stops within --tolerance, or after --trials. A trial
+whose first seed is more than eight tolerances off is not trained with the others. The
+same command goes on where a killed one stopped, trains nothing twice, and with more
+--trials goes on searching. What was found is in WORKDIR/match.csv and match.json.
 
   jaxadv match configs/baselines/shapes_pgd_at.py --workdir=runs/at --target=0.9 \\
       --budget=attack.threat.eps=2/255,8/255 --seeds=0,1,2
@@ -69,6 +71,11 @@ class Wanted:
         return budgets.RULE.format(
             target=100 * self.target, tolerance=100 * self.tolerance
         )
+
+    @property
+    def far(self) -> float:
+        """How far from the target, a fraction, one seed is enough of a trial."""
+        return _FAR * self.tolerance
 
     def fits(self, trial: budgets.Trial) -> bool:
         """Whether a trial is near enough."""
@@ -113,12 +120,16 @@ def search(wanted: Wanted, run=None, read=None, show=print) -> Found:
         combinations = wanted.plan(share)
         at = grid.shown(combinations[0].point)
         show(f"trial {len(trials) + 1} of at most {wanted.trials}: {at}")
-        failed = run(combinations, show=show, todo=steps.left_to_train)
-        if failed:
-            return Found(trials, failed)
-        clean = {one.seed: read(one) for one in combinations}
+        clean = {}
+        for some in (combinations[:1], combinations[1:]):
+            failed = run(some, show=show, todo=steps.left_to_train)
+            if failed:
+                return Found(trials, failed)
+            clean |= {one.seed: read(one) for one in some}
+            if abs(budgets.Trial(share, clean).mean - wanted.target) > wanted.far:
+                break
         trials.append(budgets.Trial(share, clean))
-        show(f"{at}: clean {percent(trials[-1].mean)} %")
+        show(f"{at}: clean {percent(trials[-1].mean)} %, {len(clean)} seeds")
         if wanted.fits(trials[-1]):
             break
     return Found(trials, [])
@@ -214,13 +225,16 @@ def _within(flag, text, low, high):
 
 
 def _chosen(wanted, found):
-    return budgets.nearest(found.trials, wanted.target)
+    """The nearest trial of those with all seeds; where none has, of all."""
+    whole = max(len(trial.clean) for trial in found.trials)
+    trials = [trial for trial in found.trials if len(trial.clean) == whole]
+    return budgets.nearest(trials, wanted.target)
 
 
 def _tell(wanted, found):
     """The table of the trials, and what to do with the one that is chosen."""
     chosen = _chosen(wanted, found)
-    combinations = wanted.plan(chosen.share)
+    combinations = [c for c in wanted.plan(chosen.share) if c.seed in chosen.clean]
     held_out = combinations[0].training["data"]["validation"]
     titles = (*wanted.budget.ends, "clean", "off", "seeds", "")
     lines: list[tuple[str, ...]] = [titles]

@@ -67,7 +67,18 @@ def test_the_budget_of_a_target_is_found_inside_and_outside(tmp_path, accuracy, 
     eps = float(budgets.budget([f"{FIELD}=0.05,0.2"]).at(chosen.share)[FIELD])
     assert abs(accuracy(eps) - target) <= 0.01
     assert chosen.mean == pytest.approx(accuracy(eps))  # over the two seeds
-    assert len(trainer.trained) == 2 * len(found.trials)
+    for trial in found.trials:
+        far = abs(trial.clean[0] - target) > 0.08
+        assert list(trial.clean) == ([0] if far else [0, 1])
+    assert len(trainer.trained) == sum(len(trial.clean) for trial in found.trials)
+
+
+def test_the_nearest_trial_of_one_seed_is_not_chosen_beside_one_of_all(tmp_path):
+    trainer = Trainer(lambda eps: {0.05: 0.9, 0.2: 0.72}.get(eps, 0.9))
+    asked = wanted(tmp_path, 0.8, trials=2, tolerance=0.0105)
+    found = trainer.search(asked)
+    assert [len(trial.clean) for trial in found.trials] == [1, 2]
+    assert match._chosen(asked, found) is found.trials[1]
 
 
 def test_a_budget_that_raises_the_accuracy_is_searched_the_same(tmp_path):
@@ -79,10 +90,10 @@ def test_a_budget_that_raises_the_accuracy_is_searched_the_same(tmp_path):
 def test_it_stops_at_its_trials_and_goes_on_with_more(tmp_path):
     trainer = Trainer(lambda eps: 0.9 if eps < 0.12 else 0.5)  # a jump has no middle
     short = trainer.search(wanted(tmp_path, 0.7, trials=3))
-    assert len(short.trials) == 3 and len(trainer.trained) == 6
+    assert len(short.trials) == 3 and len(trainer.trained) == 3
     longer = trainer.search(wanted(tmp_path, 0.7, trials=5))
     assert longer.trials[:3] == short.trials
-    assert len(trainer.trained) == 10  # nothing twice
+    assert len(trainer.trained) == 5  # nothing twice, and far off one seed is enough
 
 
 def test_a_training_that_fails_ends_the_search(tmp_path):
