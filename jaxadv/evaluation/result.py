@@ -4,6 +4,7 @@ import base64
 import dataclasses
 import html
 import tempfile
+import warnings
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -117,6 +118,7 @@ class Result:
         """
         tell = stage("report", f"tables and pictures in {escape.line(folder)}")
         remove_temporary(folder)
+        _make_room(folder, self.table)
         table.save(self.table, folder / "table.npz")
         drawn = self._drawn(folder, tell)
         report.write(self.report, drawn, folder)
@@ -266,6 +268,23 @@ def find(
     content = report.build(summary, outcome, suite, known, jaxadv.__version__)
     names = getattr(source, "class_names", None)
     return Result(content, outcome.table, model, suite, outcome, summary, names)
+
+
+def _make_room(folder, found):
+    """Warns where the folder holds another result, and removes its images."""
+    try:
+        before = table.load(folder / "table.npz")
+    except UsageError:
+        return
+    if before.metadata == found.metadata and len(before) == len(found):
+        return
+    warnings.warn(
+        f"{folder} held the result of another network, suite or images; it is replaced",
+        stacklevel=3,
+    )
+    for pattern in (*drawing.FILES, IMAGES):
+        for path in folder.glob(pattern):
+            path.unlink()
 
 
 def _in_notebook():

@@ -117,8 +117,20 @@ def test_with_a_folder_it_resumes_and_writes(tmp_path):
     assert again.report["attacks"]["pgd"]["resumed"] == 27
     np.testing.assert_array_equal(first.adversarial["pgd"], again.adversarial["pgd"])
     assert (tmp_path / "report.html").exists()
-    stronger = call({"pgd": PGD.replace(steps=5)}, folder=tmp_path)
+    with pytest.warns(UserWarning, match="another network, suite or images"):
+        stronger = call({"pgd": PGD.replace(steps=5)}, folder=tmp_path)
     assert stronger.report["attacks"]["pgd"]["resumed"] == 0
+
+
+def test_pictures_of_another_result_do_not_stay(tmp_path):
+    call({"pgd": PGD}, folder=tmp_path)
+    (tmp_path / "mine.png").touch()
+    assert (tmp_path / "pictures_pgd.png").exists()
+    with pytest.warns(UserWarning, match="is replaced"):
+        call({"other": PGD}, folder=tmp_path)
+    names = {path.name for path in tmp_path.glob("*.png")}
+    assert names >= {"mine.png", "pictures_other.png"}
+    assert "pictures_pgd.png" not in names
 
 
 def test_uint8_images_and_counts(found):

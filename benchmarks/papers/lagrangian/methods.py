@@ -104,7 +104,7 @@ DATA = {
         configs="mnist5k",
         suite="unseen_shapes.py:gray",
         ends={"linf": "0.05,0.2", "l2": "0.5,2.0", "lagrangian": "4.0,0.5"},
-        flags=["--config.data.name=fashion_mnist"],
+        flags=["--config.data.name=fashion_mnist", "--config.clean_epochs=2"],
         methods=("at_l2", "at_linf", "lagrangian"),
     ),
     "cifar10": Data(

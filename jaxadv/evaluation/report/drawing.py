@@ -11,6 +11,7 @@ from jaxadv.evaluation.report import charts, plots
 from jaxadv.evaluation.table import threat_name
 from jaxadv.evaluation.writing.cells import bound
 
+FILES = ("curve_*.png", "pictures_*.png", "distances.png", "overlap.png")
 _MOST = 8  # attacks whose sets of broken images are drawn, unless a suite names them
 
 
