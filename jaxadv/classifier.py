@@ -9,7 +9,7 @@ import numpy as np
 from flax import linen as nn
 from flax.errors import ScopeParamShapeError
 
-from jaxadv import adapters, arrays, struct
+from jaxadv import adapters, arrays, protocols, struct
 from jaxadv.specs import UsageError
 
 
@@ -188,10 +188,8 @@ class Classifier:
 
     def full_precision(self) -> "Classifier":
         """The same network computing in float32, if it has a `compute_dtype`."""
-        if not isinstance(self.apply, adapters.Linen):
-            return self
         return self.replace(  # type: ignore[attr-defined]
-            apply=self.apply.full_precision()
+            apply=protocols.full_precision(self.apply)
         )
 
     def run(self, image: jax.Array, key: jax.Array | None = None) -> tuple:

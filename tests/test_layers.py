@@ -9,7 +9,7 @@ ORDER = (
     "struct docstrings protocols hints specs extras plugins schema completion "
     "configfiles files console arrays numerics data models weights mapped adapters "
     "classifier checkpoints perceptual threats objectives attacks peers parallel "
-    "programs craft defenses training overrides cli evaluation sweep commands __main__"
+    "programs craft smoothing defenses training overrides cli evaluation sweep commands __main__"
 ).split()
 # Within a folder, what its other files may import; each imports only from before it.
 SHARED = {
@@ -43,6 +43,7 @@ SHARED = {
     "numerics": ["loops", "safe", "search", "balls", "projections"],
     "objectives": ["losses", "base", "untargeted", "transforms"],
     "perceptual": ["networks", "lpips", "jacobian", "projection"],
+    "smoothing": ["sampler", "statistics"],
     "sweep": ["flags", "grid", "budgets", "plans", "steps", "results"],
     "threats": ["base", "lp"],
     "training": (

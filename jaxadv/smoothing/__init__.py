@@ -1,0 +1,6 @@
+"""Randomized smoothing: the smoothed network, its votes and certificates."""
+
+from jaxadv.smoothing.certificates import certify
+from jaxadv.smoothing.smoothed import smoothed
+
+__all__ = ["certify", "smoothed"]
