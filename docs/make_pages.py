@@ -15,7 +15,7 @@ import numpy as np
 
 import jaxadv as ja
 from jaxadv import commands, docstrings, hints, schema, specs
-from jaxadv.evaluation import corruptions
+from jaxadv.evaluation import certificates, corruptions
 from jaxadv.evaluation.suite.declared import Fields
 from jaxadv.training import optim, settings
 
@@ -26,6 +26,7 @@ GROUPS = {
     "One call": ("evaluate", "autoattack", "Result"),
     "Networks": ("Classifier", "load_classifier", "models"),
     "Running an attack": ("craft", "craft_batches", "craft_traced", "Adversarial"),
+    "Randomized smoothing": ("smoothed", "certify"),
     "Attacks by gradient": (
         "Ascent", "Fgsm", "Apgd", "ApgdL1", "MinMax", "Lagrangian", "Msd",
     ),
@@ -178,6 +179,7 @@ def config() -> str:
         "A training config": settings.Training,
         "A suite": Fields,
         "A suite of corruptions": corruptions.Fields,
+        "Certificates": certificates.Fields,
     }.items():
         lines += [f"## {title}", "", schema.table(make), ""]
     for field, make, names in (

@@ -29,6 +29,7 @@ _HOMES = {
         "DLR", "KL", "CrossEntropy", "Expectation", "Margin", "TargetedCrossEntropy",
         "TargetedMargin", "Weighted",
     ),
+    "jaxadv.smoothing": ("certify", "smoothed"),
     "jaxadv.specs": ("UsageError",),
     "jaxadv.threats": (
         "L0", "L1", "L2", "Composed", "Linf", "LpipsBall", "Masked", "ReColor",
@@ -90,6 +91,8 @@ if TYPE_CHECKING:
     from jaxadv.objectives import TargetedCrossEntropy as TargetedCrossEntropy
     from jaxadv.objectives import TargetedMargin as TargetedMargin
     from jaxadv.objectives import Weighted as Weighted
+    from jaxadv.smoothing import certify as certify
+    from jaxadv.smoothing import smoothed as smoothed
     from jaxadv.specs import UsageError as UsageError
     from jaxadv.threats import L0 as L0
     from jaxadv.threats import L1 as L1

@@ -26,9 +26,11 @@ SHARED = {
     "data/own": ["places"],
     "defenses": ["base", "inner"],
     "evaluation": (
-        "writing table metrics suite judging checks run report corruptions tools result"
+        "writing table metrics suite judging checks run report corruptions certificates "
+        "tools result"
     ).split(),
     "evaluation/checks": "base graph results normalization starts gradients".split(),
+    "evaluation/certificates": ["summary"],
     "evaluation/corruptions": ["sets"],
     "evaluation/metrics": ["base", "accuracies", "foreign"],
     "evaluation/report": (

@@ -9,7 +9,7 @@ from typing import Any
 
 from jaxadv import checkpoints, cli, evaluation, parallel, schema, specs, weights
 from jaxadv.data import sources
-from jaxadv.evaluation import corruptions
+from jaxadv.evaluation import certificates, corruptions
 from jaxadv.evaluation.judging import stored
 from jaxadv.evaluation.suite import planned
 from jaxadv.specs import UsageError
@@ -30,6 +30,8 @@ image). The same command goes on where a killed one stopped.
 FIELDS = schema.explain(evaluation.config.Fields)
 # Name -> the value of a flag that stands alone.
 OWN = {"checkpoint": None, "which": None, "checks": None, "save_images": "float32"}
+# A field that a config of another kind has -> what resolves and evaluates it.
+OTHERS: dict[str, Any] = {"corruptions": corruptions, "smoothing": certificates}
 WITHOUT = (
     "or leave out the attacks that need them: narrow_*.py:no_alexnet and "
     "unseen_*.py:no_alexnet do"
@@ -57,7 +59,7 @@ def main(argv: Sequence[str]) -> int:
         if not Path(folder).is_dir():
             raise UsageError(f"--checkpoint: there is no folder {folder!r}")
         trial = specs.plain(config) | level
-        if images and "corruptions" in trial:
+        if images and other(trial):
             raise UsageError("--save_images: this suite attacks no images")
         found["suite"], found["run"] = resolve(trial, folder, which)
 
@@ -67,7 +69,9 @@ def main(argv: Sequence[str]) -> int:
         workdir = workdir if given else str(Path(workdir) / config.name)
         return evaluate(found["suite"], found["run"], workdir, images)
 
-    fields = schema.explain(corruptions.Fields) | FIELDS
+    fields = FIELDS
+    for kind in OTHERS.values():
+        fields = schema.explain(kind.Fields) | fields
     return cli.main(
         rest,
         run,
@@ -113,9 +117,14 @@ def resolve(config: Mapping[str, Any], folder: str, which: str) -> tuple[Any, An
         run = Run(folder, which, model, specs.plain(training), info)
     except UsageError as error:
         unreadable = error
-    if "corruptions" in config:
-        return corruptions.resolve(config), run or unreadable
+    if kind := other(config):
+        return kind.resolve(config, run and run.training), run or unreadable
     return _suite(config, run, unreadable), run or unreadable
+
+
+def other(config: Mapping[str, Any]) -> Any:
+    """What evaluates a config that is no suite of attacks; None for a suite."""
+    return next((kind for field, kind in OTHERS.items() if field in config), None)
 
 
 def _suite(config, run, unreadable):
@@ -131,17 +140,17 @@ def evaluate(
     suite: Any, run: Run, workdir: str, images: str | None = None
 ) -> dict[str, Any]:
     """Evaluates a run with a suite, both of `resolve`; see `evaluation.evaluate`."""
-    corrupted = isinstance(suite, Mapping)
-    data = _data(suite["data"] if corrupted else suite.data, run.training["data"])
-    split = suite["split"] if corrupted else suite.split
+    kind = other(suite) if isinstance(suite, Mapping) else None
+    data = _data(suite["data"] if kind else suite.data, run.training["data"])
+    split = suite["split"] if kind else suite.split
     more = {k: v for k, v in data.items() if k not in ("name", "data_dir")}
     source = sources.load(data["name"], split, data["data_dir"], **more)
     _check_shape(data["name"], source.image_shape, run.info["image_shape"])
     changed = _warn_changed(data["name"], source, run)
     name = Path(os.path.abspath(run.folder)).name
-    if corrupted:
+    if kind:
         full = {**suite, "data": data}
-        return corruptions.evaluate(run.model, source, full, workdir, name=name)
+        return kind.evaluate(run.model, source, full, workdir, name=name)
     return evaluation.evaluate(
         run.model,
         source,

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from jaxadv import cli, evaluation
+from jaxadv.evaluation import command
 from jaxadv.evaluation.suite import declared, shipped
 from jaxadv.files import storage
 from jaxadv.files.checksums import checksum_json
@@ -126,8 +127,8 @@ def _combination(request, suite, point, seed):
 def _suite(flags, training):
     try:
         config = cli.resolve(flags, declared.KINDS)
-        if "corruptions" in config:
-            raise UsageError("corruptions are no attacks; give another suite")
+        if command.other(config):
+            raise UsageError(f"{config['name']} attacks nothing; give another suite")
         return evaluation.config.resolve(config, training)
     except UsageError as error:
         told = str(error).replace("--config.", "--suite.").removeprefix("--config: ")

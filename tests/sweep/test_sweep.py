@@ -83,7 +83,7 @@ def test_the_seed_is_the_configs_where_none_is_given(tmp_path):
         (
             [],
             {"suite": "configs/suites/corruptions.py", "judging": []},
-            "--suite: corruptions are no attacks",
+            "--suite: corruptions attacks nothing",
         ),
         (
             [],

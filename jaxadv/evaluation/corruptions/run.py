@@ -79,8 +79,10 @@ class Fields:
 _BLOCK = 1000  # images in memory at a time
 
 
-def resolve(given: Mapping[str, Any]) -> dict[str, Any]:
-    """The config with its defaults filled in.
+def resolve(
+    given: Mapping[str, Any], training: Mapping[str, Any] | None = None
+) -> dict[str, Any]:
+    """The config with its defaults filled in; nothing of it is the training's.
 
     Raises:
       UsageError: an unknown field, a bad number, or no folder.

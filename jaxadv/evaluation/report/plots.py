@@ -84,6 +84,31 @@ def curve(
     write(figure, path)
 
 
+def certified(
+    curve: tuple[np.ndarray, np.ndarray], path: str | os.PathLike, *, title: str
+) -> None:
+    """Draws the certified accuracy against the l2 radius.
+
+    Args:
+      curve: ascending radii and the accuracy up to each, fractions.
+      path: the PNG to write.
+      title: above it.
+    """
+    plt = pyplot()
+    radii, share = curve
+    figure, axes = plt.subplots(figsize=(6.4, 4.2), layout="constrained")
+    end = 1.05 * max(radii[-1], 1e-3)
+    x, y = np.append(radii, end), np.append(100 * share, 0.0)
+    axes.step(x, y, where="pre", color=BLUE)
+    axes.set_xlim(0, end)
+    axes.set_ylim(0, 102)
+    axes.set_xlabel(r"$\ell_2$ radius, pixel values in [0, 1]")
+    axes.set_ylabel("certified accuracy (%)")
+    axes.set_title(drawn(wrapped(title, 70)), fontsize=11)
+    axes.grid(alpha=0.3)
+    write(figure, path)
+
+
 def _unit(threat):
     if threat in ("linf", "l2", "l1"):
         return f"{_NORMS[threat]} norm, pixel values in [0, 1]"

@@ -7,7 +7,7 @@ from ml_collections import ConfigDict
 from jaxadv import configfiles
 from jaxadv.specs import UsageError
 
-_NO_SUITES = ("base", "corruptions")  # the last is no suite of attacks
+_NO_SUITES = ("base", "certify", "corruptions")  # the others attack nothing
 
 
 def names() -> list[str]:
