@@ -9,7 +9,8 @@ ORDER = (
     "struct docstrings protocols hints specs extras plugins schema completion "
     "configfiles files console arrays numerics data models weights mapped adapters "
     "classifier checkpoints perceptual threats objectives attacks peers parallel "
-    "programs craft smoothing defenses training overrides cli evaluation sweep commands __main__"
+    "programs craft smoothing defenses training overrides cli evaluation sweep "
+    "commands __main__"
 ).split()
 # Within a folder, what its other files may import; each imports only from before it.
 SHARED = {
@@ -26,8 +27,8 @@ SHARED = {
     "data/own": ["places"],
     "defenses": ["base", "inner"],
     "evaluation": (
-        "writing table metrics suite judging checks run report corruptions certificates "
-        "tools result"
+        "writing table metrics suite judging checks run report corruptions "
+        "certificates tools result"
     ).split(),
     "evaluation/checks": "base graph results normalization starts gradients".split(),
     "evaluation/certificates": ["summary"],

@@ -122,7 +122,7 @@ def resolve(config: Mapping[str, Any], folder: str, which: str) -> tuple[Any, An
     return _suite(config, run, unreadable), run or unreadable
 
 
-def other(config: Mapping[str, Any]) -> Any:
+def other(config: Any) -> Any:
     """What evaluates a config that is no suite of attacks; None for a suite."""
     return next((kind for field, kind in OTHERS.items() if field in config), None)
 
@@ -140,17 +140,16 @@ def evaluate(
     suite: Any, run: Run, workdir: str, images: str | None = None
 ) -> dict[str, Any]:
     """Evaluates a run with a suite, both of `resolve`; see `evaluation.evaluate`."""
-    kind = other(suite) if isinstance(suite, Mapping) else None
-    data = _data(suite["data"] if kind else suite.data, run.training["data"])
-    split = suite["split"] if kind else suite.split
+    given = suite if isinstance(suite, Mapping) else vars(suite)
+    data, split = _data(given["data"], run.training["data"]), given["split"]
     more = {k: v for k, v in data.items() if k not in ("name", "data_dir")}
     source = sources.load(data["name"], split, data["data_dir"], **more)
     _check_shape(data["name"], source.image_shape, run.info["image_shape"])
     changed = _warn_changed(data["name"], source, run)
     name = Path(os.path.abspath(run.folder)).name
-    if kind:
+    if isinstance(suite, Mapping):
         full = {**suite, "data": data}
-        return kind.evaluate(run.model, source, full, workdir, name=name)
+        return other(suite).evaluate(run.model, source, full, workdir, name=name)
     return evaluation.evaluate(
         run.model,
         source,

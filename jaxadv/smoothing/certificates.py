@@ -27,7 +27,7 @@ def certify(
     batch_size: int = 1000,
     early: bool = False,
     journal: Journal | None = None,
-    progress: Callable[[int], None] = lambda draws: None,
+    progress: Callable[[int], Any] = lambda draws: None,
 ) -> dict[str, np.ndarray]:
     """Certifies the smoothed network at images, on all of this process's devices.
 

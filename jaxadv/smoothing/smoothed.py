@@ -21,8 +21,8 @@ def smoothed(model: Any, sigma: float, samples: int = 16) -> Classifier:
     image, drawn anew for each key. With one sample they are the network's own on one
     noisy copy, for objectives that take the mean themselves, as `Expectation`. It
     certifies nothing: that is `jaxadv.smoothing.certify`. Source: Salman et al.,
-    "Provably robust deep learning via adversarially trained smoothed classifiers", 2019,
-    eqs. 2 and 6.
+    "Provably robust deep learning via adversarially trained smoothed classifiers",
+    2019, eqs. 2 and 6.
 
     Args:
       model: a Classifier.

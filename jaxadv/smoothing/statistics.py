@@ -37,7 +37,7 @@ def clopper_pearson(successes: Any, draws: Any, alpha: float) -> np.ndarray:
 
 
 def certified_radius(lower: Any, sigma: float) -> np.ndarray:
-    """[...] the l2 radius in which the top class stays, sigma times the normal quantile.
+    """[...] the l2 radius in which the top class stays: sigma times a normal quantile.
 
     0 where the lower bound of the top class's probability is at most 1/2: nothing is
     certified there. Source: theorem 1 with the bound 1 - `lower` for the second class.
