@@ -25,7 +25,7 @@ SHARED = {
     ).split(),
     "data/formats": ["contents"],
     "data/own": ["places"],
-    "defenses": ["base", "inner"],
+    "defenses": ["base", "inner", "gaussian"],
     "evaluation": (
         "writing table metrics suite judging checks run report corruptions "
         "certificates tools result"

@@ -59,6 +59,11 @@ def example_key(key: jax.Array, example: Any) -> Any:
     return jax.random.fold_in(raw_key(key), example)
 
 
+def draws_key(key: Any, restart: Any) -> Any:
+    """The key that an objective is bound with, of an example's key and a restart."""
+    return streams.stream(jax.random.fold_in(key, restart), "objective")
+
+
 def begin(
     attack: Any,
     restart: Any,
@@ -132,7 +137,7 @@ def bound(
     throughout, as the evaluation does.
     """
     fixed = jax.random.key_data(jax.random.key(0))
-    own = streams.stream(jax.random.fold_in(key, restart), "objective")
+    own = draws_key(key, restart)
     objective = protocols.restarted(attack.objective, restart)
     return attack.replace(
         threat=protocols.bind(attack.threat, model, image, label, fixed),

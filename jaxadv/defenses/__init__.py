@@ -20,11 +20,14 @@ gradient. The attacks come from the config's `attack` or
 from jaxadv import protocols
 from jaxadv.defenses.adversarial import Adversarial
 from jaxadv.defenses.clean import Clean
+from jaxadv.defenses.gaussian import Gaussian
 from jaxadv.defenses.generalized import Generalized
 from jaxadv.defenses.iaat import Iaat
+from jaxadv.defenses.macer import Macer
 from jaxadv.defenses.manifold import Manifold
 from jaxadv.defenses.mart import Mart
 from jaxadv.defenses.mma import Mma
+from jaxadv.defenses.smooth_adv import SmoothAdv
 from jaxadv.defenses.threshold import Threshold
 from jaxadv.defenses.trades import Trades
 from jaxadv.defenses.universal import Universal
@@ -35,11 +38,14 @@ DEFENSES = Registry(
     {
         "adversarial": Adversarial,
         "clean": Clean,
+        "gaussian": Gaussian,
         "generalized": Generalized,
         "iaat": Iaat,
+        "macer": Macer,
         "manifold": Manifold,
         "mart": Mart,
         "mma": Mma,
+        "smooth_adv": SmoothAdv,
         "threshold": Threshold,
         "trades": Trades,
         "universal": Universal,

@@ -24,6 +24,7 @@ from jaxadv.objectives.base import (
 )
 from jaxadv.objectives.domains import Weighted
 from jaxadv.objectives.expectation import Expectation
+from jaxadv.objectives.fixed_draws import FixedDraws
 from jaxadv.objectives.losses import (
     SURE,
     cross_entropy,
@@ -50,6 +51,7 @@ __all__ = [
     "SURE",
     "CrossEntropy",
     "Expectation",
+    "FixedDraws",
     "LikelyTarget",
     "Margin",
     "RandomTarget",
@@ -80,6 +82,7 @@ OBJECTIVES = Registry(
         "cross_entropy": CrossEntropy,
         "dlr": DLR,
         "expectation": Expectation,
+        "fixed_draws": FixedDraws,
         "kl": KL,
         "likely_target": LikelyTarget,
         "margin": Margin,

@@ -74,3 +74,9 @@ class Noisy:
 
         key = jax.random.key(0) if key is None else key
         return expected_logits(once, image, key, self.samples), ()
+
+
+def copies(key: jax.Array, image: jax.Array, sigma: Any, samples: int) -> jax.Array:
+    """The noisy copies [samples, h, w, c] that `smoothed` looks at with a key."""
+    keys = jax.random.split(key, samples) if samples > 1 else key[None]
+    return jax.vmap(lambda own: noisy(own, image, sigma))(keys)

@@ -21,6 +21,7 @@ from jaxadv.specs import UsageError
 from jaxadv.sweep import budgets, flags, grid, plans, steps
 
 NOT_MATCHED = 1
+_ROUNDING = 1e-9  # 0.91 is within 0.01 of 0.9
 _FAR = 8.0  # tolerances from the target, beyond which one seed says enough
 ABOUT = """\
 Trains a config at several budgets until its clean accuracy is a wanted one, so that
@@ -79,7 +80,7 @@ class Wanted:
 
     def fits(self, trial: budgets.Trial) -> bool:
         """Whether a trial is near enough."""
-        return abs(trial.mean - self.target) <= self.tolerance
+        return abs(trial.mean - self.target) <= self.tolerance + _ROUNDING
 
     def plan(self, share: float) -> list[plans.Combination]:
         """The trainings at a share of the budget, one a seed."""

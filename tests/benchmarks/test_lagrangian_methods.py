@@ -105,5 +105,5 @@ def test_a_method_is_searched_by_jaxadv_match(monkeypatch, tmp_path):
     ((command, allowed),) = commands
     assert command[:2] == ["match", "configs/baselines/shapes_pgd_at.py"]
     assert f"--workdir={tmp_path / 'shapes' / 'at_l2'}" in command
-    assert "--budget=attack.threat.eps=0.5,1.5" in command and 1 in allowed
+    assert "--budget=attack.threat.eps=0.5,0.65" in command and 1 in allowed
     assert command[-2:] == ["--config.attack.threat.name=l2", "--config.a=2"]

@@ -96,6 +96,13 @@ def test_it_stops_at_its_trials_and_goes_on_with_more(tmp_path):
     assert len(trainer.trained) == 5  # nothing twice, and far off one seed is enough
 
 
+def test_an_accuracy_that_is_off_by_the_tolerance_itself_matches(tmp_path):
+    asked = wanted(tmp_path, 0.9)
+    assert asked.fits(budgets.Trial(0.0, {0: 0.91}))
+    assert asked.fits(budgets.Trial(0.0, {0: 0.89}))
+    assert not asked.fits(budgets.Trial(0.0, {0: 0.912}))
+
+
 def test_a_training_that_fails_ends_the_search(tmp_path):
     trainer = Trainer(line)
     trainer.run = lambda *_, **__: ["seed=0: train failed (exit 1)"]
