@@ -231,6 +231,11 @@ def unbounded(threat: Any) -> bool:
     return getattr(threat, "unbounded", False)
 
 
+def wants(part: Any) -> dict[str, str]:
+    """Field -> feature of the data set that fills it in, image by image."""
+    return dict(getattr(part, "wants", {}))
+
+
 def takes_groups(part: Any) -> bool:
     """Whether a threat or a kind of domains takes groups of images [k, h, w, c]."""
     return getattr(part, "groups", False)
@@ -252,6 +257,17 @@ def bind(part: Any, model: Any, image: Any, label: Any, key: Any) -> Any:
 def restarted(part: Any, restart: Any) -> Any:
     """`part` as restart number `restart` needs it, if that makes a difference."""
     return part.restarted(restart) if hasattr(part, "restarted") else part
+
+
+# Of an augmentation ------------------------------------------------------------------
+
+
+def geometric(augmentation: Any) -> bool | None:
+    """Whether it moves pixels, any number of channels alike; None if it says nothing.
+
+    A geometric one moves the image's mask as well.
+    """
+    return getattr(augmentation, "geometric", None)
 
 
 # Of a network ------------------------------------------------------------------------

@@ -7,7 +7,7 @@ Values are looked at on the host where they are known, or, if asked for, by a ca
 import dataclasses
 import functools
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 import jax
@@ -46,10 +46,12 @@ def check(
     ids: Any,
     per_image: Mapping[str, Any] | None,
     debug: bool = False,
+    features: Mapping[str, Any] | None = None,
 ) -> Given:
     """The arguments of a driver, labels, ids and fields as arrays.
 
     Args:
+      features: of the images, by name; see `craft`.
       debug: look at the values of traced arguments too, when the program runs.
 
     Raises:
@@ -64,7 +66,8 @@ def check(
     ids = np.arange(count) if ids is None else _as_array(ids)
     _check_ids(ids, count)
     own = dict(numbers(attack))
-    fields = _fields({} if per_image is None else per_image, own, count)
+    per_image = {} if per_image is None else per_image
+    fields = _fields(filled(attack, per_image, features or {}), own, count)
     values = {"images": images, "labels": labels, "ids": ids}
     values |= {path: getattr(part, field.name) for path, (part, field) in own.items()}
     values |= fields
@@ -111,6 +114,49 @@ def numbers(part: Any, path: str = "") -> Iterator[tuple[str, tuple[Any, Any]]]:
             yield from numbers(value, f"{path}{field.name}.")
         elif "registry" not in rule:
             yield f"{path}{field.name}", (part, field)
+
+
+def wanted(part: Any, path: str = "") -> Iterator[tuple[str, str]]:
+    """Yields path -> feature of the data set of what parts want of each image."""
+    for name, feature in protocols.wants(part).items():
+        yield f"{path}{name}", feature
+    for field in specs.fields(type(part)):
+        value = getattr(part, field.name)
+        several = isinstance(value, tuple)
+        for i, one in enumerate(value if several else (value,)):
+            if dataclasses.is_dataclass(one) and not isinstance(one, Classifier):
+                name = f"{field.name}.{i}" if several else field.name
+                yield from wanted(one, f"{path}{name}.")
+
+
+def features_of(parts: Iterable[Any]) -> tuple[str, ...]:
+    """The names of all features that any of the parts wants."""
+    return tuple(sorted({name for part in parts for _, name in wanted(part)}))
+
+
+def filled(
+    attack: Any, per_image: Mapping[str, Any], features: Mapping[str, Any]
+) -> Mapping[str, Any]:
+    """`per_image` with the features that the attack wants and are not given there.
+
+    Raises:
+      UsageError: a feature is not there.
+    """
+    if not isinstance(per_image, Mapping):
+        return per_image
+    found = dict(per_image)
+    for path, feature in wanted(attack):
+        if path in found:
+            continue
+        if feature not in features:
+            there = ", ".join(sorted(features)) or "none"
+            raise UsageError(
+                f"{path} is the {feature} of each image in the data set, whose images "
+                f"have no {feature} (they have: {there}); give features={{{feature!r}: "
+                f"…}}, per_image={{{path!r}: …}}, or another {path}"
+            )
+        found[path] = _as_array(features[feature]).astype(np.float32)
+    return found
 
 
 def fit(model: Any, shape: tuple[int, ...]) -> int:

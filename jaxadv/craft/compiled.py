@@ -24,6 +24,7 @@ def craft(
     *,
     ids: jax.Array | None = None,
     per_image: Mapping[str, jax.Array] | None = None,
+    features: Mapping[str, jax.Array] | None = None,
     debug: bool = False,
 ) -> Adversarial:
     """Attacks a batch; pure, for use under jit and pmap.
@@ -38,6 +39,8 @@ def craft(
       ids: [b] example ids; default 0 … b - 1.
       per_image: field path -> [b, …] values of fields that differ by image, as
         `{"threat.eps": radii}`.
+      features: of the images in their data set, name -> [b, …], as `{"mask": masks}`;
+        parts that want one, as `Masked(…, mask="dataset")`, are filled with it.
       debug: look at the values of traced arguments as well, by a callback to the
         host: slow. What is wrong ends the program with a JaxRuntimeError whose last
         line says so.
@@ -60,7 +63,9 @@ def craft(
       >>> bool((adv.size <= 0.1).all())
       True
     """
-    given = arguments.check(attack, model, key, images, labels, ids, per_image, debug)
+    given = arguments.check(
+        attack, model, key, images, labels, ids, per_image, debug, features
+    )
 
     def one(image, label, example, fields):
         with_own = base.with_fields(attack, fields)

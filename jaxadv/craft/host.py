@@ -24,6 +24,7 @@ def craft_batches(
     *,
     ids: np.ndarray | None = None,
     per_image: Mapping[str, np.ndarray] | None = None,
+    features: Mapping[str, np.ndarray] | None = None,
     batch_size: int = 128,
     chunk_steps: int | None = None,
     journal: Journal | None = None,
@@ -44,6 +45,7 @@ def craft_batches(
       labels: [n] class indices, or [n, k].
       ids: [n] distinct example ids; default 0 … n - 1.
       per_image: as for `craft`, [n, …].
+      features: as for `craft`, [n, …].
       batch_size: lanes on each device; the one batch shape that is compiled.
       chunk_steps: attack steps between two looks of the host; it changes no result.
       journal: finished examples are read from it and written to it.
@@ -68,7 +70,9 @@ def craft_batches(
     arguments.check_count("batch_size", batch_size)
     if chunk_steps is not None:
         arguments.check_count("chunk_steps", chunk_steps)
-    given = arguments.check(attack, model, key, images, labels, ids, per_image)
+    given = arguments.check(
+        attack, model, key, images, labels, ids, per_image, features=features
+    )
     ids = np.asarray(given.ids)
     crafter = crafter or Crafter()
     rows = {

@@ -2,15 +2,15 @@
 
 An augmentation is a pure function of a key and ONE image, float32 [h, w, c] in
 [0, 1], and returns an image of the same shape and range; `chain` applies several
-to a batch, inside compiled code. The geometric ones treat all channels alike and
-take any number of them, so a foreground mask may ride along as one more channel.
+to a batch, inside compiled code. Those that are `geometric` treat all channels alike
+and take any number of them: foreground masks ride along as further channels.
 
 The randomness of an example depends on (seed, epoch, example id) alone: not on
 the batch, its order, or the device.
 """
 
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 import jax
 import jax.numpy as jnp
@@ -43,6 +43,8 @@ class PadCrop:
     padding: int = specs.static(4, minimum=0)
     mode: str = specs.static("zeros", choices=("zeros", "reflect"))
 
+    geometric: ClassVar[bool] = True
+
     def __post_init__(self):
         specs.check(self)
 
@@ -64,6 +66,8 @@ class Flip:
     """
 
     probability: float = specs.leaf(0.5, minimum=0, maximum=1)
+
+    geometric: ClassVar[bool] = True
 
     def __post_init__(self):
         specs.check(self)
@@ -90,6 +94,8 @@ class ResizedCrop:
 
     min_area: float = specs.leaf(0.25, minimum=0.01, maximum=1)
     max_ratio: float = specs.leaf(4 / 3, minimum=1)
+
+    geometric: ClassVar[bool] = True
 
     def __post_init__(self):
         specs.check(self)
@@ -124,6 +130,8 @@ class ColorJitter:
     contrast: float = specs.leaf(0.2, minimum=0, maximum=1)
     saturation: float = specs.leaf(0.2, minimum=0, maximum=1)
 
+    geometric: ClassVar[bool] = False
+
     def __post_init__(self):
         specs.check(self)
 
@@ -152,6 +160,8 @@ class Lighting:
 
     std: float = specs.leaf(0.05, minimum=0)
 
+    geometric: ClassVar[bool] = False
+
     def __post_init__(self):
         specs.check(self)
 
@@ -173,6 +183,8 @@ class Rotate:
     """
 
     degrees: float = specs.leaf(10.0, minimum=0, maximum=180)
+
+    geometric: ClassVar[bool] = True
 
     def __post_init__(self):
         specs.check(self)
@@ -213,26 +225,61 @@ def without_crop(
     return augmentations[found], rest  # type: ignore[return-value]
 
 
-def chain(augmentations: Sequence[Augmentation]) -> Callable[..., jax.Array]:
+def chain(augmentations: Sequence[Augmentation]) -> Callable[..., Any]:
     """Several augmentations, one after the other, for a batch.
 
     Returns:
-      A function (seed, epoch, ids [b], images [b, h, w, c]) -> [b, h, w, c], to be
-      used inside compiled code; `seed` and `epoch` are integers, traced or not.
+      A function (seed, epoch, ids [b], images [b, h, w, c], features) -> images and
+      features, to be used inside compiled code; `seed` and `epoch` are integers, traced
+      or not. Features are maps of zeros and ones, name -> [b, h, w, 1], which geometric
+      augmentations move with the image; what they mix is 1 from a half on.
+
+    Raises:
+      UsageError: when it is called with features, and an augmentation does not say
+        whether it is geometric.
     """
 
-    def augment(seed, epoch, ids, images):
+    def augment(seed, epoch, ids, images, features=None):
         epoch_key = jax.random.fold_in(jax.random.key(seed), epoch)
+        features = dict(features or {})
+        channels = images.shape[-1]
 
-        def one(example_id, image):
+        def one(example_id, image, *maps):
             key = jax.random.fold_in(epoch_key, example_id)
             for i, augmentation in enumerate(augmentations):
-                image = augmentation(jax.random.fold_in(key, i), image)
-            return image
+                own = jax.random.fold_in(key, i)
+                if maps and _moves(augmentation):
+                    both = augmentation(own, jnp.concatenate([image, *maps], axis=-1))
+                    image, *maps = jnp.split(both, _edges(channels, maps), axis=-1)
+                else:
+                    image = augmentation(own, image)
+            return image, [(m >= 0.5).astype(m.dtype) for m in maps]
 
-        return jax.vmap(one)(ids, images)
+        maps = [value.astype(images.dtype) for value in features.values()]
+        images, moved = jax.vmap(one)(ids, images, *maps)
+        moved = (
+            m.astype(v.dtype) for m, v in zip(moved, features.values(), strict=True)
+        )
+        return images, dict(zip(features, moved, strict=True))
 
     return augment
+
+
+def _moves(augmentation):
+    found = protocols.geometric(augmentation)
+    if found is None:
+        raise specs.UsageError(
+            f"{type(augmentation).__name__} does not say whether it moves pixels, and "
+            "the images have masks, which would have to move with them; give it a "
+            "`geometric = True`, for any number of channels, or False"
+        )
+    return found
+
+
+def _edges(channels, maps):
+    """Where image and maps [h, w, k] are divided again."""
+    sizes = [channels, *(m.shape[-1] for m in maps)]
+    return [sum(sizes[: i + 1]) for i in range(len(maps))]
 
 
 def rotate(image: jax.Array, angle: jax.Array | float) -> jax.Array:

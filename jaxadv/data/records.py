@@ -30,7 +30,8 @@ from jaxadv.files import checksums
 _CHUNK = 256
 _ABOUT = "class_names.json"  # and the checksums; in older folders the names alone
 _WORK = ".decoding-"
-_COLUMNS = ("image", "label", "mask")
+FEATURES = ("mask",)  # of an image, beside its pixels and its label
+_COLUMNS = ("image", "label", *FEATURES)
 
 
 @dataclasses.dataclass(frozen=True)

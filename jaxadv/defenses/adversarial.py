@@ -74,7 +74,10 @@ class Adversarial:
 
         def attacked(index):
             own = jax.random.fold_in(key, index)
-            return craft(self.attacks[index], model, own, images, labels, ids=ids).image
+            return craft(
+                self.attacks[index], model, own, images, labels, ids=ids,
+                features=base.features(batch),
+            ).image  # fmt: skip
 
         choices = [lambda i=i: attacked(i) for i in range(len(self.attacks))]
         if self.mode == "random":

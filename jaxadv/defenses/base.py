@@ -11,6 +11,7 @@ from flax import linen as nn
 
 from jaxadv import parallel, protocols, struct
 from jaxadv.classifier import Classifier
+from jaxadv.data.records import FEATURES
 from jaxadv.mapped import IMAGES
 from jaxadv.objectives import cross_entropy, margin
 from jaxadv.specs import UsageError
@@ -148,6 +149,11 @@ class Output:
 def cross_entropies(logits: jax.Array, labels: jax.Array) -> jax.Array:
     """Cross-entropy in nats per example, [n], of logits [n, classes]."""
     return jax.vmap(cross_entropy)(logits, labels)
+
+
+def features(batch: Mapping[str, Any]) -> dict[str, Any]:
+    """What a batch has of its images beside pixels and labels, for `craft`."""
+    return {name: batch[name] for name in FEATURES if name in batch}
 
 
 def logits_of(target: Classifier, images: jax.Array, keys: Any = None) -> jax.Array:

@@ -90,7 +90,9 @@ def two_passes(
     images, labels, ids = batch["image"], batch["label"], batch["id"]
     network, batch_stats = state.network, state.batch_stats
     model = network.target(params, batch_stats)
-    attacked = craft(attack, model, craft_key, images, labels, ids=ids).image
+    attacked = craft(
+        attack, model, craft_key, images, labels, ids=ids, features=base.features(batch)
+    ).image
     keys = jax.random.split(base.local_key(train_key, ids))
     clean, batch_stats = network.train(params, batch_stats, images, keys[0])
     moved, batch_stats = network.train(params, batch_stats, attacked, keys[1])

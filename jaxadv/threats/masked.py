@@ -1,5 +1,6 @@
 """Different budgets for the foreground and the background of an image."""
 
+from collections.abc import Mapping
 from typing import Any
 
 import jax
@@ -24,14 +25,26 @@ class Masked:
       foreground: the lp threat where `mask` is 1.
       background: the lp threat where `mask` is 0.
       mask: [h, w, 1], or anything that broadcasts to the image, of 0 and 1; one a
-        image through `per_image`. Default: the central half of each side.
+        image through `per_image`. "dataset" or "central" in its place sets `where`.
+      where: the mask where none is given: "central", the central half of each side, or
+        "dataset", the data set's own of each image, which drivers are handed as
+        `features`.
     """
 
     foreground: Any = specs.part(lambda: lp.BALLS)
     background: Any = specs.part(lambda: lp.BALLS)
     mask: Any = specs.leaf(None, binary=True)
+    where: str = specs.static("central", choices=("central", "dataset"))
 
-    __post_init__ = specs.check
+    def __post_init__(self):
+        if isinstance(self.mask, str):
+            object.__setattr__(self, "where", self.mask)
+            object.__setattr__(self, "mask", None)
+        specs.check(self)
+
+    @property
+    def wants(self) -> Mapping[str, str]:
+        return {"mask": "mask"} if self.where == "dataset" else {}
 
     def bind(
         self, model: Any, image: jax.Array, label: jax.Array, key: Any = None

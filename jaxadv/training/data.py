@@ -23,6 +23,7 @@ class Data:
       held_out: what selects the best checkpoint; may be None.
       config: of the run.
       augmentations: of the training images, after they have been read.
+      features: of the images, that attacks want.
       note: what its owner must know of the set, one line, or "".
     """
 
@@ -30,6 +31,7 @@ class Data:
     held_out: Source | None
     config: settings.Config
     augmentations: tuple[augment.Augmentation, ...] = ()
+    features: tuple[str, ...] = ()
     note: str = ""
 
     @property
@@ -72,7 +74,9 @@ class Data:
 
 
 def load_data(
-    config: settings.Config, augmentations: tuple[augment.Augmentation, ...] = ()
+    config: settings.Config,
+    augmentations: tuple[augment.Augmentation, ...] = (),
+    features: tuple[str, ...] = (),
 ) -> Data:
     """Opens the training split and holds a part of it out.
 
@@ -80,13 +84,15 @@ def load_data(
     augmentations is done there and not again.
 
     Raises:
-      UsageError: the set is missing, or too small for what is asked of it.
+      UsageError: the set is missing, or too small for what is asked of it, or has not
+        the features that attacks want.
     """
     fields = config.data
     crop, rest = augment.without_crop(augmentations)
     cut = {} if crop is None else dataclasses.asdict(crop)
     train = sources.load(fields.name, "train", fields.data_dir, **cut, **_open(fields))
     _check_size(fields, train)
+    _check_features(fields, train, features)
     augmentations = rest if train.varying else augmentations
     if train.num_classes < 2:
         raise UsageError(
@@ -111,7 +117,7 @@ def load_data(
         train, held_out = sources.split_train_validation(
             train, fields.validation, config.seed
         )
-    return Data(train, held_out, config, augmentations, note)
+    return Data(train, held_out, config, augmentations, features, note)
 
 
 def _open(fields) -> dict[str, Any]:
@@ -127,6 +133,17 @@ def _check_size(fields, train):
         raise UsageError(
             f"config.data.image_size is {size}, but the images of {fields.name} are "
             f"all {height} x {width}; leave the field out, or resize them in the files"
+        )
+
+
+def _check_features(fields, train, features):
+    missing = set(features).difference(train.get(np.arange(1)) if features else ())
+    if missing:
+        name = min(missing)
+        raise UsageError(
+            f"config.data.name is {fields.name!r}, whose images have no {name}, which "
+            f"an attack of the training or the validation wants; give a set with a "
+            f"{name}, as shapes, or another threat.{name}"
         )
 
 

@@ -109,7 +109,7 @@ class _Loop:
 
     def __init__(self, config, plan, folder):
         self.config, self.plan, self.folder = config, plan, folder
-        self.data = load_data(config, plan.augmentations)
+        self.data = load_data(config, plan.augmentations, plan.features)
         self.notes, self.step = Notes(), 0
         self.total = config.epochs * self.data.steps_per_epoch
         module = settings.network(config, self.data.train.num_classes)
@@ -154,7 +154,7 @@ class _Loop:
         change = augment.chain(self.data.augmentations)
         return make_step(
             config.seed,
-            augment=lambda s, ids, x: change(config.seed, s // per_epoch, ids, x),
+            augment=lambda s, *rows: change(config.seed, s // per_epoch, *rows),
             ema_decay=config.ema_decay,
         )
 
@@ -246,7 +246,8 @@ class _Loop:
         if number < len(self.defenses) - 1:
             called = f"the step of {_CLEAN.get(label, label)}"
         while True:
-            batch = {k: v for k, v in next(self.batches).items() if k in INPUTS}
+            batch = next(self.batches)
+            batch = {name: batch[name] for name in (*INPUTS, *self.data.features)}
             with self.progress.making(called):
                 self.state, values = self.train_step(
                     self.state, parallel.shard(batch), defense

@@ -12,6 +12,7 @@ from jaxadv import completion, docstrings, protocols, schema, specs
 from jaxadv.attacks import build_attack
 from jaxadv.attacks.gradient.ascent import Ascent
 from jaxadv.craft import warn_units
+from jaxadv.craft.arguments import features_of
 from jaxadv.data import sources
 from jaxadv.data.augment import AUGMENTATIONS
 from jaxadv.defenses import DEFENSES
@@ -76,6 +77,12 @@ class Plan:
     def warm_up(self) -> int:
         """The epochs before the last phase."""
         return self.phases[-2].until if len(self.phases) > 1 else 0
+
+    @property
+    def features(self) -> tuple[str, ...]:
+        """Those of the data set that attacks want, in training or in validation."""
+        defenses = (phase.defense for phase in self.phases)
+        return features_of([*defenses, *self.validation])
 
     def phase(self, epoch: int) -> int:
         """The number of the phase of an epoch, which is counted from 0."""

@@ -11,7 +11,7 @@ from flax.training import train_state
 
 from jaxadv import parallel, struct
 from jaxadv.data import batches
-from jaxadv.defenses.base import Network
+from jaxadv.defenses.base import Network, features
 from jaxadv.numerics import streams
 
 
@@ -77,20 +77,21 @@ def create_state(
 def make_step(
     seed: int,
     *,
-    augment: Callable = lambda step, ids, images: images,
+    augment: Callable = lambda step, ids, images, features: (images, features),
     ema_decay: float | None = None,
 ) -> Callable:
     """`step(state, batch, defense) -> (state, metrics)`, for `parallel.mapped`.
 
     The defense (see `jaxadv.defenses`) is an argument, because its attacks may hold
     whole networks. The batch has `image` [b, h, w, c], uint8 or in [0, 1], `label`
-    [b] and `id` [b]. The devices only share one mean. The metrics are the defense's
-    with `loss` and `gradient_norm`, the norm before clipping.
+    [b], `id` [b] and the features that attacks want. The devices only share one mean.
+    The metrics are the defense's with `loss` and `gradient_norm`, the norm before
+    clipping.
 
     Args:
       seed: of the attacks and of dropout; the step and the example ids, not the
         devices, make their keys.
-      augment: (step, ids, images) -> images, all traced.
+      augment: (step, ids, images, features) -> images and features, all traced.
       ema_decay: of the averaged params, if the state has them.
     """
 
@@ -98,7 +99,8 @@ def make_step(
         key = streams.stream(jax.random.key(seed), "training")
         key = jax.random.fold_in(key, state.step)
         images = batches.to_float(batch["image"])
-        batch = {**batch, "image": augment(state.step, batch["id"], images)}
+        images, maps = augment(state.step, batch["id"], images, features(batch))
+        batch = {**batch, "image": images, **maps}
 
         def loss_of(params):
             return defense.loss(params, state, batch, key)

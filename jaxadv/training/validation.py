@@ -8,6 +8,7 @@ import numpy as np
 
 from jaxadv import parallel
 from jaxadv.craft import craft
+from jaxadv.craft.arguments import features_of
 from jaxadv.data import batches
 from jaxadv.defenses import base
 from jaxadv.numerics import streams
@@ -29,6 +30,7 @@ class Validator:
 
     def __init__(self, network, attacks, source, seed: int, batch_size: int):
         self._source, processes = source, jax.process_count()
+        self._names = ("image", "label", "id", "valid", *features_of(attacks))
         self._total = 0 if source is None else len(source)
         every = processes * jax.local_device_count()
         self._batch = -(-min(batch_size, max(self._total, 1)) // every) * every
@@ -62,7 +64,7 @@ class Validator:
             process_count=jax.process_count(),
         )
         for batch in found:
-            yield {name: batch[name] for name in ("image", "label", "id", "valid")}
+            yield {name: batch[name] for name in self._names}
 
 
 def _counter(network, seed):
@@ -76,7 +78,10 @@ def _counter(network, seed):
         key = streams.stream(jax.random.key(seed), "validation")
         for i, attack in enumerate(attacks):
             own = jax.random.fold_in(key, i)
-            found = craft(attack, model, own, images, labels, ids=batch["id"])
+            found = craft(
+                attack, model, own, images, labels, ids=batch["id"],
+                features=base.features(batch),
+            )  # fmt: skip
             # Not `~success`, which would count a margin that is NaN as robust.
             robust = robust & (found.margin < 0)
         if attacks:

@@ -170,7 +170,8 @@ def test_moving_pixels_cannot_change_a_constant_image(name):
 @pytest.fixture(scope="module")
 def everything():
     names = ["pad_crop", "flip", "resized_crop", "color_jitter", "rotate"]
-    return jax.jit(augment.chain([built(name) for name in names]))
+    chain = augment.chain([built(name) for name in names])
+    return jax.jit(lambda *rows: chain(*rows)[0])
 
 
 def test_an_example_does_not_depend_on_its_batch_mates(everything):
@@ -200,14 +201,54 @@ def test_each_step_of_a_chain_draws_afresh():
     twice = augment.chain([augment.PadCrop(1), augment.PadCrop(1)])
     spot = np.zeros((200, 5, 5, 1), np.float32)
     spot[:, 2, 2] = 1
-    found = np.asarray(jax.jit(twice)(0, 0, np.arange(200), spot))[..., 0]
+    found = np.asarray(jax.jit(twice)(0, 0, np.arange(200), spot)[0])[..., 0]
     assert np.allclose(found.sum((1, 2)), 1)
     rows = found.sum(2).argmax(1)
     assert set(rows) == {0, 1, 2, 3, 4}
 
 
 def test_an_empty_chain_changes_nothing():
-    assert np.array_equal(augment.chain([])(0, 0, IDS, BATCH), BATCH)
+    assert np.array_equal(augment.chain([])(0, 0, IDS, BATCH)[0], BATCH)
+
+
+def test_masks_move_with_what_they_mask(everything):
+    """The mask of the bright pixels is that of the bright pixels afterwards."""
+    bright = np.zeros((40, 8, 8, 1), np.float32)
+    bright[:, 2:6, 1:5] = 1
+    mask = bright.astype(np.uint8)
+    names = ["pad_crop", "flip", "color_jitter", "resized_crop", "rotate"]
+    chain = jax.jit(augment.chain([built(name) for name in names]))
+    ids = np.arange(40)
+    image, moved = chain(
+        1, 0, ids, np.repeat(0.1 + 0.8 * bright, 3, -1), {"mask": mask}
+    )
+    moved = np.asarray(moved["mask"])
+    assert moved.dtype == np.uint8 and set(np.unique(moved)) == {0, 1}
+    assert np.any(moved != mask, axis=(1, 2, 3)).mean() > 0.8
+    for one, own in zip(np.asarray(image)[..., 0], moved[..., 0], strict=True):
+        inside, outside = one[own == 1], one[own == 0]
+        if min(inside.size, outside.size) < 4:
+            continue  # it has left the image, or fills it
+        assert np.median(inside) > np.median(outside) + 0.2
+        # Only pixels that were mixed at the edge are ever on the wrong side.
+        middle = (one.max() + one.min()) / 2
+        assert np.mean((one > middle) != (own == 1)) < 0.1
+    # The image is what it is without a mask.
+    plain, _ = chain(1, 0, ids, np.repeat(0.1 + 0.8 * bright, 3, -1), {})
+    np.testing.assert_allclose(image, plain, atol=1e-6)
+
+
+def test_an_augmentation_says_whether_masks_move_with_it():
+    class Mirror:
+        def __call__(self, key, image):
+            return image[:, ::-1]
+
+    chain = augment.chain([Mirror()])
+    chain(0, 0, IDS, BATCH)
+    with pytest.raises(
+        specs.UsageError, match="Mirror does not say whether it moves pixels"
+    ):
+        chain(0, 0, IDS, BATCH, {"mask": np.ones((*BATCH.shape[:3], 1))})
 
 
 @settings(deadline=None, max_examples=20)

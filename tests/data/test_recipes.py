@@ -91,7 +91,7 @@ def trained_on(config):
     moves = [a for a in data.augmentations if not isinstance(a, COLORS)]
     ids = np.arange(len(data.train), dtype=np.int32)
     images = batches.to_float(data.train.get(ids, draw=(config.seed, 0))["image"])
-    return np.asarray(augment.chain(moves)(config.seed, 0, ids, images))
+    return np.asarray(augment.chain(moves)(config.seed, 0, ids, images)[0])
 
 
 @pytest.mark.parametrize("name", CONFIGS)

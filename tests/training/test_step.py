@@ -112,8 +112,8 @@ def test_average_of_the_weights():
 
 
 def test_augmentation_sees_the_step_and_the_ids():
-    def augment(step, ids, images):
-        return images * 0 + (ids[:, None, None, None] + step) / 200
+    def augment(step, ids, images, features):
+        return images * 0 + (ids[:, None, None, None] + step) / 200, features
 
     @struct.dataclass
     class Seen:

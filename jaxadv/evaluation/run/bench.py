@@ -14,7 +14,9 @@ import numpy as np
 
 from jaxadv import parallel
 from jaxadv.craft import Adversarial, UnitsWarning, craft_batches, whole_chunk
+from jaxadv.craft.arguments import wanted
 from jaxadv.craft.journal import Journal
+from jaxadv.data.records import FEATURES
 from jaxadv.evaluation import checks
 from jaxadv.evaluation.judging import inputs
 from jaxadv.evaluation.judging.judge import Judge
@@ -36,6 +38,7 @@ class Bench:
     def __init__(self, model, suite, data, crafter, progress):
         self.model, self.suite, self.data = model, suite, data
         self.crafter, self.progress = crafter, progress
+        self.features = {k: data[k] for k in FEATURES if k in data}
         self.resumed = 0
         self._reached = np.zeros(len(data["id"]), bool)
         self._judge = Judge(model, suite.batch_size, suite.draws)
@@ -245,6 +248,7 @@ class Bench:
                     self.data["image"][rows],
                     self.data["label"][rows],
                     ids=self.data["id"][rows],
+                    features={k: v[rows] for k, v in self.features.items()},
                     batch_size=self.suite.batch_size,
                     chunk_steps=whole_chunk(
                         planned.attack.steps, self.suite.chunk_steps
@@ -281,6 +285,9 @@ class Bench:
             "batch_size": self.suite.batch_size,
             "run": self.fingerprint,
         }
+        if used := {feature for _, feature in wanted(planned.attack)}:
+            some = {k: v for k, v in self.features.items() if k in used}
+            identity["features"] = inputs.digest(some).hexdigest()
         text = json.dumps(identity, sort_keys=True)
         code = hashlib.sha256(text.encode()).hexdigest()[:16]
         return self._journals / f"{prefix}{planned.label}" / code
