@@ -4,7 +4,7 @@ import sys
 
 import pytest
 
-from benchmarks.papers.lagrangian import methods, tables
+from benchmarks.papers.lagrangian import methods, networks, tables
 from jaxadv import configfiles
 from jaxadv.sweep import budgets, match, plans
 from tests.paths import ROOT
@@ -54,7 +54,7 @@ def asked(monkeypatch, tmp_path):
             "attacks": {"linf": {**part, "eps": 0.1}, "l2": part},
             "unseen_mean": part,
             "union_mean": {"accuracy": 0.45 + high},
-            "unions": {"union": {"accuracy": 0.4 + high}},
+            "unions": {"autoattack": {"accuracy": 0.4 + high}},
         }
         return found, None
 
@@ -85,9 +85,17 @@ def test_the_table_has_the_rule_the_gap_and_lagrangian_s_place(asked, capsys):
     assert "unseen_mean: Lagrangian is number 1 of 2; the highest is Lagrangian" in told
     suites = {suite: flags for _, suite, _, flags in commands}
     assert suites["unseen_shapes.py"] == ("--lpa",)
-    assert suites["autoattack.py"] == ("--config.eps=0.1",)
+    assert suites["autoattack.py:standard"] == ("--config.eps=0.1",)
     kinds = {folder.split("/")[0]: which for folder, _, which, _ in commands}
     assert kinds == {"at_l2": "last", "at_linf_es": "best", "lagrangian": "best"}
+
+
+@pytest.mark.parametrize("version", ["standard", "apgd_ce+apgd_t"])
+def test_autoattack_reports_one_union_whatever_it_is_called(version):
+    suite = configfiles.load(f"configs/suites/autoattack.py:{version}")
+    (name,) = suite.cascades
+    report = {"unions": {name: {"accuracy": 0.3}}}
+    assert networks.left(report) == {"accuracy": 0.3}
 
 
 def test_a_method_is_searched_by_jaxadv_match(monkeypatch, tmp_path):

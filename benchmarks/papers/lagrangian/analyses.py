@@ -26,7 +26,13 @@ import sys
 import numpy as np
 
 from benchmarks.papers.lagrangian import effective, measures, numbers
-from benchmarks.papers.lagrangian.networks import arguments, evaluated, load, methods
+from benchmarks.papers.lagrangian.networks import (
+    arguments,
+    evaluated,
+    left,
+    load,
+    methods,
+)
 from benchmarks.papers.minmax.figures import rank_correlation
 from benchmarks.timing import interval, table
 from jaxadv import checkpoints
@@ -153,7 +159,7 @@ def _pair(args, folder, norm):
         f"autoattack_{args.version}_{norm}_{middle['eps']:.4g}",
         [f"--config.eps={middle['eps']}", "--checks=none"], args.examples,
     )  # fmt: skip
-    (whole,) = report["unions"].values()  # of the cascade: what all parts have left
+    whole = left(report)
     return whole["accuracy"], middle["accuracy"]
 
 

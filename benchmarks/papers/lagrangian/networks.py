@@ -139,6 +139,12 @@ def evaluated(
     return report, table.load(where / "table.npz")
 
 
+def left(report: Any) -> dict[str, Any]:
+    """Of AutoAttack's report the accuracy that all its parts together leave."""
+    (whole,) = report["unions"].values()
+    return whole
+
+
 def arguments(description: str | None) -> argparse.ArgumentParser:
     """A parser of what the analyses and the figures have in common."""
     parser = argparse.ArgumentParser(

@@ -20,7 +20,7 @@ from benchmarks.papers.lagrangian.methods import (
     alexnet,
     trained,
 )
-from benchmarks.papers.lagrangian.networks import evaluated
+from benchmarks.papers.lagrangian.networks import evaluated, left
 from benchmarks.timing import table
 from jaxadv.evaluation import metrics
 from jaxadv.sweep import budgets
@@ -39,7 +39,8 @@ def main():
         )
         eps = reports[0]["attacks"]["linf"]["eps"]
         flags = (f"--config.eps={eps}", *args.eval)
-        strong = _reports(notes, AUTOATTACK, METHODS[method].which, flags)
+        suite = f"{AUTOATTACK}:{args.version}"
+        strong = _reports(notes, suite, METHODS[method].which, flags)
         labels = list(reports[0]["attacks"])
         rows[method] = _row(notes, reports, strong)
     _print(rows, labels, args)
@@ -56,6 +57,9 @@ def _arguments(given=None):
     parser.add_argument("--trials", default="6", help="budgets tried for a method")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--methods", nargs="+", choices=METHODS)
+    parser.add_argument(
+        "--version", default="standard", help="of AutoAttack, or components as a+b"
+    )
     parser.add_argument("--train", nargs=argparse.REMAINDER, default=[], dest="flags")
     parser.add_argument("--eval", default=[], action="append", help="flag of the suite")
     return parser.parse_args(given)
@@ -75,7 +79,7 @@ def _row(notes, reports, strong):
         found[label] = [one["attacks"][label]["accuracy"] for one in reports]
     for mean in ("unseen_mean", "union_mean"):
         found[mean] = [one[mean]["accuracy"] for one in reports]
-    found["autoattack"] = [one["unions"]["union"]["accuracy"] for one in strong]
+    found["autoattack"] = [left(one)["accuracy"] for one in strong]
     found["gap"] = [
         pgd - worst
         for pgd, worst in zip(found["linf"], found["autoattack"], strict=True)
@@ -85,9 +89,10 @@ def _row(notes, reports, strong):
 
 def _print(rows, labels, args):
     columns = ["clean", *labels, "unseen_mean", "union_mean", "autoattack", "gap"]
+    print(f"\nautoattack: {args.version}, in linf; gap: linf less that")
     one = next(iter(rows.values()))
     target, tolerance = 100 * float(args.target), 100 * float(args.tolerance)
-    print(f"\nrule: {budgets.RULE.format(target=target, tolerance=tolerance)}.")
+    print(f"rule: {budgets.RULE.format(target=target, tolerance=tolerance)}.")
     low, high = metrics.wilson(round(one["n"] * 0.5), one["n"])
     print(
         f"{one['n']} test images, {len(args.seeds)} seeds: mean ± sample deviation, in "
