@@ -32,7 +32,7 @@ GROUPS = {
     ),
     "Attacks by sampling": ("Square", "UniformNoise"),
     "Attacks of minimal norm": (
-        "Fab", "Fmn", "Ddn", "CarliniWagner", "ElasticNet", "DeepFool", "Pgd0",
+        "Fab", "Fmn", "Ddn", "CarliniWagner", "ElasticNet", "DeepFool", "Pgd0", "Jsma",
     ),
     "Perceptual attacks": ("Ppgd", "Lpa", "FastLpa"),
     "Threats": (

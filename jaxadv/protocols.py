@@ -12,6 +12,11 @@ from typing import Any, Protocol
 import jax
 
 
+# What a data set may know of an image beside its pixels and its label: maps
+# [h, w, 1], of which `mask` is 1 on the foreground.
+FEATURES = ("mask",)
+
+
 class Model(Protocol):
     """A network in evaluation mode: image [h, w, c] in [0, 1] -> logits [classes]."""
 

@@ -23,15 +23,14 @@ from typing import Any
 import numpy as np
 from tqdm import tqdm
 
-from jaxadv import extras, specs
+from jaxadv import extras, protocols, specs
 from jaxadv.data import crops
 from jaxadv.files import checksums
 
 _CHUNK = 256
 _ABOUT = "class_names.json"  # and the checksums; in older folders the names alone
 _WORK = ".decoding-"
-FEATURES = ("mask",)  # of an image, beside its pixels and its label
-_COLUMNS = ("image", "label", *FEATURES)
+_COLUMNS = ("image", "label", *protocols.FEATURES)
 
 
 @dataclasses.dataclass(frozen=True)

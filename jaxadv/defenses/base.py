@@ -11,7 +11,6 @@ from flax import linen as nn
 
 from jaxadv import parallel, protocols, struct
 from jaxadv.classifier import Classifier
-from jaxadv.data.records import FEATURES
 from jaxadv.mapped import IMAGES
 from jaxadv.objectives import cross_entropy, margin
 from jaxadv.specs import UsageError
@@ -153,7 +152,7 @@ def cross_entropies(logits: jax.Array, labels: jax.Array) -> jax.Array:
 
 def features(batch: Mapping[str, Any]) -> dict[str, Any]:
     """What a batch has of its images beside pixels and labels, for `craft`."""
-    return {name: batch[name] for name in FEATURES if name in batch}
+    return {name: batch[name] for name in protocols.FEATURES if name in batch}
 
 
 def logits_of(target: Classifier, images: jax.Array, keys: Any = None) -> jax.Array:

@@ -8,16 +8,15 @@ from typing import Any
 import jax
 import numpy as np
 
-from jaxadv import arrays, parallel
+from jaxadv import arrays, parallel, protocols
 from jaxadv.classifier import Classifier
 from jaxadv.craft import fit
-from jaxadv.data.records import FEATURES
 from jaxadv.specs import UsageError
 
 
 def read(source: Any, ids: np.ndarray) -> dict[str, np.ndarray]:
     """`id` int32 [n], `label` int32 [n], `image` float32 [n, h, w, c] in [0, 1], and
-    those of `records.FEATURES` that the set has.
+    those of `protocols.FEATURES` that the set has.
 
     Raises:
       UsageError: the source has images that are neither uint8 nor float32, or labels
@@ -33,7 +32,7 @@ def read(source: Any, ids: np.ndarray) -> dict[str, np.ndarray]:
         "id": np.asarray(ids, np.int32),
         "label": labels.astype(np.int32),
         "image": images,
-        **{name: np.asarray(rows[name]) for name in FEATURES if name in rows},
+        **{name: np.asarray(rows[name]) for name in protocols.FEATURES if name in rows},
     }
 
 

@@ -12,11 +12,10 @@ from pathlib import Path
 import jax
 import numpy as np
 
-from jaxadv import parallel
+from jaxadv import parallel, protocols
 from jaxadv.craft import Adversarial, UnitsWarning, craft_batches, whole_chunk
 from jaxadv.craft.arguments import wanted
 from jaxadv.craft.journal import Journal
-from jaxadv.data.records import FEATURES
 from jaxadv.evaluation import checks
 from jaxadv.evaluation.judging import inputs
 from jaxadv.evaluation.judging.judge import Judge
@@ -38,7 +37,7 @@ class Bench:
     def __init__(self, model, suite, data, crafter, progress):
         self.model, self.suite, self.data = model, suite, data
         self.crafter, self.progress = crafter, progress
-        self.features = {k: data[k] for k in FEATURES if k in data}
+        self.features = {k: data[k] for k in protocols.FEATURES if k in data}
         self.resumed = 0
         self._reached = np.zeros(len(data["id"]), bool)
         self._judge = Judge(model, suite.batch_size, suite.draws)
