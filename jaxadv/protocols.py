@@ -11,7 +11,6 @@ from typing import Any, Protocol
 
 import jax
 
-
 # What a data set may know of an image beside its pixels and its label: maps
 # [h, w, 1], of which `mask` is 1 on the foreground.
 FEATURES = ("mask",)
