@@ -32,6 +32,7 @@ OTHERS = {
     "match": ("finds the budget of a clean accuracy", "jaxadv.sweep.match"),
     "compare": ("sets runs side by side", "jaxadv.evaluation.tools.compare"),
     "study": ("a perceptual study", "jaxadv.evaluation.tools.study"),
+    "saliency": ("trains a saliency network on masks", "jaxadv.training.saliency"),
     "prepare": ("prepares a data set once", "jaxadv.data.prepare"),
     "weights": ("shows and converts weight files", "jaxadv.weights.__main__"),
 }

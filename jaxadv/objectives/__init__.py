@@ -35,6 +35,8 @@ from jaxadv.objectives.losses import (
     soft_margin,
     targeted_dlr,
 )
+from jaxadv.objectives.noised import Noised
+from jaxadv.objectives.salient import Salient
 from jaxadv.objectives.targeted import (
     LikelyTarget,
     RandomTarget,
@@ -54,7 +56,9 @@ __all__ = [
     "FixedDraws",
     "LikelyTarget",
     "Margin",
+    "Noised",
     "RandomTarget",
+    "Salient",
     "TargetedCrossEntropy",
     "TargetedDLR",
     "TargetedMargin",
@@ -86,7 +90,9 @@ OBJECTIVES = Registry(
         "kl": KL,
         "likely_target": LikelyTarget,
         "margin": Margin,
+        "noised": Noised,
         "random_target": RandomTarget,
+        "salient": Salient,
         "targeted_cross_entropy": TargetedCrossEntropy,
         "targeted_dlr": TargetedDLR,
         "targeted_margin": TargetedMargin,

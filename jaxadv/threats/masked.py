@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 
 from jaxadv import specs, struct
-from jaxadv.numerics import streams
+from jaxadv.numerics import masks, streams
 from jaxadv.threats import lp
 
 
@@ -37,19 +37,17 @@ class Masked:
     where: str = specs.static("central", choices=("central", "dataset"))
 
     def __post_init__(self):
-        if isinstance(self.mask, str):
-            object.__setattr__(self, "where", self.mask)
-            object.__setattr__(self, "mask", None)
+        masks.settle(self)
         specs.check(self)
 
     @property
     def wants(self) -> Mapping[str, str]:
-        return {"mask": "mask"} if self.where == "dataset" else {}
+        return masks.wants(self)
 
     def bind(
         self, model: Any, image: jax.Array, label: jax.Array, key: Any = None
     ) -> Any:
-        mask = center_mask(image.shape) if self.mask is None else self.mask
+        mask = masks.of(self, image)
         _check_shape(jnp.shape(mask), image.shape)
         return self.replace(mask=jnp.asarray(mask, image.dtype))  # type: ignore
 
@@ -118,11 +116,3 @@ def _check_shape(shape, image):
             f"Masked.mask has shape {tuple(shape)}, which does not broadcast to images "
             f"{tuple(image)}; give [h, w, 1]"
         )
-
-
-def center_mask(shape: Any) -> Any:
-    """[h, w, 1] mask of the central half of each side of an image of `shape`."""
-    rows, columns = (
-        (jnp.arange(n) >= n // 4) & (jnp.arange(n) < n - n // 4) for n in shape[:2]
-    )
-    return (rows[:, None] & columns[None, :])[..., None].astype(jnp.float32)

@@ -216,7 +216,7 @@ def _plan(path, *text):
     spec.loader.exec_module(module)
     training = {"attack": {"threat": {"name": "linf", "eps": 0.1}}}
     config = settings.plain(module.get_config(*text)) | {"eps": 0.1, "distances": {}}
-    for name in ("lpa", "ppgd"):  # they need a trained network
+    for name in ("lpa", "ppgd", "salient"):  # they need a trained network
         if config["attacks"].pop(name, None):
             config |= {"unions": {}, "seen": None}
     return command.evaluation.config.resolve(config | {"overlap": ()}, training)

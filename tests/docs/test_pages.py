@@ -11,7 +11,7 @@ import pytest
 
 from jaxadv import checkpoints, commands, configfiles, parallel
 from jaxadv.evaluation import command
-from jaxadv.perceptual import networks
+from jaxadv.perceptual import networks, saliency
 from jaxadv.sweep import steps
 from jaxadv.training import loop, settings, wandb_writer
 from tests import nets
@@ -79,6 +79,8 @@ def parse(monkeypatch, tmp_path):
     )
     monkeypatch.setattr(networks, "pretrained", lambda *_: model)
     monkeypatch.setattr(networks, "run", lambda *_: model)
+    looks = saliency.Saliency({}, saliency.SaliencyNet())
+    monkeypatch.setattr(saliency, "load", lambda path: looks)
     monkeypatch.setattr(parallel, "initialize", lambda *_: None)
     is_dir = Path.is_dir
     monkeypatch.setattr(Path, "is_dir", lambda p: p.name != "checkpoints" or is_dir(p))

@@ -52,6 +52,8 @@ def names():
         "ja": ja, "jax": jax, "module": module, "variables": variables,
         "images": images, "labels": labels, "key": jax.random.key(0),
         "mask": np.ones((*nets.SHAPE[:2], 1), np.float32),
+        "masks": np.ones((10, *nets.SHAPE[:2], 1), np.uint8),
+        "model": nets.linear(),
         "a": nets.linear(), "b": nets.linear(seed=1), "c": nets.linear(seed=2),
     }  # fmt: skip
 
