@@ -1,12 +1,16 @@
 """Table 1 of the Lagrangian paper: what is searched, asked for and printed."""
 
+import copy
+import json
 import sys
 
 import pytest
 
+import jaxadv as ja
 from benchmarks.papers.lagrangian import methods, networks, tables
 from jaxadv import configfiles
 from jaxadv.sweep import budgets, match, plans
+from tests import nets
 from tests.paths import ROOT
 
 PAIRS = [(data, name) for data, of in methods.DATA.items() for name in of.methods]
@@ -33,9 +37,28 @@ def test_the_budget_of_every_method_can_be_moved(data, name, tmp_path, monkeypat
     assert configfiles.load(f"configs/suites/{of.suite}").attacks
 
 
+@pytest.fixture(scope="module")
+def real(tmp_path_factory):
+    """A report as an evaluation writes it: what the tables read has its form."""
+    model, (images, _) = nets.linear(), nets.batch(8)
+    labels = nets.predicted(model, images)
+    suite = {
+        "attacks": {
+            name: {"name": "fgsm", "threat": {"name": name, "eps": 0.1}}
+            for name in ("linf", "l2")
+        },
+        "seen": ["linf"],
+        "cascades": {"autoattack": ["linf", "l2"]},
+        "unions": {},
+    }
+    folder = tmp_path_factory.mktemp("real")
+    ja.evaluate(model, images, labels, suite, folder=folder, progress=False)
+    return json.loads((folder / "report.json").read_text())
+
+
 @pytest.fixture
-def asked(monkeypatch, tmp_path):
-    """Runs `tables` on made reports; the commands that it would have run."""
+def asked(monkeypatch, tmp_path, real):
+    """Runs `tables` on reports of made numbers; the commands that it would have run."""
     commands = []
 
     def trained(method, args):
@@ -48,14 +71,13 @@ def asked(monkeypatch, tmp_path):
         folder = str(folder)
         commands.append((folder, suite, which, tuple(flags)))
         high = 0.1 * (folder.startswith("lagrangian")) + 0.02 * folder.endswith("1")
-        part = {"accuracy": 0.5 + high, "n": 100}
-        found = {
-            "clean": {"accuracy": 0.9, "n": 100},
-            "attacks": {"linf": {**part, "eps": 0.1}, "l2": part},
-            "unseen_mean": part,
-            "union_mean": {"accuracy": 0.45 + high},
-            "unions": {"autoattack": {"accuracy": 0.4 + high}},
-        }
+        found = copy.deepcopy(real)
+        found["clean"] |= {"accuracy": 0.9, "n": 100}
+        for part in found["attacks"].values():
+            part["accuracy"] = 0.5 + high
+        found["unseen_mean"] += 0.5 + high - real["unseen_mean"]
+        found["union_mean"] += 0.45 + high - real["union_mean"]
+        found["unions"]["autoattack"]["accuracy"] = 0.4 + high
         return found, None
 
     monkeypatch.setattr(tables, "trained", trained)

@@ -78,7 +78,7 @@ def _row(notes, reports, strong):
     for label in reports[0]["attacks"]:
         found[label] = [one["attacks"][label]["accuracy"] for one in reports]
     for mean in ("unseen_mean", "union_mean"):
-        found[mean] = [one[mean]["accuracy"] for one in reports]
+        found[mean] = [one[mean] for one in reports]
     found["autoattack"] = [left(one)["accuracy"] for one in strong]
     found["gap"] = [
         pgd - worst
