@@ -31,6 +31,10 @@ OTHERS = {
     "sweep": ("trains and judges a grid of configs", "jaxadv.sweep.command"),
     "match": ("finds the budget of a clean accuracy", "jaxadv.sweep.match"),
     "compare": ("sets runs side by side", "jaxadv.evaluation.tools.compare"),
+    "transfer": (
+        "judges adversarial images by other networks",
+        "jaxadv.evaluation.tools.transfer",
+    ),
     "study": ("a perceptual study", "jaxadv.evaluation.tools.study"),
     "saliency": ("trains a saliency network on masks", "jaxadv.training.saliency"),
     "prepare": ("prepares a data set once", "jaxadv.data.prepare"),

@@ -28,7 +28,7 @@ SHARED = {
     "defenses": ["base", "inner", "gaussian"],
     "evaluation": (
         "writing table metrics suite judging checks run report corruptions "
-        "certificates tools result"
+        "certificates result tools"
     ).split(),
     "evaluation/checks": "base graph results normalization starts gradients".split(),
     "evaluation/certificates": ["summary"],

@@ -63,8 +63,8 @@ def evaluate(
             keep=bool(save_images),
             progress=progress,
         )
-        if save_images:
-            found.save_images(workdir / result.IMAGES, save_images, show)
         if parallel.is_primary():
             found.write(workdir, show, meters.Stage)
+        if save_images:
+            found.save_images(workdir / result.IMAGES, save_images, show)
     return found.report

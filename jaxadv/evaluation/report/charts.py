@@ -289,6 +289,41 @@ def correlation(
     write(figure, path)
 
 
+def matrix(
+    shares: np.ndarray,
+    names: Sequence[str],
+    path: str | os.PathLike,
+    *,
+    title: str,
+) -> None:
+    """Draws what images of each network do to the others, with the numbers.
+
+    Args:
+      shares: [k, k] accuracies as fractions, targets in the rows, sources in the
+        columns.
+      names: of the networks.
+      path: the PNG to write.
+      title: above it.
+    """
+    plt = pyplot()
+    side = 1.8 + 0.8 * len(names)
+    figure, axes = plt.subplots(figsize=(side + 1, side), layout="constrained")
+    axes.imshow(100 * shares, cmap="Blues_r", vmin=0, vmax=100)
+    shown = [drawn(wrapped(name, 24)) for name in names]
+    places = range(len(names))
+    axes.set_xticks(places, shown, rotation=45, ha="right", fontsize=9)
+    axes.set_yticks(places, shown, fontsize=9)
+    axes.set_xlabel("images made on")
+    axes.set_ylabel("accuracy of (%)")
+    for (i, j), share in np.ndenumerate(shares):
+        color = "black" if share > 0.5 else "white"
+        weight = "bold" if i == j else "normal"
+        axes.text(j, i, f"{100 * share:.0f}", ha="center", va="center",
+                  color=color, weight=weight)  # fmt: skip
+    axes.set_title(drawn(wrapped(title, 50)), fontsize=11)
+    write(figure, path)
+
+
 def _number(value):
     return "undefined" if value is None else f"{value:.2f}"
 
