@@ -1,6 +1,7 @@
 """Learning-rate schedules and optimizers, from the fields of a config."""
 
 import dataclasses
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -8,7 +9,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from jaxadv import specs
+from jaxadv import hints, specs
 
 SCHEDULES = ("constant", "steps", "cosine", "cyclic")
 OPTIMIZERS = ("sgd", "adam", "adamw")
@@ -90,6 +91,10 @@ class Optimizer:
       decay_all: also decay biases and normalization parameters, as the papers do.
       clip_value: largest magnitude of a gradient's entry; None for no limit.
       clip_norm: largest l2 norm of the whole gradient; None for no limit.
+      rate_factors: "MODULE=FACTOR" multiplies the learning rate of the parameters of a
+        module of the network, as "head=10" or "stage1_block1/conv1=0.1"; the first that
+        fits counts, and an empty module fits all. With 0 they are frozen; their batch
+        normalization goes on averaging.
     """
 
     kind: str = specs.given("sgd", choices=OPTIMIZERS)
@@ -103,8 +108,11 @@ class Optimizer:
     decay_all: bool = specs.static(True)
     clip_value: float | None = specs.static(None, minimum=0.0)
     clip_norm: float | None = specs.static(None, minimum=0.0)
+    rate_factors: tuple[str, ...] = ()
 
-    __post_init__ = specs.check
+    def __post_init__(self):
+        specs.check(self)
+        _factors(self.rate_factors)
 
     def make(self, rate: Callable | float) -> optax.GradientTransformation:
         """The optax transformation under a schedule made by `Schedule.make`."""
@@ -124,7 +132,60 @@ class Optimizer:
             clips.append(optax.clip(self.clip_value))
         if self.clip_norm is not None:
             clips.append(optax.clip_by_global_norm(self.clip_norm))
-        return optax.chain(*clips, *search, optax.scale_by_learning_rate(rate))
+        scaled = [optax.scale_by_learning_rate(rate)]
+        if factors := _factors(self.rate_factors):
+            scaled.append(_scale_by_module(factors))
+        return optax.chain(*clips, *search, *scaled)
+
+
+def _factors(texts) -> dict[str, float]:
+    """Module -> factor, of texts "MODULE=FACTOR"."""
+    found = {}
+    for text in texts:
+        module, _, factor = str(text).rpartition("=")
+        try:
+            value = float(hints.number(factor))
+        except ValueError:
+            value = -1.0
+        if "=" not in str(text) or not 0 <= value < math.inf:
+            raise specs.UsageError(
+                f"Optimizer.rate_factors has {text!r}; give MODULE=FACTOR with a "
+                "factor of at least 0, as 'head=10'"
+            )
+        found.setdefault(module.strip("/"), value)
+    return found
+
+
+def _scale_by_module(factors: dict[str, float]) -> optax.GradientTransformation:
+    """Multiplies the updates of modules; the first that fits counts."""
+
+    def factor(path):
+        name = "/".join(str(part.key) for part in path)
+        inside = (
+            f for m, f in factors.items() if not m or f"{name}/".startswith(f"{m}/")
+        )
+        return next(inside, 1.0)
+
+    def init(params):
+        leaves, _ = jax.tree_util.tree_flatten_with_path(params)
+        names = ["/".join(str(part.key) for part in path) for path, _ in leaves]
+        for module in factors:
+            if module and not any(f"{n}/".startswith(f"{module}/") for n in names):
+                known = ", ".join(dict.fromkeys(name.split("/")[0] for name in names))
+                raise specs.UsageError(
+                    f"config.optimizer.rate_factors: the network has no module "
+                    f"{module!r}; modules: {known}"
+                )
+        return optax.EmptyState()
+
+    def update(updates, state, params=None):
+        def scaled(path, leaf):
+            by = factor(path)
+            return jnp.zeros_like(leaf) if by == 0 else leaf if by == 1 else by * leaf
+
+        return jax.tree_util.tree_map_with_path(scaled, updates), state
+
+    return optax.GradientTransformation(init, update)
 
 
 def _is_weight(params: Any) -> Any:

@@ -171,10 +171,11 @@ def test_smooth_adv_needs_one_attack_with_an_eps():
 
 
 @pytest.mark.parametrize("path", sorted((ROOT / "configs/dual").glob("[a-z]*.py")))
-def test_every_config_is_a_plan_with_a_sigma_to_certify_at(path):
+def test_every_config_is_a_plan_and_those_of_noise_are_certified_at_theirs(path):
     module = importlib.import_module(f"configs.dual.{path.stem}")
     training = module.get_config()
     assert settings.plan(training)
-    full = certificates.resolve({}, plain(training))
-    assert full["smoothing"]["sigma"] == training.defense.sigma > 0
-    assert f"`{path.name}`" in (path.parent / "README.md").read_text("utf-8")
+    assert path.name in (path.parent / "README.md").read_text("utf-8")
+    if "sigma" in training.defense:
+        full = certificates.resolve({}, plain(training))
+        assert full["smoothing"]["sigma"] == training.defense.sigma > 0

@@ -5,6 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from jaxadv.specs import UsageError
 from jaxadv.training.optim import Optimizer, Schedule
 
 
@@ -94,3 +95,50 @@ def test_clipping_comes_before_decay():
     # Two entries of 3 have norm 3 sqrt(2), which is cut to 1.
     by_norm = trajectory({**sgd, "clip_norm": 1.0}, [3.0])
     np.testing.assert_allclose(by_norm, [[2 - 0.1 * (2 + 0.5**0.5)] * 2])
+
+
+PARAMS = {
+    "stem": {"kernel": jnp.ones((2, 2)), "bias": jnp.ones(2)},
+    "stage1": {"conv1": {"kernel": jnp.ones(3)}, "conv2": {"kernel": jnp.ones(3)}},
+    "head": {"kernel": jnp.ones((2, 3))},
+}
+
+
+@pytest.mark.parametrize("kind", ["sgd", "adam", "adamw"])
+def test_modules_have_rates_of_their_own_and_frozen_ones_stay(kind):
+    fields = {"kind": kind, "learning_rate": 0.1, "weight_decay": 0.01}
+    factors = ("head=10", "stage1/conv1=0.5", "stem=0", "=1/4")
+    plain, own = (
+        Optimizer(**fields, **more).make(0.1)
+        for more in ({}, {"rate_factors": factors})
+    )
+    grads = jax.tree.map(lambda p: 0.3 * p, PARAMS)
+    states = [one.init(PARAMS) for one in (plain, own)]
+    for _ in range(3):
+        (even, states[0]), (found, states[1]) = (
+            one.update(grads, state, PARAMS)
+            for one, state in zip((plain, own), states, strict=True)
+        )
+        for path, factor in {
+            ("head", "kernel"): 10, ("stage1", "conv1", "kernel"): 0.5,
+            ("stage1", "conv2", "kernel"): 0.25, ("stem", "kernel"): 0,
+            ("stem", "bias"): 0,
+        }.items():  # fmt: skip
+            a, b = even, found
+            for name in path:
+                a, b = a[name], b[name]
+            np.testing.assert_allclose(b, factor * a, rtol=1e-6)
+
+
+def test_factors_of_no_module_and_no_number_are_refused():
+    with pytest.raises(UsageError, match="no module 'heads'; modules: .*head"):
+        Optimizer(rate_factors=("heads=2",)).make(0.1).init(PARAMS)
+    for text in ("head", "head=x", "head=-1", "head=inf"):
+        with pytest.raises(UsageError, match="give MODULE=FACTOR"):
+            Optimizer(rate_factors=(text,))
+
+
+def test_without_factors_the_state_is_what_it_was():
+    state = Optimizer().make(0.1).init(PARAMS)
+    assert len(jax.tree.leaves(state)) == len(jax.tree.leaves(PARAMS))
+    assert len(state) == 3  # decay, momentum and rate: runs of before resume
