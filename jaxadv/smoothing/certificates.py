@@ -61,63 +61,116 @@ def certify(
     for name, value in {"selection": selection, "draws": draws}.items():
         if value < 1:
             raise UsageError(f"certify: {name} is {value}; it must be at least 1")
-    if not sigma > 0:
-        raise UsageError(f"certify: sigma is {sigma}; it must be above 0")
-    ids = np.arange(len(images)) if ids is None else np.asarray(ids)
-    classes = fit(model, images.shape[1:])
     ends = (selection, selection + draws)
-    sampler = Sampler(model, sigma, batch_size)
-    rows = _empty(len(images), classes)
-    for row, leaves in (journal.load(ids, rows) if journal else {}).items():
-        for column, value in zip(_leaves(rows), leaves, strict=True):
-            column[row] = value
 
-    def settled(row):
-        done, votes = int(rows["done"][row]), rows["votes"][row]
+    def hopeless(done, votes):
         if not early or done < selection:
-            return done >= ends[-1]
+            return False
         chosen = votes[1, np.argmax(votes[0])]
         return statistics.abstains_for_sure(chosen, ends[-1] - done, draws, alpha)
 
+    rows = _counted(
+        model, key, images, ids, ends, sigma, batch_size, journal, progress, hopeless
+    )
+    votes = rows["votes"]
+    found = statistics.certify(votes[:, 0], votes[:, 1], draws, alpha, sigma)
+    return found | {"seconds": rows["seconds"]}
+
+
+def predict(
+    model: Any,
+    key: jax.Array,
+    images: np.ndarray,
+    *,
+    sigma: float,
+    ids: np.ndarray | None = None,
+    draws: int = 100,
+    alpha: float = 0.001,
+    batch_size: int = 1000,
+    journal: Journal | None = None,
+    progress: Callable[[int], Any] = lambda draws: None,
+) -> np.ndarray:
+    """What the smoothed network says of images, [n] classes, -1 where it abstains.
+
+    With one draw nothing is tested and it never abstains. Source: as `certify`, the
+    algorithm PREDICT.
+
+    Args:
+      model: a Classifier.
+      key: of the run; not one that the images were attacked with.
+      images: [n, h, w, c].
+      sigma: the noise's deviation, in [0, 1] units.
+      ids: [n] distinct ids; default 0 … n - 1.
+      draws: of noise for each image.
+      alpha: the probability that an answer is not the smoothed network's, at most.
+      batch_size: draws at a time on each device.
+      journal: as of `certify`.
+      progress: as of `certify`.
+
+    Raises:
+      UsageError: as `certify`.
+    """
+    if draws < 1:
+        raise UsageError(f"predict: draws is {draws}; it must be at least 1")
+    rows = _counted(
+        model, key, images, ids, (draws,), sigma, batch_size, journal, progress
+    )
+    votes = rows["votes"][:, 0]
+    if draws == 1:
+        return np.argmax(votes, axis=-1).astype(np.int32)
+    return statistics.predict(votes, alpha)
+
+
+def _counted(
+    model, key, images, ids, ends, sigma, batch_size, journal, progress,
+    hopeless=lambda done, votes: False,
+):  # fmt: skip
+    """Votes [n, samples, classes] of all images, and the seconds that they took.
+
+    `hopeless(done, votes)` says of an image that the draws left need not be made.
+    """
+    if not sigma > 0:
+        raise UsageError(f"sigma is {sigma}; it must be above 0")
+    ids = np.arange(len(images)) if ids is None else np.asarray(ids)
+    sampler = Sampler(model, sigma, batch_size)
+    rows = _empty(len(images), len(ends), fit(model, images.shape[1:]))
+    for row, leaves in (journal.load(ids, rows) if journal else {}).items():
+        for column, value in zip(jax.tree.leaves(rows), leaves, strict=True):
+            column[row] = value
     for row in range(len(images)):
-        progress(int(rows["done"][row]))
-        if not settled(row):
-            first, began = int(rows["done"][row]), time.perf_counter()
-            before, kept = float(rows["seconds"][row]), began
-            for done, votes in sampler.counts(key, images[row], ids[row], ends, first):
+        image, example, last = images[row], int(ids[row]), ends[-1]
+        first, before = int(rows["done"][row]), float(rows["seconds"][row])
+        progress(first)
+        began = kept = time.perf_counter()
+        if first < last and not hopeless(first, rows["votes"][row]):
+            for done, votes in sampler.counts(key, image, example, ends, first):
                 progress(done - int(rows["done"][row]))
                 now = time.perf_counter()
                 rows["votes"][row] += votes
                 rows["done"][row] = done
                 rows["seconds"][row] = before + now - began
-                if settled(row):
+                if hopeless(done, rows["votes"][row]):
                     break
                 if journal and now - kept > _EVERY:
                     _keep(journal, ids, rows, row)
                     kept = now
             if journal:
                 _keep(journal, ids, rows, row)
-        progress(ends[-1] - int(rows["done"][row]))  # what need not be drawn
+        progress(last - int(rows["done"][row]))  # what need not be drawn
     if journal:
         journal.flush()
-    votes = rows["votes"].reshape(len(images), 2, classes)
-    found = statistics.certify(votes[:, 0], votes[:, 1], draws, alpha, sigma)
-    return found | {"seconds": rows["seconds"]}
+    return rows
 
 
 _EVERY = 5.0  # seconds after which the counts of an unfinished image are kept
 
 
-def _empty(n, classes):
+def _empty(n, samples, classes):
     return {
         "done": np.zeros(n, np.int64),
         "seconds": np.zeros(n, np.float64),
-        "votes": np.zeros((n, 2, classes), np.int64),
+        "votes": np.zeros((n, samples, classes), np.int64),
     }
-
-
-def _leaves(rows):
-    return jax.tree.leaves(rows)
 
 
 def _keep(journal, ids, rows, row):

@@ -7,7 +7,7 @@ from scipy import stats
 
 from jaxadv.classifier import Classifier
 from jaxadv.craft.journal import Journal
-from jaxadv.smoothing import certify, statistics
+from jaxadv.smoothing import certify, predict, statistics
 from jaxadv.specs import UsageError
 
 SHAPE, SIGMA = (4, 4, 1), 0.5
@@ -132,3 +132,16 @@ def test_to_stop_early_changes_no_answer_and_draws_less(found):
 def test_bad_arguments_are_refused(field, value, words):
     with pytest.raises(UsageError, match=words):
         certify(MODEL, KEY, IMAGES[:1], **(PLAN | {field: value}))
+
+
+def test_answers_are_those_of_the_two_sided_test_and_one_draw_is_none():
+    plan = {"sigma": SIGMA, "draws": 200, "batch_size": 16}
+    found = predict(MODEL, KEY, IMAGES, **plan)
+    p = stats.norm.cdf(SCORES / np.linalg.norm(WEIGHTS) / SIGMA)
+    clear = np.abs(p - 0.5) > 0.25
+    np.testing.assert_array_equal(found[clear], (p < 0.5)[clear])
+    assert np.any(found == -1) and np.all(np.abs(p - 0.5)[found == -1] < 0.25)
+    one = predict(MODEL, KEY, IMAGES, **(plan | {"draws": 1}))
+    assert set(one) <= {0, 1}
+    with pytest.raises(UsageError, match="draws is 0"):
+        predict(MODEL, KEY, IMAGES, **(plan | {"draws": 0}))
