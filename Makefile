@@ -4,9 +4,11 @@ BIN := $(VENV)/bin
 RUN ?= runs/demo
 QUICK := $(wildcard tests/test_*.py) tests/numerics tests/objectives tests/commands
 UNFORESEEN ?= runs/unforeseen
+DUAL ?= runs/dual
 GAT ?= --seeds 0 1 2 --eps 0.5 1.0 1.5 2.0 2.5 3.0
 
-.PHONY: demo test check lint style types bench reproduce-minmax reproduce-lagrangian
+.PHONY: demo test check lint style types bench reproduce-minmax reproduce-lagrangian \
+	reproduce-dual
 
 $(VENV)/installed: requirements.txt
 	$(PYTHON) -m venv $(VENV)
@@ -67,3 +69,9 @@ reproduce-lagrangian: $(VENV)/installed
 	    --figure $$figure || exit 1; done
 	$(BIN)/python -m benchmarks.papers.lagrangian.tables $(UNFORESEEN) --data=fashion_mnist
 	$(BIN)/python -m benchmarks.papers.lagrangian.cost
+
+reproduce-dual: $(VENV)/installed
+	for table in attacks eps_f eps_b lam smoothing; do \
+	  $(BIN)/python -m benchmarks.papers.dual.tables $(DUAL) --table $$table || exit 1; done
+	for figure in gradients examples; do \
+	  $(BIN)/python -m benchmarks.papers.dual.figures $(DUAL) --figure $$figure || exit 1; done

@@ -1,0 +1,1 @@
+"""Dual perturbations of foreground and background (Tong et al.), in small."""
