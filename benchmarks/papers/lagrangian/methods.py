@@ -65,9 +65,12 @@ class Data:
 _L2 = ("--config.attack.threat.name=l2",)
 METHODS = {
     "trades": Method(
-        "TRADES ℓ∞", "baselines/{}_pgd_at", flags=["--config.defense.name=trades"]
+        "TRADES ℓ∞",
+        "baselines/{}_pgd_at",
+        ends="trades",
+        flags=["--config.defense.name=trades"],
     ),
-    "mart": Method("MART ℓ∞", "lagrangian/{}_mart"),
+    "mart": Method("MART ℓ∞", "lagrangian/{}_mart", ends="trades"),
     "msd": Method("MSD", "lagrangian/{}_msd", ends="msd"),
     "ddn": Method("DDN ℓ2", "lagrangian/{}_ddn", ends="l2"),
     "mma": Method("MMA ℓ2", "lagrangian/{}_mma", "defense.d_max", "mma"),
@@ -91,6 +94,7 @@ DATA = {
         suite="unseen_shapes.py",
         ends={
             "linf": "4/255,0.02021",
+            "trades": "1/255,3/255",
             "l2": "0.5,0.65",
             "msd": "0.5,1.0",
             "iaat": "1/255,4/255",
@@ -113,6 +117,7 @@ DATA = {
         suite="unseen_cifar.py",
         ends={
             "linf": "8/255,12/255",
+            "trades": "6/255,10/255",
             "l2": "1.0,1.6",
             "msd": "1.0,1.5",
             "iaat": "1/255,4/255",
