@@ -1,9 +1,10 @@
 """Kills a tiny training and evaluation again and again: is the result the same?
 
-python -m benchmarks.kills FOLDER [--what train train2 mma iaat eval eval2] [--kills=15]
-    [--every=3] [--seed=0]
+python -m benchmarks.kills FOLDER [--what train train2 mma iaat eval eval2 certify]
+    [--kills=15] [--every=3] [--seed=0]
 
-`mma` and `iaat` are trainings that remember single examples. `train2` and `eval2` are
+`mma` and `iaat` are trainings that remember single examples, `certify` counts the votes
+of a smoothed network. `train2` and `eval2` are
 runs of two processes, one of which is killed (SIGKILL). Half of the kills come at a
 random moment, the others as soon as something is being written after it, if that is
 seen. After every few kills the run is let finish, and its checkpoints and metrics, or
@@ -26,6 +27,7 @@ from pathlib import Path
 
 from benchmarks.timing import table
 from jaxadv import peers
+from jaxadv.evaluation import table as per_example
 from jaxadv.training import log as metrics
 
 TRAIN = [
@@ -52,6 +54,14 @@ EVAL = [
     "--config.batch_size=8",
     "--config.pictures=2",
 ]
+CERTIFY = [
+    "eval.py",
+    "--config=configs/suites/certify.py",
+    "--config.smoothing.sigma=0.25",
+    "--config.smoothing.draws=20000",
+    "--config.examples=20",
+    "--config.batch_size=50",
+]
 LIMIT = 240  # seconds of one run
 
 
@@ -60,15 +70,16 @@ class Run:
 
     def __init__(self, root: Path, what: str):
         self.root, self.count = root, 2 if what.endswith("2") else 1
-        self.command = EVAL if what.startswith("eval") else TRAIN
-        self.result = evaluated if what.startswith("eval") else trained
+        judged = {"eval": (EVAL, evaluated), "certify": (CERTIFY, certified)}
+        kind = what.rstrip("2")
+        self.command, self.result = judged.get(kind, (TRAIN, trained))
         if what in MEMORY:
             name, *fields = MEMORY[what]
             self.command = [*TRAIN, f"--config.defense.name={name}"]
             self.command += [f"--config.defense.{field}" for field in fields]
             self.command += ["--config.attack.rel_step_size=0.5"]
-        if self.command is EVAL:
-            self.command = [*EVAL, f"--checkpoint={root / 'train' / 'whole'}"]
+        if kind in judged:
+            self.command = [*self.command, f"--checkpoint={root / 'train' / 'whole'}"]
         self.folder = root / what
 
     def start(self, name: str) -> list[subprocess.Popen]:
@@ -143,6 +154,12 @@ def evaluated(folder: Path):
     return (folder / "table.npz").read_bytes()
 
 
+def certified(folder: Path):
+    """The columns of the certificates, but for their seconds."""
+    columns = per_example.load(folder / "certificates.npz").columns
+    return {k: v.tobytes() for k, v in columns.items() if k != "seconds"}
+
+
 def left(folder: Path) -> list[str]:
     """Temporary files, which no finished run has."""
     return [str(path) for path in folder.rglob("*") if "tmp" in path.name]
@@ -200,7 +217,7 @@ def measure(root: Path, what: str, kills: int, every: int, rng: random.Random):
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("folder", type=Path)
-    kinds = ["train", "train2", *MEMORY, "eval", "eval2"]
+    kinds = ["train", "train2", *MEMORY, "eval", "eval2", "certify"]
     parser.add_argument("--what", nargs="+", choices=kinds, default=kinds)
     parser.add_argument("--kills", type=int, default=15)
     parser.add_argument("--every", type=int, default=3)
