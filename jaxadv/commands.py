@@ -37,6 +37,7 @@ OTHERS = {
     ),
     "study": ("a perceptual study", "jaxadv.evaluation.tools.study"),
     "saliency": ("trains a saliency network on masks", "jaxadv.training.saliency"),
+    "masks": ("predicts the foregrounds of a data set", "jaxadv.training.masks"),
     "prepare": ("prepares a data set once", "jaxadv.data.prepare"),
     "weights": ("shows and converts weight files", "jaxadv.weights.__main__"),
 }

@@ -20,7 +20,7 @@ SHARED = {
     "attacks/minimal": ["common", "boundary", "constants"],
     "craft": ["journal", "base", "arguments"],
     "data": (
-        "images formats catalog rendering crops disk checked records own prepare "
+        "images formats catalog rendering crops disk checked masks records own prepare "
         "sources"
     ).split(),
     "data/formats": ["contents"],

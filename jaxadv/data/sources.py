@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from jaxadv import specs
-from jaxadv.data import catalog, checked, crops, own, records
+from jaxadv.data import catalog, checked, crops, masks, own, records
 from jaxadv.files import storage
 
 Draw = tuple[int, ...]
@@ -179,6 +179,7 @@ def _prepared(name, data_dir, image_size, min_area, max_ratio):
     def opened(split: str) -> Source:
         size = image_size or _SIDE
         stored = records.open_split(folder, split, size, min_area, max_ratio)
+        stored = masks.attached(stored, folder, split)
         return _source(name, split, stored, f"{folder}: {split}")
 
     return (lambda: records.splits(folder)), opened
