@@ -5,7 +5,7 @@ jaxadv masks stl10 --densities=deepgaze.npz
 """
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import jax
@@ -48,7 +48,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return console.conclude(work, "the same command begins anew")
 
 
-def predict(name, data_dir=None, network=None, densities=None, threshold=None):
+def predict(
+    name: str,
+    data_dir: str | None = None,
+    network: str | None = None,
+    densities: str | None = None,
+    threshold: float | None = None,
+) -> Iterator[str]:
     """Stores the masks of every split; yields a line for each.
 
     Args:
@@ -66,7 +72,7 @@ def predict(name, data_dir=None, network=None, densities=None, threshold=None):
     folder = catalog.find(name, data_dir)
     if folder is None:
         raise UsageError(f"{name} is not prepared; run jaxadv prepare {name} first")
-    path = Path(network or densities)
+    path = Path(network or densities or "")
     if not path.is_file():
         raise UsageError(f"there is no file {str(path)!r}")
     looks = saliency.load(str(path)) if network else None
