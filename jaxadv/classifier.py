@@ -188,9 +188,8 @@ class Classifier:
 
     def full_precision(self) -> "Classifier":
         """The same network computing in float32, if it has a `compute_dtype`."""
-        return self.replace(  # type: ignore[attr-defined]
-            apply=protocols.full_precision(self.apply)
-        )
+        apply = protocols.full_precision(self.apply)
+        return self if apply is self.apply else self.replace(apply=apply)  # type: ignore
 
     def run(self, image: jax.Array, key: jax.Array | None = None) -> tuple:
         """Logits and feature taps of one image."""

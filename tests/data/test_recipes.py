@@ -19,6 +19,7 @@ CONFIGS = {
     if path.parent.name != "suites"
 }
 SIZES = {
+    "stl10": (96, 96),
     "mnist5k": (28, 28),
     "mnist": (28, 28),
     "cifar10": (32, 32),

@@ -53,7 +53,9 @@ def setup(module=None, classes=CLASSES):
         "label": rng.integers(0, classes, BATCH).astype(np.int32),
         "id": np.arange(10, 10 + BATCH, dtype=np.int32),
     }
-    state = types.SimpleNamespace(network=network, batch_stats=batch_stats, memory=())
+    state = types.SimpleNamespace(
+        network=network, batch_stats=batch_stats, memory=(), step=0
+    )
     return params, state, batch
 
 

@@ -68,7 +68,6 @@ def mean_loss(params, image, label, noise):
 @pytest.mark.parametrize("warm_up, ramp", [(0, 1.0), (4, 0.25)])
 def test_smooth_adv_attacks_and_learns_with_the_same_noise(warm_up, ramp):
     params, state, batch = setup()
-    state.step = 0
     defense = SmoothAdv((pgd(),), sigma=SIGMA, samples=3, warm_up=warm_up)
     loss, _, _ = evaluate(defense, params, state, batch, key=5)
     keys, losses = noise_keys(5, batch["id"], restart=0), []

@@ -86,7 +86,7 @@ def tape(monkeypatch):
 def objective(name):
     if name == "min_max":
         return Weighted(objective=RandomTarget(), targets="prediction")
-    whole = ("carlini_wagner", "elastic_net", "deepfool", "fab")
+    whole = ("carlini_wagner", "elastic_net", "deepfool", "fab", "jsma")
     return Margin(0.0) if name in whole else RandomTarget()
 
 

@@ -42,13 +42,15 @@ def test_validation_counts_every_image_once(count, batch_size):
 
 
 def test_validation_takes_no_broken_margin_for_robust(monkeypatch):
-    def broken(attack, model, key, images, labels, ids):
+    def broken(attack, model, key, images, labels, **given):
         margin = jnp.full(len(images), jnp.nan)
         return types.SimpleNamespace(success=margin >= 0, margin=margin)
 
     monkeypatch.setattr(validation, "craft", broken)
     state, source = make_state(), small_source(9)
-    scores = Validator(state.network, (None,), source, 0, 16)(*state.evaluated)
+    scores = Validator(state.network, (Fgsm(Linf(0.1)),), source, 0, 16)(
+        *state.evaluated
+    )
     assert scores["robust"] == 0.0
 
 
