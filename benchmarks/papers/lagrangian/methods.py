@@ -92,15 +92,17 @@ DATA = {
     "shapes": Data(
         configs="shapes",
         suite="unseen_shapes.py",
+        # At 90 % with networks of width 8 and 11 epochs the first of linf, l2, trades
+        # and lagrangian matches.
         ends={
-            "linf": "4/255,0.02021",
-            "trades": "1/255,3/255",
+            "linf": "0.01807,0.02021",
+            "trades": "3/255,1/255",
             "l2": "0.5,0.65",
             "msd": "0.5,1.0",
             "iaat": "1/255,4/255",
             "mma": "0.5,1.0",
             "lpips": "0.15,0.3",
-            "lagrangian": "8.0,2.0",
+            "lagrangian": "32.0,8.0",
         },
         methods=tuple(METHODS),
         alexnet="perceptual/shapes_alexnet",
