@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from jaxadv.evaluation import certificates, table
-from jaxadv.evaluation.certificates import summary
+from jaxadv.evaluation.certificates import run, summary
 from jaxadv.specs import UsageError
 from tests import nets
 
@@ -118,3 +118,10 @@ def test_sigma_is_that_of_the_training_or_is_asked_for():
         certificates.resolve({}, {"defense": {"name": "clean"}})
     with pytest.raises(UsageError, match="alpha"):
         certificates.resolve({"smoothing": {"sigma": 0.25, "alpha": 0.9}})
+
+
+def test_radii_end_where_so_many_draws_can_certify():
+    noise = {"radii": None, "draws": 1000, "alpha": 0.001, "sigma": 0.5}
+    assert run._radii(noise) == [0.0, 0.25, 0.5, 0.75, 1.0]  # 0.5 x 2.46326
+    assert run._radii(noise | {"sigma": 0.05}) == [0.0]
+    assert run._radii(noise | {"radii": (3.0,)}) == (3.0,)

@@ -34,10 +34,10 @@ from jaxadv.evaluation.suite.planned import check_name
 from jaxadv.evaluation.writing import escape, files
 from jaxadv.evaluation.writing.cells import aligned, page_table
 from jaxadv.files.storage import remove_temporary
-from jaxadv.smoothing import certify
+from jaxadv.smoothing import certify, statistics
 from jaxadv.specs import UsageError, static
 
-RADII = (0.0, 0.25, 0.5, 0.75, 1.0, 1.25, 1.5, 1.75, 2.0, 2.25, 2.5)
+STEP = 0.25  # of the radii at which the accuracy is told
 
 
 @dataclasses.dataclass(frozen=True)
@@ -57,8 +57,12 @@ class Smoothing:
     alpha: float = static(
         0.001, above=0, maximum=0.5, help="probability that a certificate is wrong"
     )
-    radii: tuple[float, ...] = static(
-        RADII, minimum=0, unit="l2", help="at which the accuracy is told"
+    radii: tuple[float, ...] | None = static(
+        None,
+        minimum=0,
+        unit="l2",
+        help="at which the accuracy is told; None: in steps of 0.25, as far as so many "
+        "draws can certify",
     )
     early: bool = static(
         False,
@@ -139,7 +143,7 @@ def evaluate(
     inputs.check_values(data, inputs.check_fit(model, data))
     with parallel.held(workdir):
         columns = _certified(model, source, full, data, workdir)
-        content = summary.summarize(columns, full["smoothing"]["radii"])
+        content = summary.summarize(columns, _radii(full["smoothing"]))
         content |= {"config": full, "network": name}
         if parallel.is_primary():
             remove_temporary(workdir)
@@ -181,6 +185,15 @@ def _certified(model, source, full, data, workdir):
         )
     rows = {"id": data["id"], "label": data["label"], **found}
     return parallel.gather_rows(rows)
+
+
+def _radii(noise):
+    """Those that are given, else steps up to what votes all for one class certify."""
+    if noise["radii"] is not None:
+        return noise["radii"]
+    lower = statistics.clopper_pearson(noise["draws"], noise["draws"], noise["alpha"])
+    reach = float(statistics.certified_radius(lower, noise["sigma"]))
+    return [STEP * i for i in range(int(reach / STEP) + 1)]
 
 
 def _code(model, full, drawn, data):
