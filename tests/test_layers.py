@@ -18,7 +18,7 @@ SHARED = {
     "attacks/gradient": ["ascent", "apgd"],
     "attacks/sampling": ["noise"],
     "attacks/minimal": ["common", "boundary", "constants"],
-    "craft": ["journal", "base", "arguments"],
+    "craft": ["journal", "base", "features", "arguments"],
     "data": (
         "images formats catalog rendering crops disk checked masks records own prepare "
         "sources"

@@ -7,7 +7,7 @@ Values are looked at on the host where they are known, or, if asked for, by a ca
 import dataclasses
 import functools
 import warnings
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import jax
@@ -17,6 +17,7 @@ from flax.errors import FlaxError
 
 from jaxadv import arrays, protocols, specs
 from jaxadv.classifier import Classifier
+from jaxadv.craft.features import filled
 from jaxadv.mapped import IMAGES
 from jaxadv.specs import UsageError, UsageWarning
 
@@ -114,49 +115,6 @@ def numbers(part: Any, path: str = "") -> Iterator[tuple[str, tuple[Any, Any]]]:
             yield from numbers(value, f"{path}{field.name}.")
         elif "registry" not in rule:
             yield f"{path}{field.name}", (part, field)
-
-
-def wanted(part: Any, path: str = "") -> Iterator[tuple[str, str]]:
-    """Yields path -> feature of the data set of what parts want of each image."""
-    for name, feature in protocols.wants(part).items():
-        yield f"{path}{name}", feature
-    for field in specs.fields(type(part)):
-        value = getattr(part, field.name)
-        several = isinstance(value, tuple)
-        for i, one in enumerate(value if several else (value,)):
-            if dataclasses.is_dataclass(one) and not isinstance(one, Classifier):
-                name = f"{field.name}.{i}" if several else field.name
-                yield from wanted(one, f"{path}{name}.")
-
-
-def features_of(parts: Iterable[Any]) -> tuple[str, ...]:
-    """The names of all features that any of the parts wants."""
-    return tuple(sorted({name for part in parts for _, name in wanted(part)}))
-
-
-def filled(
-    attack: Any, per_image: Mapping[str, Any], features: Mapping[str, Any]
-) -> Mapping[str, Any]:
-    """`per_image` with the features that the attack wants and are not given there.
-
-    Raises:
-      UsageError: a feature is not there.
-    """
-    if not isinstance(per_image, Mapping):
-        return per_image
-    found = dict(per_image)
-    for path, feature in wanted(attack):
-        if path in found:
-            continue
-        if feature not in features:
-            there = ", ".join(sorted(features)) or "none"
-            raise UsageError(
-                f"{path} is the {feature} of each image in the data set, whose images "
-                f"have no {feature} (they have: {there}); give features={{{feature!r}: "
-                f"…}}, per_image={{{path!r}: …}}, or another {path}"
-            )
-        found[path] = _as_array(features[feature]).astype(np.float32)
-    return found
 
 
 def fit(model: Any, shape: tuple[int, ...]) -> int:

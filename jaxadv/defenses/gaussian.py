@@ -35,15 +35,21 @@ class Gaussian:
     def loss(
         self, params: Any, state: Any, batch: dict[str, jax.Array], key: jax.Array
     ) -> tuple[jax.Array, base.Output]:
-        noise_key, train_key = jax.random.split(key)
-        keys = joint.example_keys(noise_key, batch["id"])
-        logits, batch_stats = noisy_pass(
-            self, params, state, batch["image"], keys, batch["id"], train_key
-        )
+        logits, batch_stats = fresh_pass(self, params, state, batch, key)
         losses = jax.vmap(base.cross_entropies, (1, None))(logits, batch["label"])
         hits = jax.vmap(base.correct, (1, None))(logits, batch["label"])
         metrics = {"noisy_accuracy": jnp.mean(hits)}
         return jnp.mean(losses), base.Output(batch_stats, state.memory, metrics)
+
+
+def fresh_pass(
+    defense: Any, params: Any, state: Any, batch: Any, key: jax.Array
+) -> tuple[jax.Array, Any]:
+    """`noisy_pass` of the images of a batch, with noise of their own in each step."""
+    noise_key, train_key = jax.random.split(key)
+    images, ids = batch["image"], batch["id"]
+    keys = joint.example_keys(noise_key, ids)
+    return noisy_pass(defense, params, state, images, keys, ids, train_key)
 
 
 def noisy_pass(

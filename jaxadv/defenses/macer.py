@@ -7,9 +7,8 @@ import jax.numpy as jnp
 from jax.scipy.special import ndtri
 
 from jaxadv import specs, struct
-from jaxadv.craft import joint
 from jaxadv.defenses import base
-from jaxadv.defenses.gaussian import noisy_pass
+from jaxadv.defenses.gaussian import fresh_pass
 
 _EDGE = 1e-6  # probabilities are this far from 0 and 1 before their quantile
 
@@ -44,11 +43,7 @@ class Macer:
     def loss(
         self, params: Any, state: Any, batch: dict[str, jax.Array], key: jax.Array
     ) -> tuple[jax.Array, base.Output]:
-        noise_key, train_key = jax.random.split(key)
-        keys = joint.example_keys(noise_key, batch["id"])
-        logits, batch_stats = noisy_pass(
-            self, params, state, batch["image"], keys, batch["id"], train_key
-        )
+        logits, batch_stats = fresh_pass(self, params, state, batch, key)
         parts = jax.vmap(self.parts)(logits, batch["label"])
         loss, radius, right = map(jnp.mean, parts)
         metrics = {"noisy_accuracy": right, "radius_loss": radius}

@@ -10,6 +10,8 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
+from jaxadv.specs import UsageError
+
 
 def settle(part: Any) -> None:
     """A name that is given in the place of the mask becomes the part's `where`."""
@@ -24,7 +26,17 @@ def wants(part: Any) -> Mapping[str, str]:
 
 
 def of(part: Any, image: jax.Array) -> Any:
-    """The part's mask of an image [h, w, c]; that of the center where there is none."""
+    """The part's mask of an image [h, w, c], or that of its center.
+
+    Raises:
+      UsageError: it is the data set's, and has not been filled in.
+    """
+    if part.mask is None and part.where == "dataset":
+        raise UsageError(
+            f"{type(part).__name__}.mask is the data set's, which does not come here; "
+            "run the attack by craft or craft_batches with features={'mask': …}, or "
+            "give another mask"
+        )
     return center(image.shape) if part.mask is None else part.mask
 
 

@@ -8,6 +8,23 @@ import jax.numpy as jnp
 from jaxadv import protocols, specs
 
 
+class Around:
+    """What an objective around another one, its field `objective`, takes from it."""
+
+    objective: Any
+
+    def goal(self, logits: jax.Array, label: Any) -> jax.Array:
+        return self.objective.goal(logits, label)
+
+    def restarted(self, restart: Any) -> Any:
+        inner = protocols.restarted(self.objective, restart)
+        return self.replace(objective=inner)  # type: ignore[attr-defined]
+
+    def bind(self, model: Any, image: jax.Array, label: Any, key: Any = None) -> Any:
+        inner = protocols.bind(self.objective, model, image, label, key)
+        return self.replace(objective=inner)  # type: ignore[attr-defined]
+
+
 def expected_logits(
     model: Any, image: jax.Array, key: jax.Array, draws: int = 1
 ) -> jax.Array:

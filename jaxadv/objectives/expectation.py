@@ -5,13 +5,13 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from jaxadv import objectives, protocols, specs, struct
-from jaxadv.objectives.base import check_logits
+from jaxadv import objectives, specs, struct
+from jaxadv.objectives.base import Around, check_logits
 from jaxadv.objectives.untargeted import CrossEntropy
 
 
 @struct.dataclass
-class Expectation:
+class Expectation(Around):
     """The mean of an objective over `samples` keys, for stochastic models.
 
     Whether an attack has succeeded is asked of the mean prediction over as many
@@ -38,19 +38,6 @@ class Expectation:
     def __post_init__(self):
         specs.check(self)
         check_logits(self, "draws")
-
-    def goal(self, logits: jax.Array, label: Any) -> jax.Array:
-        return self.objective.goal(logits, label)
-
-    def restarted(self, restart: Any) -> Any:
-        return self.replace(  # type: ignore[attr-defined]
-            objective=protocols.restarted(self.objective, restart)
-        )
-
-    def bind(self, model: Any, image: jax.Array, label: Any, key: Any = None) -> Any:
-        return self.replace(  # type: ignore[attr-defined]
-            objective=protocols.bind(self.objective, model, image, label, key)
-        )
 
     def __call__(
         self, model: Any, image: jax.Array, label: Any, key: jax.Array

@@ -5,12 +5,12 @@ from typing import Any
 import jax
 
 from jaxadv import objectives, protocols, specs, struct
-from jaxadv.objectives.base import check_logits
+from jaxadv.objectives.base import Around, check_logits
 from jaxadv.objectives.untargeted import CrossEntropy
 
 
 @struct.dataclass
-class FixedDraws:
+class FixedDraws(Around):
     """An objective at draws that are one image's own throughout a search.
 
     Of a smoothed network the noise is then the same at all steps, and the search climbs
@@ -42,18 +42,8 @@ class FixedDraws:
     def samples(self) -> int:
         return protocols.draws(self.objective)
 
-    def goal(self, logits: jax.Array, label: Any) -> jax.Array:
-        return self.objective.goal(logits, label)
-
-    def restarted(self, restart: Any) -> Any:
-        return self.replace(  # type: ignore[attr-defined]
-            objective=protocols.restarted(self.objective, restart)
-        )
-
     def bind(self, model: Any, image: jax.Array, label: Any, key: Any = None) -> Any:
-        return self.replace(  # type: ignore[attr-defined]
-            objective=protocols.bind(self.objective, model, image, label, key), key=key
-        )
+        return super().bind(model, image, label, key).replace(key=key)
 
     def __call__(
         self, model: Any, image: jax.Array, label: Any, key: jax.Array

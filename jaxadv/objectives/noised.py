@@ -5,14 +5,14 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from jaxadv import objectives, protocols, specs, struct
+from jaxadv import objectives, specs, struct
 from jaxadv.numerics import streams
-from jaxadv.objectives.base import check_logits, expected_logits
+from jaxadv.objectives.base import Around, check_logits, expected_logits
 from jaxadv.objectives.untargeted import CrossEntropy
 
 
 @struct.dataclass
-class Noised:
+class Noised(Around):
     """The mean of an objective over `samples` noisy copies, drawn anew in each step.
 
     It attacks a network that will be smoothed, given the network itself: the gradient
@@ -35,27 +35,14 @@ class Noised:
         specs.check(self)
         check_logits(self, "adds noise before")
 
-    def goal(self, logits: jax.Array, label: Any) -> jax.Array:
-        return self.objective.goal(logits, label)
-
     def goal_at(
         self, model: Any, image: jax.Array, label: Any, key: jax.Array
     ) -> jax.Array:
         def noised(image, own):
             return model(*self._noised(image, own))
 
-        logits = expected_logits(noised, image, key, max(self.samples, 2))
+        logits = expected_logits(noised, image, key, self.samples)
         return self.objective.goal(logits, label)
-
-    def restarted(self, restart: Any) -> Any:
-        return self.replace(  # type: ignore[attr-defined]
-            objective=protocols.restarted(self.objective, restart)
-        )
-
-    def bind(self, model: Any, image: jax.Array, label: Any, key: Any = None) -> Any:
-        return self.replace(  # type: ignore[attr-defined]
-            objective=protocols.bind(self.objective, model, image, label, key)
-        )
 
     def __call__(
         self, model: Any, image: jax.Array, label: Any, key: jax.Array

@@ -8,13 +8,13 @@ import jax.numpy as jnp
 
 from jaxadv import objectives, protocols, specs, struct
 from jaxadv.numerics import masks
-from jaxadv.objectives.base import check_logits
+from jaxadv.objectives.base import Around, check_logits
 from jaxadv.objectives.untargeted import CrossEntropy
 from jaxadv.perceptual.saliency import SALIENCY, foreground_score
 
 
 @struct.dataclass
-class Salient:
+class Salient(Around):
     """An objective plus `lam` times the foreground score of the perturbed image.
 
     It keeps the looks on the foreground, so that changes of the background go unseen.
@@ -55,19 +55,11 @@ class Salient:
     def samples(self) -> int:
         return protocols.draws(self.objective)
 
-    def goal(self, logits: jax.Array, label: Any) -> jax.Array:
-        return self.objective.goal(logits, label)
-
-    def restarted(self, restart: Any) -> Any:
-        return self.replace(  # type: ignore[attr-defined]
-            objective=protocols.restarted(self.objective, restart)
-        )
-
     def bind(self, model: Any, image: jax.Array, label: Any, key: Any = None) -> Any:
-        return self.replace(  # type: ignore[attr-defined]
-            objective=protocols.bind(self.objective, model, image, label, key),
-            mask=jnp.asarray(masks.of(self, image), image.dtype),
-        )
+        own = super().bind(model, image, label, key)
+        if not self.lam:
+            return own
+        return own.replace(mask=jnp.asarray(masks.of(self, image), image.dtype))
 
     def __call__(
         self, model: Any, image: jax.Array, label: Any, key: jax.Array

@@ -104,12 +104,12 @@ def _count(model, key_data, sigma, image, example, ends, draws):
 
     def one(draw):
         own = jax.random.fold_in(key, draw)
-        logits = model(noisy(own, image, sigma), streams.stream(own, "network"))
-        return jnp.argmax(logits), jnp.any(jnp.isnan(logits)), jnp.zeros_like(logits)
+        return model(noisy(own, image, sigma), streams.stream(own, "network"))
 
-    voted, nan, empty = jax.vmap(one)(draws)
+    logits = jax.vmap(one)(draws)
+    voted, nan = jnp.argmax(logits, axis=-1), jnp.any(jnp.isnan(logits), axis=-1)
     sample = jnp.searchsorted(ends, draws, side="right")
     counted = sample < len(ends)
     sample, voted = jnp.where(nan, len(ends), sample), jnp.where(nan, 0, voted)
-    votes = jnp.zeros((len(ends) + 1, empty.shape[-1]), jnp.int32)
+    votes = jnp.zeros((len(ends) + 1, logits.shape[-1]), jnp.int32)
     return votes.at[sample, voted].add(counted.astype(jnp.int32))

@@ -106,29 +106,6 @@ def two_sided(successes: Any, draws: Any) -> np.ndarray:
     return np.where(most > 0, np.minimum(2 * tail, 1.0), 1.0)
 
 
-def empirical_bernstein(
-    total: Any, squares: Any, draws: Any, alpha: float
-) -> np.ndarray:
-    """A lower bound of the mean of numbers in [0, 1] at confidence 1 - alpha.
-
-    Of probabilities in the place of votes: of the soft smoothed classifier. Source:
-    Maurer and Pontil, "Empirical Bernstein bounds and sample variance penalization",
-    2009, theorem 4, at confidence 1 - alpha.
-
-    Args:
-      total: [...] the sum of the numbers.
-      squares: [...] the sum of their squares.
-      draws: [...] how many, at least 2.
-      alpha: the probability that the bound is above the truth, at most.
-    """
-    total, draws = np.asarray(total, float), np.asarray(draws, float)
-    mean = total / draws
-    variance = np.maximum(squares - draws * mean**2, 0.0) / (draws - 1)
-    log = np.log(2 / alpha)
-    width = np.sqrt(2 * variance * log / draws) + 7 * log / (3 * (draws - 1))
-    return np.clip(mean - width, 0.0, 1.0)
-
-
 def abstains_for_sure(votes: Any, left: Any, draws: Any, alpha: float) -> np.ndarray:
     """Whether even if all draws that are left fell to it, nothing would be certified.
 

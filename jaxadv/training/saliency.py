@@ -3,7 +3,6 @@
 jaxadv saliency --data=shapes --output=runs/saliency.safetensors
 """
 
-import argparse
 import sys
 import time
 from collections.abc import Callable, Sequence
@@ -133,11 +132,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _parser():
-    parser = argparse.ArgumentParser(
-        "jaxadv saliency",
-        description=ABOUT,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    parser = console.Parser(prog="jaxadv saliency", description=ABOUT)
     parser.add_argument("--data", default="shapes", help="a data set with masks")
     parser.add_argument("--data_dir", help="where prepared data sets lie")
     parser.add_argument("--output", required=True, help=".safetensors file to write")

@@ -12,7 +12,7 @@ from jaxadv import completion, docstrings, protocols, schema, specs
 from jaxadv.attacks import build_attack
 from jaxadv.attacks.gradient.ascent import Ascent
 from jaxadv.craft import warn_units
-from jaxadv.craft.arguments import features_of
+from jaxadv.craft.features import features_of
 from jaxadv.data import sources
 from jaxadv.data.augment import AUGMENTATIONS
 from jaxadv.defenses import DEFENSES

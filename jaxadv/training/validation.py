@@ -8,7 +8,7 @@ import numpy as np
 
 from jaxadv import parallel
 from jaxadv.craft import craft
-from jaxadv.craft.arguments import features_of
+from jaxadv.craft.features import features_of
 from jaxadv.data import batches
 from jaxadv.defenses import base
 from jaxadv.numerics import streams

@@ -113,18 +113,6 @@ def test_the_bound_is_above_the_truth_as_seldom_as_alpha_says(p):
     assert wrong > 0  # nor is the bound so low that it says nothing
 
 
-def test_the_empirical_bernstein_bound():
-    assert float(
-        statistics.empirical_bernstein(900, 850, 1000, ALPHA)
-    ) == pytest.approx(0.857575, abs=1e-6)
-    rng = np.random.default_rng(1)
-    drawn = rng.beta(2, 1, (2000, 200))  # of mean 2/3
-    lower = statistics.empirical_bernstein(
-        drawn.sum(1), (drawn**2).sum(1), 200, alpha=0.05
-    )
-    assert np.mean(lower > 2 / 3) <= 0.05 and np.all(lower > 0.4)
-
-
 def test_an_early_abstention_is_the_one_of_all_draws():
     draws, alpha = 1000, ALPHA
     # 549 of 1000 are not certified, 550 are.

@@ -9,6 +9,7 @@ from jaxadv.attacks import Ascent
 from jaxadv.classifier import Classifier
 from jaxadv.craft import craft
 from jaxadv.objectives import Margin
+from jaxadv.specs import UsageError
 from jaxadv.threats import L2, Linf, Masked
 from tests import nets
 
@@ -91,3 +92,11 @@ def test_a_wider_background_never_helps_the_defender():
     inner = accuracy(Linf(0.02))
     dual = accuracy(Masked(Linf(0.02), Linf(0.1), mask="dataset"), **given)
     assert dual <= inner and inner < 1
+
+
+def test_a_mask_of_the_data_set_that_does_not_come_is_no_central_one():
+    threat = Masked(L2(0.1), L2(0.2), mask="dataset")
+    image = jnp.zeros((4, 4, 1))
+    with pytest.raises(UsageError, match="is the data set's, which does not come here"):
+        threat.bind(None, image, 0)
+    assert threat.replace(where="central").bind(None, image, 0).mask.sum() == 4

@@ -14,7 +14,7 @@ import numpy as np
 
 from jaxadv import parallel, protocols
 from jaxadv.craft import Adversarial, UnitsWarning, craft_batches, whole_chunk
-from jaxadv.craft.arguments import wanted
+from jaxadv.craft.features import wanted
 from jaxadv.craft.journal import Journal
 from jaxadv.evaluation import checks
 from jaxadv.evaluation.judging import inputs
