@@ -9,8 +9,10 @@ import ast
 import importlib
 import sys
 from collections.abc import Iterator, Mapping, Sequence
+from importlib import metadata
 from pathlib import Path
 
+import jaxadv
 from jaxadv import cli, configfiles, console
 from jaxadv.specs import UsageError
 
@@ -58,6 +60,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     name, rest = (given[0], given[1:]) if given else ("--help", [])
     if name in ("-h", "--help", "help"):
         print(usage())
+        return 0
+    if name == "--version":
+        print(f"jaxadv {jaxadv.__version__}, jax {metadata.version('jax')}")
         return 0
     if name == "train":
         return train(["jaxadv train", *rest])
@@ -115,7 +120,7 @@ def usage() -> str:
     }
     width = max(map(len, known))
     lines = [f"  {name.ljust(width)}  {told}" for name, told in known.items()]
-    return "\n".join(["usage: jaxadv COMMAND [--help] …", "", *lines])
+    return "\n".join(["usage: jaxadv COMMAND [--help] … | --version", "", *lines])
 
 
 def listed(kind: str) -> dict[str, str]:

@@ -6,6 +6,7 @@ import sys
 
 import pytest
 
+import jaxadv
 from jaxadv import commands
 from jaxadv.attacks import ATTACKS
 from tests.paths import ROOT
@@ -21,6 +22,11 @@ def test_without_a_command_all_are_told(capsys):
 def test_an_unknown_command_is_a_mistake(capsys):
     assert commands.main(["tarin"]) == 2
     assert "error: 'tarin' is no command" in capsys.readouterr().err
+
+
+def test_the_versions_that_a_report_of_a_fault_needs(capsys):
+    assert commands.main(["--version"]) == 0
+    assert capsys.readouterr().out.startswith(f"jaxadv {jaxadv.__version__}, jax 0.")
 
 
 @pytest.mark.parametrize("name", ["train", "eval"])
