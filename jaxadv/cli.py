@@ -39,9 +39,9 @@ from jaxadv.training import settings
 OVERRIDES = """\
 Every field of the config can be overridden: --config.epochs=3
 --config.attack.threat.eps=0.1 --config.normalize.mean='(0.5,)'. A value has the
-type of the field; a field that is None takes its declared type; a fraction may be
-written 8/255. A step_size that is given takes the place of the config's rel_step_size,
-and the reverse.
+type of the field; a field that is None takes its declared type, and None unsets one
+that may be None; a fraction may be written 8/255. A step_size that is given takes the
+place of the config's rel_step_size, and the reverse.
 
 A name brings the fields of what it names, at a new label too, and an empty one takes it
 away: --config.attacks.a.name=fgsm --config.attacks.a.threat.name=l2
@@ -221,6 +221,7 @@ def _parse(values, config, argv, kinds) -> ConfigDict:
     for path in given:
         _check_field(config, path)
     _check_groups(config, argv)
+    argv = overrides.unset(config, argv)
     # Absl keeps flags in a global unless told otherwise.
     config_flags.DEFINE_config_dict(
         "config", config, flag_values=values, sys_argv=list(argv)

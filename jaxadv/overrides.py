@@ -72,6 +72,25 @@ def fractions(config: Any, arguments: Sequence[str]) -> list[str]:
     return found
 
 
+def unset(config: Any, arguments: Sequence[str]) -> list[str]:
+    """Sets the fields that flags give as `None`; returns the flags that remain.
+
+    Whether such a field may be None is for those to say who check the config.
+    """
+    found = _flags(arguments)
+    final = {flag.path: flag.value for flag in found}
+    spent: set[int] = set()
+    for flag in found:
+        *above, last = flag.path.split(".")
+        parent = _at(config, above)
+        plain = parent is not None and not isinstance(parent.get(last), ConfigDict)
+        if plain and last in parent and "None" in (flag.value, final[flag.path]):
+            spent |= set(flag.where)
+            if final[flag.path] == "None":
+                parent[last] = None
+    return [text for i, text in enumerate(arguments) if i not in spent]
+
+
 def _number(match):
     return str(hints.number(match[0]))
 

@@ -17,7 +17,7 @@ class Entry:
       about: a line.
       version: the version that is written; public sets are read in any version.
       own: made here without a network, so `load` prepares it by itself.
-      files: what `--from` reads: "idx", "cifar", "imagenet", or None.
+      files: what `--from` reads, a name of `formats.READERS`, or None.
       published: the names of these files, and who publishes them.
       download: tensorflow-datasets can download it and, with TensorFlow
         installed for that one step, prepare it.
@@ -91,6 +91,16 @@ DATASETS = Registry(
             "1.0.0",
             "ImageNet's photographs of 100 classes, of varying size",
             files="imagenet",
+        ),
+        "imagenet10": Entry(
+            "1.0.0",
+            "photographs of 10 classes of ImageNet, 224x224, 500 + 10 of each",
+            files="imagenet10",
+        ),
+        "segment6": Entry(
+            "1.0.0",
+            "objects of COCO cut out at 32x32, 6 classes, with their masks",
+            files="coco",
         ),
     },
 )

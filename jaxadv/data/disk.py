@@ -34,6 +34,9 @@ class FromFiles(tfds.core.GeneratorBasedBuilder, skip_registration=True):
             features[field] = tfds.features.ClassLabel(names=names)
         for field in contents.text:
             features[field] = tfds.features.Text()
+        if contents.masked and contents.shape:
+            shape = (*contents.shape[:2], 1)
+            features["mask"] = tfds.features.Tensor(shape=shape, dtype=np.uint8)
         return tfds.core.DatasetInfo(
             builder=self,
             description=f"{self.name}, prepared from files on disk.",

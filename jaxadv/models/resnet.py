@@ -15,7 +15,7 @@ from flax import linen as nn
 from jaxadv import specs
 from jaxadv.models import layers
 
-STEMS = ("cifar", "imagenet")
+STEMS = ("cifar", "imagenet", "imagenet_3x3")
 
 
 class ResidualBlock(nn.Module):
@@ -66,13 +66,16 @@ class ResNet(layers.ImageClassifier):
 
     The CIFAR stem is one 3x3 convolution, and kernels start as PyTorch's default;
     the ImageNet stem is a 7x7 convolution of stride 2 with a 3x3 max-pooling of
-    stride 2, and kernels start from N(0, 2/fan_out).
+    stride 2, and kernels start from N(0, 2/fan_out). "imagenet_3x3" has a convolution
+    of 3x3 and stride 1 in its place and is else the same, for images of 32x32 and
+    weights of ImageNet (Tong et al., "Towards robustness against unsuspicious
+    adversarial examples", footnote 2).
 
     Attributes:
       stage_sizes: number of blocks of each stage; each stage after the first halves
         the image and doubles the channels.
       bottleneck: three-convolution blocks with four times as many output channels.
-      stem: "cifar" or "imagenet".
+      stem: "cifar", "imagenet" or "imagenet_3x3".
       width: channels of the stem and of the first stage's 3x3 convolutions.
 
     Raises:
@@ -113,8 +116,9 @@ class ResNet(layers.ImageClassifier):
         norm = layers.batch_norm(train, self.dtype, "stem_norm")
         if self.stem == "cifar":
             return nn.relu(norm(conv(self.width, 3)(images)))
+        kernel, strides = (7, 2) if self.stem == "imagenet" else (3, 1)
         # Pooling before the ReLU gives the same and is cheaper.
-        x = norm(conv(self.width, 7, 2)(images))
+        x = norm(conv(self.width, kernel, strides)(images))
         return nn.relu(layers.max_pool(x, 3, strides=2, padding=1))
 
 

@@ -148,6 +148,11 @@ class Training:
         help="a run's folder or a weight file whose weights training begins with; the "
         "head is new where the classes are others",
     )
+    init_new: tuple[str, ...] | None = static(
+        None,
+        help="modules of the network that begin new all the same, as the stem of a "
+        "network for smaller images",
+    )
     defense: Mapping = schema.spec(
         Kind(DEFENSES, needed=True), {"name": "clean"}, help="how to train"
     )

@@ -50,7 +50,7 @@ def load(
     """What `config.init_from` names, for the network of a run.
 
     Of a run they are those that its best checkpoint is judged by. The head is new where
-    the number of classes is another one.
+    the number of classes is another one, and so are the modules of `config.init_new`.
 
     Args:
       config: of the run.
@@ -73,7 +73,12 @@ def load(
         for layer, shape in wanted.items()
         if shape != more[layer]
     }
-    _check(found, wanted, head, f"{path} does not fit config.model ({name!r})")
+    modules = tuple(config.init_new or ())
+    asked = _asked(modules, wanted)
+    found = {p: value for p, value in found.items() if p not in asked}
+    kept = {p: shape for p, shape in wanted.items() if p not in asked}
+    head = {p: axis for p, axis in head.items() if p not in asked}
+    _check(found, kept, head, f"{path} does not fit config.model ({name!r})")
     new = sorted(head) if any(found[p].shape != wanted[p] for p in head) else []
     layers = sorted({p.removeprefix("params/").rpartition("/")[0] for p in new})
     total = checksums.checksum(found)
@@ -85,10 +90,27 @@ def load(
             f"{theirs} classes there, {classes} here: the head ({', '.join(layers)}) "
             "is new"
         )
+    if asked:
+        lines.append(f"new as config.init_new says: {', '.join(modules)}")
     lines += _other_pixels(network, mean, std)
     known = {path: value for path, value in found.items() if path not in new}
+    layers = sorted({*layers, *modules})
     record = {"path": path, "step": step, "checksum": total, "new": layers}
     return Initial(known, record, tuple(lines))
+
+
+def _asked(modules, wanted) -> set[str]:
+    """The paths of the variables in some modules of the network."""
+    paths = {p: p.partition("/")[2] for p in wanted}
+    for module in modules:
+        if not any(inside.startswith(f"{module}/") for inside in paths.values()):
+            known = ", ".join(dict.fromkeys(i.split("/")[0] for i in paths.values()))
+            raise UsageError(
+                f"config.init_new: the network has no module {module!r}; modules: "
+                f"{known}"
+            )
+    starts = tuple(f"{module}/" for module in modules)
+    return {p for p, inside in paths.items() if inside.startswith(starts)}
 
 
 def _read(path, name):

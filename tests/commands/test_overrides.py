@@ -97,6 +97,20 @@ def declared(make, path):
             yield f"{path}.{field.name}", "registry" in field.metadata
 
 
+def test_a_flag_may_say_none(parse):
+    paths = ["patience", "data.image_size", "init_from", "init_new"]
+    paths += ["optimizer.momentum"]
+    first = ["--config.patience=3", "--config.init_new=('a',)"]
+    config = parse(TRAINING, *first, *(f"--config.{path}=None" for path in paths))
+    assert config.patience is config.init_from is config.init_new is None
+    assert config.data.image_size is config.optimizer.momentum is None
+    assert config.get_type("patience") is int
+    assert parse(TRAINING, *first, "--config.patience", "None").patience is None
+    both = ["--config.patience=None", "--config.patience=3"]
+    assert parse(TRAINING, *both).patience == 3  # the last counts
+    assert "it is a group" in parse(TRAINING, "--config.validation=None")
+
+
 @pytest.mark.parametrize("name", ATTACKS)
 @pytest.mark.parametrize("place", ["attack", "attacks.a", "validation.attack"])
 def test_every_field_of_every_attack_is_a_flag_in_training(parse, name, place):

@@ -3,15 +3,15 @@
 import gzip
 import io
 import itertools
+import json
 import pickle
 import struct
 
 import numpy as np
 from PIL import Image
 
-from jaxadv.data import (
-    sources,
-)
+from jaxadv.data import sources
+from jaxadv.data.formats import coco
 
 
 def blank_digits():
@@ -106,3 +106,34 @@ def toy(n=20, classes=2, **kwargs):
     """A source whose image i is filled with the value i."""
     images = np.tile(np.arange(n, dtype=np.uint8)[:, None, None, None], (1, 2, 2, 1))
     return sources.from_arrays(images, np.arange(n) % classes, **kwargs)
+
+
+def write_coco(folder, photographs):
+    """A folder of COCO: photographs [h, w, 3] uint8 with their objects.
+
+    Args:
+      photographs: (part, number, pixels, objects), an object being its class, polygons,
+        area and whether it is a crowd.
+    """
+    names = ["person", *coco.CLASSES]
+    for part in ("train2017", "val2017"):
+        images, annotations = [], []
+        (folder / part).mkdir(parents=True)
+        for where, number, pixels, objects in photographs:
+            if where != part:
+                continue
+            file = f"{number:012d}.png"
+            Image.fromarray(pixels).save(folder / part / file)
+            images.append({"id": number, "file_name": file})
+            for label, polygons, area, crowd in objects:
+                xs, ys = (np.concatenate([p[i::2] for p in polygons]) for i in (0, 1))
+                left, top = float(min(xs)), float(min(ys))
+                one = {"image_id": number, "category_id": names.index(label)}
+                one |= {"segmentation": polygons, "area": area, "iscrowd": crowd}
+                one["bbox"] = [left, top, float(max(xs)) - left, float(max(ys)) - top]
+                annotations.append(one)
+        categories = [{"id": i, "name": name} for i, name in enumerate(names)]
+        content = {"images": images, "annotations": annotations}
+        place = folder / "annotations" / f"instances_{part}.json"
+        place.parent.mkdir(exist_ok=True)
+        place.write_text(json.dumps({**content, "categories": categories}))

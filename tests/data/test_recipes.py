@@ -19,6 +19,8 @@ CONFIGS = {
     if path.parent.name != "suites"
 }
 SIZES = {
+    "imagenet10": (224, 224),
+    "segment6": (32, 32),
     "stl10": (96, 96),
     "mnist5k": (28, 28),
     "mnist": (28, 28),
@@ -36,7 +38,7 @@ def load(name):
 
 def kept_of(name):
     """The mean share of an image's area that the recipe of a config leaves."""
-    if name.startswith("imagenet"):
+    if name.startswith("imagenet100"):
         return rectangles()
     if name.startswith("cifar10_") and name != "cifar10_minmax":
         # A shift of -4 to 4, each as likely, on both sides: 20 / 9 pixels are lost.

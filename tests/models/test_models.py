@@ -163,6 +163,14 @@ def test_taps_and_dtypes_at_full_size(name, side, expected):
     assert {leaf.dtype for leaf in jax.tree.leaves(variables)} == {jnp.dtype("f4")}
 
 
+def test_the_stem_of_imagenet_for_small_images():
+    module = build("resnet34_imagenet", stem="imagenet_3x3")
+    variables, _, taps = abstract(module, (2, 32, 32, 3))
+    assert variables["params"]["stem"]["kernel"].shape == (3, 3, 3, 64)
+    widths = maps((16, 64), (8, 128), (4, 256), (2, 512))
+    assert [tap.shape for tap in taps] == widths
+
+
 def test_global_mean_is_summed_in_float32():
     x = jnp.full((1, 32, 32, 1), 1.0, jnp.bfloat16).at[0, 0, 0].set(2.0)
     mean = layers.global_mean(x)

@@ -89,6 +89,28 @@ def test_another_number_of_classes_has_a_new_head(
     assert meta["epoch"] == 2 and meta["initial"] == info["initial"]
 
 
+def test_a_module_may_begin_new(small_config, source, tmp_path):
+    theirs = flat(checkpoints.load_classifier(source)[0].variables)
+    fresh = begun(small_config, tmp_path / "run")[0]
+    small_config.init_from, small_config.init_new = str(source), ("Dense_0",)
+    found, started = begun(small_config, tmp_path / "run")
+    for path, value in found.items():
+        wanted = fresh if "Dense_0" in path else theirs
+        np.testing.assert_array_equal(value, wanted[path])
+    assert started.initial["new"] == ["Dense_0"]
+    assert "new as config.init_new says: Dense_0" in started.lines
+
+
+def test_modules_that_begin_new_may_have_another_size(small_config, source, tmp_path):
+    small_config.init_from, small_config.model.width = str(source), 7
+    small_config.init_new = ("Dense_0", "Dense_1", "BatchNorm_0")
+    found = begun(small_config, tmp_path / "run")[0]
+    assert found["params/Dense_0/kernel"].shape == (16, 7)
+    small_config.init_new = ("conv1",)
+    with pytest.raises(UsageError, match=r"no module 'conv1'; modules: .*Dense_0"):
+        begun(small_config, tmp_path / "run")
+
+
 def test_a_weight_file_is_begun_with(small_config, source, tmp_path):
     theirs = checkpoints.load_classifier(source)[0].variables
     path = tmp_path / "small.safetensors"

@@ -59,12 +59,15 @@ class Contents:
         has one value for each field and text, and `image`: uint8 [h, w, c] where
         `shape` is given, else the bytes of an encoded image.
       text: the names of text features.
+      masked: examples also have `mask`, uint8 [h, w, 1], 1 on the foreground; only
+        where `shape` is given.
     """
 
     shape: tuple[int, int, int] | None
     class_names: dict[str, tuple[str, ...]]
     splits: dict[str, Callable[[], Iterator[tuple[Any, dict[str, Any]]]]]
     text: tuple[str, ...] = ()
+    masked: bool = False
 
 
 def from_arrays(
