@@ -131,6 +131,16 @@ def test_another_union_can_be_chosen(tmp_path, panels):
     assert list(panels[0]) == ["digits test: lp of b 0.1"]
 
 
+@pytest.mark.parametrize("count, first", [(2, "run"), (20, "run0")])
+def test_a_terminal_has_the_narrower_table(tmp_path, panels, capsys, count, first):
+    """Runs stand in columns where there are few, in rows where there are many."""
+    paths = [save(tmp_path / f"run{i}.json", report(f"run{i}")) for i in range(count)]
+    compare.main([*map(str, paths), "--output", str(tmp_path / "out")])
+    lines = capsys.readouterr().out.splitlines()[: count + 1]
+    assert lines[0].split()[:2] == (["run", "run0"] if count == 2 else ["run", "data"])
+    assert (f"{first} " in lines[1]) == (count == 20)
+
+
 @pytest.mark.parametrize(
     "content, words",
     [

@@ -257,7 +257,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     def work():
         rows = compare(flags.runs, flags.output, flags.union)
         labels = list(dict.fromkeys(label for row in rows for label in row["attacks"]))
-        print("\n".join(aligned(_cells(rows, labels))))
+        cells = _cells(rows, labels)
+        either = aligned(cells), aligned([*zip(*cells, strict=True)])
+        print("\n".join(min(either, key=lambda lines: max(map(len, lines)))))
         for file in ("compare.md", "compare.csv", "compare.png"):
             print(f"{Path(flags.output) / file}")
 
