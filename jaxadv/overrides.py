@@ -82,11 +82,12 @@ def unset(config: Any, arguments: Sequence[str]) -> list[str]:
     spent: set[int] = set()
     for flag in found:
         *above, last = flag.path.split(".")
-        parent = _at(config, above)
-        plain = parent is not None and not isinstance(parent.get(last), ConfigDict)
-        if plain and last in parent and "None" in (flag.value, final[flag.path]):
+        parent, value = _at(config, above), final[flag.path]
+        if parent is None or "None" not in (flag.value, value):
+            continue
+        if last in parent and not isinstance(parent[last], ConfigDict):
             spent |= set(flag.where)
-            if final[flag.path] == "None":
+            if value == "None":
                 parent[last] = None
     return [text for i, text in enumerate(arguments) if i not in spent]
 
@@ -226,6 +227,6 @@ def _networks(config, path=""):
     for key, value in config.items():
         if isinstance(value, ConfigDict):
             here = f"{path}{key}."
-            if key == "network" and "name" in value:
+            if key in ("network", "saliency") and "name" in value:
                 yield here, value.to_dict()
             yield from _networks(value, here)

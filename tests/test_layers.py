@@ -20,7 +20,7 @@ SHARED = {
     "attacks/minimal": ["common", "boundary", "constants"],
     "craft": ["journal", "base", "features", "arguments"],
     "data": (
-        "images formats catalog rendering crops disk checked masks records own prepare "
+        "images crops formats catalog rendering disk checked masks records own prepare "
         "sources"
     ).split(),
     "data/formats": ["contents"],

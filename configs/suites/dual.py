@@ -8,7 +8,8 @@
 Tong et al., "Towards robustness against unsuspicious adversarial examples": PGD in the ball of the
 foreground's budget, dual perturbations whose background may change five times as much, and the
 same with the saliency term. The network of `salient` is one that `jaxadv saliency` has trained;
-`:l2,plain` and `:linf,plain` leave it out. Masks are the data set's.
+it also says how much of what people look at is foreground, before and after, and stands in the
+pictures. `:l2,plain` and `:linf,plain` leave it out. Masks are the data set's.
 """
 
 from configs.dual.shapes_dual import BUDGETS, dual
@@ -25,8 +26,10 @@ def get_config(text="l2"):
         "pgd": pgd(ball(norm, BUDGETS[norm][0]), STEPS, STEP),
         "dual": dual(norm, STEPS, STEP),
     }
+    fields = {}
     if which != "plain":
         network = {"name": "file", "path": "runs/saliency.safetensors"}
+        fields["saliency"] = network
         salient = {"name": "salient", "lam": 1.0, "network": network}
         attacks["salient"] = dual(norm, STEPS, STEP, objective=salient)
-    return suite(f"dual_{norm}", attacks, examples=200, batch_size=100)
+    return suite(f"dual_{norm}", attacks, examples=200, batch_size=100, **fields)

@@ -15,6 +15,9 @@ Columns are arrays of one length, named by a path:
                               within the budget
   attack/<label>/distance/<name>  float32 distance of the returned image from its
                               original, for each distance of the suite
+  clean/foreground            float32 foreground score of the unattacked image, where
+                              the suite has a saliency network
+  attack/<label>/foreground   that of the returned image
   curve/<label>/eps           smallest eps of the curve that breaks the image: 0
                               where the clean image is wrong, inf where none does,
                               NaN where the curve did not look

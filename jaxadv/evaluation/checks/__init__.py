@@ -80,6 +80,7 @@ class Subject:
       model: the attacked Classifier.
       images: float32 [m, h, w, c], this process's images.
       labels: int32 [m].
+      features: of the images in their data set, name -> [m, …].
       rows: [m] their rows in the table.
       table: the per-example table of all processes.
       attacks: the suite's, each with `label`, `spec` and `attack`.
@@ -96,6 +97,7 @@ class Subject:
     model: Any
     images: np.ndarray
     labels: np.ndarray
+    features: Mapping[str, np.ndarray]
     rows: np.ndarray
     table: Table
     attacks: tuple[Any, ...]
@@ -170,7 +172,8 @@ def _looks(subject, level, found):
     # Another batch size than the table's, so that R7 sees what depends on it.
     block = 12 if subject.batch_size == 16 else 16
     looked = subject.images[order], subject.labels[order]
-    probe = Probe(subject.model, *looked, block, subject.draws)
+    features = {name: values[order] for name, values in subject.features.items()}
+    probe = Probe(subject.model, *looked, block, subject.draws, features)
     used, samples = gradients.climbed(subject.attacks)
     balls = results.balls(subject.attacks)
     ball = balls[0][0].attack.threat if balls else Linf(4 / 255)

@@ -2,7 +2,7 @@
 
 import dataclasses
 import functools
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import jax
@@ -105,6 +105,7 @@ class Probe:
       labels: int32 [n].
       block: images of one batch.
       draws: keys over which the table takes the mean prediction.
+      features: of the images in their data set, name -> [n, …].
     """
 
     def __init__(
@@ -114,12 +115,14 @@ class Probe:
         labels: np.ndarray,
         block: int = 16,
         draws: int = 1,
+        features: Mapping[str, np.ndarray] | None = None,
     ):
         self.model = protocols.full_precision(model)
         self.images = np.asarray(images, np.float32)
         self.labels = np.asarray(labels, np.int32)
         self.block = block
         self.draws = draws
+        self.features = features or {}
 
     def __len__(self) -> int:
         return len(self.images)

@@ -10,6 +10,7 @@ import numpy as np
 from jaxadv import protocols
 from jaxadv.attacks.base import input_gradient
 from jaxadv.craft import base
+from jaxadv.craft.features import filled
 from jaxadv.evaluation.checks import results
 from jaxadv.evaluation.checks.base import Probe
 from jaxadv.objectives import score
@@ -37,7 +38,9 @@ def blind(probe: Probe, attacks: Iterable[Any]) -> dict[str, np.ndarray]:
         return {}
     rows = np.arange(len(probe)), probe.images, probe.labels
     return {
-        label: np.asarray(_zero(attack, probe.model, *rows))
+        label: np.asarray(
+            _zero(attack, probe.model, *rows, filled(attack, {}, probe.features))
+        )
         for label, attack in searches.items()
     }
 
@@ -53,10 +56,11 @@ def alone(blind: dict[str, np.ndarray], attacks: Iterable[Any]) -> bool:
 
 
 @jax.jit
-def _zero(attack, model, ids, images, labels):
-    def one(example, image, label):
+def _zero(attack, model, ids, images, labels, fields):
+    def one(example, image, label, fields):
         key = base.example_key(jax.random.key(0), example)
-        own, state = base.begin(attack, 0, model, key, image, label)
+        given = base.with_fields(attack, fields)
+        own, state = base.begin(given, 0, model, key, image, label)
 
         def value(params):
             here = own.threat.apply(params, image)
@@ -66,4 +70,4 @@ def _zero(attack, model, ids, images, labels):
         return ~jnp.any(jnp.stack([jnp.any(leaf != 0) for leaf in leaves]))
 
     with jax.default_matmul_precision("highest"):
-        return jax.vmap(one)(ids, images, labels)
+        return jax.vmap(one)(ids, images, labels, fields)

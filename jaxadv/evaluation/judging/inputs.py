@@ -78,6 +78,24 @@ def check_values(data: dict[str, np.ndarray], classes: int) -> None:
     )
 
 
+def check_saliency(network: Any, data: dict[str, np.ndarray], name: str) -> None:
+    """Raises UsageError where a saliency network, or None, does not fit the images."""
+    if network is None:
+        return
+    if "mask" not in data:
+        raise UsageError(
+            f"config.saliency: {name} has no masks; `jaxadv masks` makes them"
+        )
+    try:
+        jax.eval_shape(network, data["image"][0])
+    except Exception as error:  # whatever a network of others raises
+        reason = str(error).partition("\n")[0]
+        raise UsageError(
+            f"config.saliency: the network does not fit images of "
+            f"{data['image'].shape[1:]} ({reason}); give one trained on such images"
+        ) from None
+
+
 def refuse_nan(ids: np.ndarray, nan: np.ndarray, where: str) -> None:
     """Raises UsageError where an entry of `nan` [n] is true on any process."""
     _refuse(

@@ -17,6 +17,7 @@ import numpy as np
 
 from jaxadv import objectives, parallel, protocols
 from jaxadv.craft import Adversarial
+from jaxadv.perceptual.saliency import foreground_score
 
 # Relative excess over the budget that rounding may cause; it is larger where the
 # size is computed by a network.
@@ -38,6 +39,7 @@ class Judge:
         self._batch_size = batch_size
         self._verdict = parallel.mapped_rows(_verdicts(draws), whole=2)
         self._between = parallel.mapped_rows(_between, whole=2)
+        self._looks = parallel.mapped_rows(_looks, whole=1)
 
     def verdict(
         self, key: jax.Array, images: np.ndarray, labels: np.ndarray, ids: np.ndarray
@@ -71,6 +73,19 @@ class Judge:
         whole = parallel.replicate(dict(measures)), self._model
         rows = images, others, labels, ids.astype(np.int32)
         return self._blocks(self._between, whole, rows, like)
+
+    def foreground(
+        self, network: Any, images: np.ndarray, masks: np.ndarray, ids: np.ndarray
+    ) -> np.ndarray:
+        """Foreground scores float32 [n] of images [n, h, w, c].
+
+        Args:
+          network: a saliency network, see `jaxadv.perceptual.saliency`.
+          masks: [n, h, w, 1], 1 on the foreground.
+        """
+        rows = images, np.asarray(masks, np.float32), ids.astype(np.int32)
+        whole = (parallel.replicate(network),)
+        return self._blocks(self._looks, whole, rows, {"score": np.float32})["score"]
 
     def size(
         self,
@@ -176,6 +191,16 @@ def _between(measures, model, images, others, labels, ids):
         return between(bound, image, other)
 
     return jax.vmap(one)(images, others, labels)
+
+
+def _looks(network, images, masks, ids):
+    del ids  # they have chosen the positions
+
+    def one(image, mask):
+        with jax.default_matmul_precision("highest"):
+            return foreground_score(network(image), mask)
+
+    return {"score": jax.vmap(one)(images, masks)}
 
 
 def between(

@@ -7,7 +7,13 @@ import numpy as np
 
 @dataclasses.dataclass(frozen=True)
 class Pictures:
-    """A few attacked images for the report: arrays [k, …]."""
+    """A few attacked images for the report: arrays [k, …].
+
+    Attributes:
+      looks: [k, h, w], the share of all looks at each pixel of `adversarials`; None
+        without a saliency network, as are the foreground's shares of them, `scores`,
+        and `clean_scores` of `images`.
+    """
 
     ids: np.ndarray
     labels: np.ndarray
@@ -17,11 +23,15 @@ class Pictures:
     success: np.ndarray
     feasible: np.ndarray
     sizes: np.ndarray
+    looks: np.ndarray | None = None
+    scores: np.ndarray | None = None
+    clean_scores: np.ndarray | None = None
 
     def first(self, count: int) -> "Pictures":
         """The first `count` of them."""
-        fields = dataclasses.fields(self)
-        return Pictures(**{f.name: getattr(self, f.name)[:count] for f in fields})
+        given = {f.name: getattr(self, f.name) for f in dataclasses.fields(self)}
+        some = {name: v[:count] for name, v in given.items() if v is not None}
+        return dataclasses.replace(self, **some)
 
 
 def mixed(success: np.ndarray, labels: np.ndarray, count: int) -> np.ndarray:

@@ -36,6 +36,7 @@ from jaxadv.evaluation.metrics.base import Metric, Section, threat
 from jaxadv.evaluation.metrics.cascades import CASCADES
 from jaxadv.evaluation.metrics.clean import CLEAN
 from jaxadv.evaluation.metrics.curves import CURVES
+from jaxadv.evaluation.metrics.foreground import FOREGROUND
 from jaxadv.evaluation.metrics.means import (
     AS_PRINTED,
     COUNTED,
@@ -102,6 +103,7 @@ METRICS = Registry(
             CASCADES,
             SWEEPS,
             DISTANCES,
+            FOREGROUND,
             BROKEN_BY,
             CURVES,
         )

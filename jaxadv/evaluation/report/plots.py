@@ -128,7 +128,8 @@ def grid(
     """Draws originals, adversarial images and their magnified differences.
 
     Each adversarial image says whether it broke or withstood, in words and by the
-    color of its frame.
+    color of its frame. Where a saliency network has looked at it, a fourth row shows
+    where, in red, and the foreground's share before and after.
 
     Args:
       pictures: a `pictures.Pictures` of k >= 1 images [k, h, w, c].
@@ -144,17 +145,20 @@ def grid(
     factor = magnification(change) if factor is None else factor
     shown = np.clip(0.5 + factor * change, 0, 1)
     shared = "" if alone else "\nin all grids"
-    rows = (
+    rows = [
         ("original\nlabel", pictures.images),
         ("adversarial\nlabel → prediction", pictures.adversarials),
         (f"difference × {factor:g}{shared}\ngray: no change", shown),
-    )
+    ]
+    if pictures.looks is not None:
+        name = "where people look\nforeground's share"
+        rows.append((name, _over(pictures.adversarials, pictures.looks)))
     count = len(pictures.ids)
     width = 1.35 * count + 1.6
     figure, cells = plt.subplots(
-        3,
+        len(rows),
         count,
-        figsize=(width, 5.8),
+        figsize=(width, 5.8 / 3 * len(rows)),
         squeeze=False,
         layout="constrained",
     )
@@ -172,6 +176,13 @@ def grid(
         )
     figure.suptitle(drawn(wrapped(title, int(11 * width))), fontsize=11)
     write(figure, path)
+
+
+def _over(images, looks):
+    """Images [k, h, w, 3] in gray, red where most looks fall [k, h, w]."""
+    gray = np.mean(images, axis=-1, keepdims=True)
+    heat = (looks / np.max(looks, axis=(1, 2), keepdims=True))[..., None]
+    return (1 - heat) * (0.25 + 0.75 * gray) + heat * np.array([0.85, 0.1, 0.1])
 
 
 def magnification(change: np.ndarray) -> float:
@@ -193,6 +204,9 @@ def _caption(pictures, row, k, names):
         return label
     if row == 2:
         return f"size {_digits(float(pictures.sizes[k]))}"
+    if row == 3:
+        before, after = (x[k] for x in (pictures.clean_scores, pictures.scores))
+        return f"{100 * before:.0f} % → {100 * after:.0f} %"
     prediction = name(int(pictures.predictions[k]))
     line = "\n" if len(label) + len(prediction) > 10 else " "
     return f"{label}{line}→ {prediction}\n{_fate(pictures, k)}"

@@ -49,16 +49,24 @@ class Bench:
         self.clean = self._judge.verdict(key, *rows)
         inputs.refuse_nan(self.data["id"], self.clean["nan"], "clean images")
         self.correct = self.clean["margin"] < 0
+        if self.suite.saliency is not None:
+            self.clean["foreground"] = self._foreground(self.data["image"])
 
     def clean_columns(self):
-        return parallel.gather_rows(
-            {
-                "id": self.data["id"],
-                "label": self.data["label"],
-                "clean/prediction": self.clean["prediction"],
-                "clean/margin": self.clean["margin"],
-            }
-        )
+        names = [k for k in ("prediction", "margin", "foreground") if k in self.clean]
+        clean = {f"clean/{name}": self.clean[name] for name in names}
+        own = {"id": self.data["id"], "label": self.data["label"]}
+        return parallel.gather_rows({**own, **clean})
+
+    def foreground(self, images) -> dict[str, np.ndarray]:
+        """`foreground` [n of all processes], the scores of local images, if wanted."""
+        if self.suite.saliency is None:
+            return {}
+        return parallel.gather_rows({"foreground": self._foreground(images)})
+
+    def _foreground(self, images):
+        rows = images, self.features["mask"], self.data["id"]
+        return self._judge.foreground(self.suite.saliency, *rows)
 
     def open_journal(self, workdir: Path | None, where: str) -> None:
         """In `workdir`; without one nothing is kept."""
@@ -186,6 +194,7 @@ class Bench:
             model=self.model,
             images=self.data["image"],
             labels=self.data["label"],
+            features=self.features,
             rows=self._local(np.arange(len(table))),
             table=table,
             attacks=self.suite.attacks,
@@ -227,7 +236,19 @@ class Bench:
             success=found["success"][rows],
             feasible=found["feasible"][rows],
             sizes=found["size"][rows],
+            **self._looks(found, images[rows], rows),
         )
+
+    def _looks(self, found, images, rows):
+        """What the pictures show of a saliency network, if the suite has one."""
+        if self.suite.saliency is None:
+            return {}
+        maps = jax.jit(jax.vmap(self.suite.saliency))(images) if len(rows) else images
+        return {
+            "looks": np.exp(np.asarray(maps)),
+            "scores": found["foreground"][rows],
+            "clean_scores": self.clean["foreground"][rows],
+        }
 
     def _local(self, column):
         """This process's rows of a gathered column."""

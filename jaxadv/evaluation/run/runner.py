@@ -98,6 +98,7 @@ def run(
     data = inputs.read(source, parallel.process_slice(ids))
     classes = inputs.check_fit(model, data)
     inputs.check_values(data, classes)
+    inputs.check_saliency(suite.saliency, data, source.name)
     bench = Bench(model, suite, data, crafter or Crafter(), progress)
     with watching("clean") as watch:
         bench.judge_clean()
@@ -122,7 +123,7 @@ def run(
         measured = bench.seconds(watch.seconds)
         timings[planned.label] = _timing(watch, bench.resumed, measured)
         unconfirmed[planned.label] = int(np.sum(found.pop("unconfirmed")))
-        found |= bench.distances(images)
+        found |= bench.distances(images) | bench.foreground(images)
         columns |= {f"attack/{planned.label}/{k}": v for k, v in found.items()}
         some = bench.pictures(found, images)
         pictures[planned.label], samples[planned.label] = some
@@ -207,4 +208,5 @@ def metadata(
         "batch_size": suite.batch_size,
         "fingerprint": fingerprint,
         **({"metrics": list(suite.metrics)} if suite.metrics else {}),
+        **({"saliency": suite.saliency_spec} if suite.saliency_spec else {}),
     }

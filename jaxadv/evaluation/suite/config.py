@@ -26,6 +26,7 @@ from jaxadv.evaluation.suite.planned import (
 )
 from jaxadv.evaluation.table import threat_name
 from jaxadv.perceptual import DISTANCES
+from jaxadv.perceptual.saliency import SALIENCY
 from jaxadv.specs import UsageError, plain
 
 __all__ = ["KINDS", "Fields", "Suite", "Sweep", "resolve"]
@@ -36,7 +37,8 @@ class Suite(Scope):
     """A checked suite; the fields are those that are declared.
 
     `curve` is one `Planned` for each eps, ascending, and `curve_label` their name;
-    `distances` are built and `distance_specs` what they were built from.
+    `distances` and `saliency` are built, `distance_specs` and `saliency_spec` what they
+    were built from.
     """
 
     attacks: tuple[Planned, ...]
@@ -52,6 +54,8 @@ class Suite(Scope):
     curve_examples: int | None
     distances: dict[str, Any]
     distance_specs: dict[str, dict[str, Any]]
+    saliency: Any
+    saliency_spec: dict[str, Any] | None
     overlap: tuple[str, ...] | None
     black_box: dict[str, Any]
     about: dict[str, Any]
@@ -123,6 +127,8 @@ def resolve(config: Any, training: Mapping[str, Any] | None = None) -> Suite:
         points = tuple(dataclasses.replace(p, label=curve_label) for p in points)
     warn_units({f"config.attacks.{p.label}": p.attack for p in attacks})
     distances = _distance_specs(full["distances"] or {})
+    looks = full["saliency"] or None
+    looks = looks and as_spec(looks, "a saliency network", "config.saliency")
     return Suite(
         **{field.name: full[field.name] for field in dataclasses.fields(Scope)},
         attacks=attacks,
@@ -141,6 +147,8 @@ def resolve(config: Any, training: Mapping[str, Any] | None = None) -> Suite:
             for name, spec in distances.items()
         },
         distance_specs=distances,
+        saliency=looks and specs.build(looks, SALIENCY, "config.saliency"),
+        saliency_spec=looks,
         overlap=_overlap(full["overlap"], labels),
         black_box=_black_box(full["black_box"]),
         about=full["about"],

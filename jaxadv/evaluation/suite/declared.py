@@ -7,6 +7,7 @@ from typing import Any
 from jaxadv import schema
 from jaxadv.attacks import ATTACKS
 from jaxadv.perceptual import DISTANCES
+from jaxadv.perceptual.saliency import SALIENCY
 from jaxadv.schema import Kind, Spec
 from jaxadv.specs import static
 
@@ -165,6 +166,12 @@ class Fields(Scope):
         {},
         labeled=True,
         help="name -> distance, measured for every returned image",
+    )
+    saliency: Spec | None = schema.spec(
+        Kind(SALIENCY),
+        help="a network of where people look, as `jaxadv saliency` trains one: the "
+        "foreground's share of looks is told of clean and of returned images and drawn "
+        "over the pictures; the data set must have masks",
     )
     overlap: Labels = static(
         None,
