@@ -136,7 +136,7 @@ def test_report_table_and_pictures(tmp_path, capsys, monkeypatch, there):
         ("curve.png", lambda: plots.write(figure, tmp_path / "curve.png")),
     ):
         ends_in_one_line(capsys, work, name)
-    assert plots.pyplot().get_fignums() == []
+    assert not plots.pyplot().fignum_exists(figure.number)
     left = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
     assert left == (dict.fromkeys(names, b"before") if there else {})
 
