@@ -53,6 +53,21 @@ def test_the_names_of_keras_and_medmnist_are_known(tmp_path):
         assert_holds(sources.load(saved(tmp_path, **pairs), split), IMAGES, LABELS)
 
 
+@pytest.mark.parametrize("axes", [3, 4])
+def test_masks_are_read_where_there_are_any(tmp_path, axes):
+    masks = RNG.integers(0, 2, (12, 4, 5)).astype(bool)
+    given = masks if axes == 3 else masks[..., None]
+    name = saved(tmp_path, **both(masks=given, test_masks=given[:6]))
+    for split, n in (("train", 12), ("test", 6)):
+        got = sources.load(name, split).get(np.arange(n))["mask"]
+        assert got.dtype == np.uint8
+        np.testing.assert_array_equal(got[..., 0], masks[:n])
+    assert "mask" not in sources.load(saved(tmp_path, **both()), "train").get(range(3))
+    wrong = saved(tmp_path, "wrong.npz", **both(masks=given[:, :3]))
+    with pytest.raises(UsageError, match=r"wrong.npz: masks: mask is bool \(12, 3, 5"):
+        sources.load(wrong, "train")
+
+
 def test_floats_stay_as_they_are(tmp_path):
     images = (IMAGES / 255).astype(np.float64)
     source = sources.load(saved(tmp_path, images=images, labels=LABELS), "train")

@@ -22,6 +22,12 @@ _PAIRS = {
     "validation": (("val_images", "val_labels"), ("x_val", "y_val")),
     "test": (("test_images", "test_labels"), ("x_test", "y_test")),
 }
+# By split, the names of the foreground masks, if there are any.
+_MASKS = {
+    "train": ("masks", "train_masks"),
+    "validation": ("val_masks",),
+    "test": ("test_masks",),
+}
 _WANTED = (
     "save images and labels by numpy.savez(FILE, images=…, labels=…, test_images=…, "
     "test_labels=…)"
@@ -51,7 +57,9 @@ class Arrays:
         return checksums.checksum_file(self._place.path)
 
     def open(self, split: str, image_size: int | None, *crop: float) -> records.Stored:
-        """The images and labels of a split; images of arrays all have one size.
+        """The images and labels of a split, with masks if the file has them.
+
+        Images of arrays all have one size.
 
         Raises:
           specs.UsageError: an array is damaged, has not its axes or no clear unit, or
@@ -65,6 +73,8 @@ class Arrays:
             if split != "train":
                 known = _labels(path, stored, self._keys["train"][1])
             names = stored["names"] if self._has_names else None
+            mask_key = next((k for k in _MASKS[split] if k in stored.files), None)
+            masks = None if mask_key is None else stored[mask_key]
         class_names = _class_names(path, names, known)
         if images.ndim == 3:
             images = images[..., None]
@@ -74,7 +84,11 @@ class Arrays:
                 "must be [n, h, w, c], or [n, h, w] of gray images"
             )
         images = checked.pixels(images, f"{path}: {image_key}")
-        return records.in_memory(class_names, {"image": images, "label": labels})
+        columns = {"image": images, "label": labels}
+        if masks is not None:
+            masks = masks[..., None] if masks.ndim == 3 else masks
+            columns["mask"] = checked.mask(masks, images, f"{path}: {mask_key}")
+        return records.in_memory(class_names, columns)
 
 
 @contextlib.contextmanager
