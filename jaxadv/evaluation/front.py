@@ -34,6 +34,7 @@ def evaluate(
     batch_size: int | None = None,
     checks: str | None = None,
     class_names: Sequence[str] | None = None,
+    features: Mapping[str, Any] | None = None,
     name: str = "",
     data: str = "images",
     folder: str | Path | None = None,
@@ -62,6 +63,8 @@ def evaluate(
         there are fewer.
       checks: "cheap", "full" or "none", of the result; None: the suite's.
       class_names: one for each class, for the pictures.
+      features: of the images in their data set, as {"mask": [n, h, w, 1]}, for
+        attacks that want them (see `craft`) and the suite's `saliency`.
       name: of the model, for the report.
       data: the name of the images, for the report.
       folder: everything is written there, as eval.py does, and the same call goes on
@@ -86,7 +89,7 @@ def evaluate(
       (20, 2, 2, 1)
     """
     model = _network(model)
-    source = _Images.of(images, labels, class_names, data)
+    source = _Images.of(images, labels, class_names, data, features or {})
     given: dict[str, Any] = _config(suite, norm, eps)
     count = _count(given, examples, len(source), _is_own(suite))
     if isinstance(model, tuple):
@@ -192,7 +195,7 @@ class _Images:
     columns: dict[str, np.ndarray]
 
     @classmethod
-    def of(cls, images, labels, class_names, name):
+    def of(cls, images, labels, class_names, name, features):
         images, labels = np.asarray(images), np.asarray(labels)
         if images.ndim != 4 or not len(images):
             raise UsageError(
@@ -204,8 +207,15 @@ class _Images:
                 f"labels are {list(labels.shape)} for {len(images)} images; give one "
                 "class index for each, [n]"
             )
+        features = {key: np.asarray(values) for key, values in features.items()}
+        for key, values in features.items():
+            if key not in protocols.FEATURES or values.shape != (*images.shape[:3], 1):
+                raise UsageError(
+                    f"features: {key} {list(values.shape)}; give "
+                    f"{', '.join(protocols.FEATURES)} of {[*images.shape[:3], 1]}"
+                )
         names = tuple(class_names) if class_names else None
-        return cls(name, names, {"image": images, "label": labels})
+        return cls(name, names, {"image": images, "label": labels, **features})
 
     def __len__(self):
         return len(self.columns["label"])

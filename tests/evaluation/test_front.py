@@ -22,6 +22,11 @@ from tests.paths import ROOT
 
 EPS = 0.03
 PGD = ja.Ascent(ja.Linf(EPS), rel_step_size=0.4, steps=4)
+DUAL = ja.Ascent(
+    ja.threats.Masked(ja.Linf(0.0), ja.Linf(0.1), mask="dataset"),
+    rel_step_size=0.5,
+    steps=3,
+)
 SQUARE = {"name": "square", "threat": {"name": "linf", "eps": None}, "steps": 5}
 QUIET = {"progress": False, "checks": "none"}
 
@@ -131,6 +136,13 @@ def test_pictures_of_another_result_do_not_stay(tmp_path):
     names = {path.name for path in tmp_path.glob("*.png")}
     assert names >= {"mine.png", "pictures_other.png"}
     assert "pictures_pgd.png" not in names
+
+
+def test_masks_reach_the_attacks_that_want_them():
+    mask = np.random.default_rng(0).integers(0, 2, (*IMAGES.shape[:3], 1))
+    own = call({"dual": DUAL}, features={"mask": mask}).adversarial["dual"]
+    moved = np.abs(own - IMAGES).max(-1, keepdims=True)
+    assert moved[mask == 1].max() == 0 and moved[mask == 0].max() > 0.05
 
 
 def test_uint8_images_and_counts(found):
@@ -287,6 +299,9 @@ BAD = {
     "give Classifier.from_linen": {"model": nets.ConvNet()},
     "model is of type dict": {"model": {}},
     "whose eps is one number": {"suite": NO_THREAT},
+    "images have no mask .they have: none.": {"suite": DUAL},
+    r"features: mask .* give mask of": {"features": {"mask": IMAGES[:, :3]}},
+    r"features: depth .* give mask of": {"features": {"depth": IMAGES}},
 }
 
 
