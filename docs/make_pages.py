@@ -30,7 +30,7 @@ GROUPS = {
     "Attacks by gradient": (
         "Ascent", "Fgsm", "Apgd", "ApgdL1", "MinMax", "Lagrangian", "Msd",
     ),
-    "Attacks by sampling": ("Square", "UniformNoise"),
+    "Attacks by sampling": ("Square", "FewPixel", "UniformNoise"),
     "Attacks of minimal norm": (
         "Fab", "Fmn", "Ddn", "CarliniWagner", "ElasticNet", "DeepFool", "Pgd0", "Jsma",
     ),

@@ -17,8 +17,8 @@ _MODULES = ("attacks", "models", "objectives", "perceptual", "struct", "threats"
 _HOMES = {
     "jaxadv.attacks": (
         "Apgd", "ApgdL1", "Ascent", "CarliniWagner", "Ddn", "DeepFool", "ElasticNet",
-        "Fab", "FastLpa", "Fgsm", "Fmn", "Jsma", "Lagrangian", "Lpa", "MinMax", "Msd",
-        "Pgd0", "Ppgd", "Square", "UniformNoise",
+        "Fab", "FastLpa", "FewPixel", "Fgsm", "Fmn", "Jsma", "Lagrangian", "Lpa",
+        "MinMax", "Msd", "Pgd0", "Ppgd", "Square", "UniformNoise",
     ),
     "jaxadv.checkpoints": ("load_classifier",),
     "jaxadv.classifier": ("Classifier",),
@@ -64,6 +64,7 @@ if TYPE_CHECKING:
     from jaxadv.attacks import ElasticNet as ElasticNet
     from jaxadv.attacks import Fab as Fab
     from jaxadv.attacks import FastLpa as FastLpa
+    from jaxadv.attacks import FewPixel as FewPixel
     from jaxadv.attacks import Fgsm as Fgsm
     from jaxadv.attacks import Fmn as Fmn
     from jaxadv.attacks import Jsma as Jsma

@@ -37,6 +37,7 @@ from jaxadv.attacks.sampling.corrupt import Corrupt
 from jaxadv.attacks.sampling.grid import Grid
 from jaxadv.attacks.sampling.noise import UniformNoise
 from jaxadv.attacks.sampling.square import Square
+from jaxadv.attacks.sparse.few_pixel import FewPixel
 from jaxadv.attacks.sparse.jsma import Jsma
 from jaxadv.attacks.sparse.pgd0 import Pgd0
 from jaxadv.plugins import Registry
@@ -57,6 +58,7 @@ ATTACKS = Registry(
         "fmn": Fmn,
         "grid": Grid,
         "jsma": Jsma,
+        "few_pixel": FewPixel,
         "lagrangian": Lagrangian,
         "lpa": Lpa,
         "min_max": MinMax,
