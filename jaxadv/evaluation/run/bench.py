@@ -10,6 +10,7 @@ import warnings
 from pathlib import Path
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from jaxadv import parallel, protocols
@@ -41,6 +42,7 @@ class Bench:
         self.resumed = 0
         self._reached = np.zeros(len(data["id"]), bool)
         self._judge = Judge(model, suite.batch_size, suite.draws)
+        self._maps = jax.jit(jax.vmap(lambda image: jnp.exp(suite.saliency(image))))
         self._key = jax.random.key(suite.seed)
 
     def judge_clean(self) -> None:
@@ -243,9 +245,8 @@ class Bench:
         """What the pictures show of a saliency network, if the suite has one."""
         if self.suite.saliency is None:
             return {}
-        maps = jax.jit(jax.vmap(self.suite.saliency))(images) if len(rows) else images
         return {
-            "looks": np.exp(np.asarray(maps)),
+            "looks": np.asarray(self._maps(images)) if len(rows) else images[..., 0],
             "scores": found["foreground"][rows],
             "clean_scores": self.clean["foreground"][rows],
         }
