@@ -345,6 +345,10 @@ def checked_evaluation(given: Mapping[str, Any] | None, module: Any) -> tuple:
       UsageError: its `__call__` does not take one of them.
     """
     taken = _taken(module)
+    if given is not None and not isinstance(given, Mapping):
+        raise UsageError(
+            f"evaluation is {given!r}; give {{name of an argument: value}}"
+        )
     if given is None:
         return tuple((k, value) for k, value in EVALUATION.items() if k in taken)
     several = any(p.kind is p.VAR_KEYWORD for p in taken.values())

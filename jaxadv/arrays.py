@@ -78,7 +78,7 @@ def check_labels(labels: Any, wanted: tuple[int, ...], where: str = "labels") ->
     if dtype.kind not in "iu":
         raise UsageError(
             f"{where}: the dtype is {dtype}; they must be whole numbers, the indices "
-            f"of classes: give {where}.astype(np.int32)"
+            f"of classes: give {where.rpartition(' ')[2]}.astype(np.int32)"
         )
 
 

@@ -61,6 +61,7 @@ def main(
     whole_batch: bool,
     kinds: Mapping[str, Kind] = settings.KINDS,
     recorded: Callable[[str], ConfigDict | None] = lambda folder: None,
+    usage: str = "--config=FILE --workdir=FOLDER",
 ) -> int:
     """Parses `argv`, checks everything, and calls `run(config, workdir)`.
 
@@ -74,6 +75,7 @@ def main(
       kinds: the specs of the config, which are completed.
       recorded: the config of the run in a folder, or None; it is taken where there is
         no --config.
+      usage: the flags that are needed, for --help.
 
     Returns:
       The exit status; see `console.conclude`.
@@ -88,7 +90,9 @@ def main(
         if "--help" in rest or "-h" in rest or "-help" in rest:
             parts = {} if config is None else completion.explain(config, kinds)
             told = {**fields, **parts}
-            print(_wrapped(_help(argv[0], help_text, values, config, told)))
+            print(
+                _wrapped(_help(f"{argv[0]} {usage}", help_text, values, config, told))
+            )
             return
         config = _parse(values, config, rest, kinds)
         if not values.workdir:
@@ -343,8 +347,8 @@ def _wrapped(text: str) -> str:
     )  # fmt: skip
 
 
-def _help(program, text, values, config, fields) -> str:
-    lines = [text.strip(), "", f"usage: {program} --config=FILE --workdir=FOLDER", ""]
+def _help(usage, text, values, config, fields) -> str:
+    lines = [text.strip(), "", f"usage: {usage}", ""]
     lines += ["flags:", "  --config: config file, FILE.py or FILE.py:ARGUMENT"]
     for flag in sorted(f.name for f in values.get_flags_for_module(__name__)):
         lines.append(f"  --{flag}: {values[flag].help}")

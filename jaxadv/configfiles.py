@@ -56,6 +56,7 @@ def _meant(path: Path) -> str:
     found = {file.as_posix(): file.name for file in here}
     found |= {file.relative_to(ROOT).as_posix(): file.name for file in files()}
     same = [p for p, name in found.items() if name == path.name]
+    same = same or [p for p in found if Path(p).stem == str(path)]
     near = same or difflib.get_close_matches(str(path), found)
     return f" (did you mean {near[0]}?)" if near else ""
 

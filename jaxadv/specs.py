@@ -312,7 +312,9 @@ def construct(make: Callable[..., Any], given: Mapping[str, Any], where: str) ->
     except UsageError as error:
         raise type(error)(f"{where}: {error}") from None
     except TypeError as error:
-        raise UsageError(f"{where}: {error}") from None
+        _, lacks, names = str(error).partition(" required positional argument")
+        told = f"it lacks {names.partition(': ')[2]}" if lacks else str(error)
+        raise UsageError(f"{where}: {told}") from None
 
 
 @functools.cache

@@ -135,7 +135,7 @@ def _write(builder, downloads: Path | None = None) -> Path:
 def main(arguments: list[str] | None = None) -> int:
     """The command line; returns the exit status."""
     parser = console.Parser(
-        prog="python -m jaxadv.data.prepare",
+        prog="jaxadv prepare",
         description="Prepares a data set once; later calls find it done.",
     )
     parser.add_argument("name", metavar="NAME", help=", ".join(catalog.DATASETS.data))

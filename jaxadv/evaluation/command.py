@@ -44,6 +44,7 @@ def main(argv: Sequence[str]) -> int:
     level = {"checks": own["checks"]} if "checks" in own else {}
     folder, images = own.get("checkpoint", ""), own.get("save_images")
     given = any(re.match(r"--?workdir(=|$)", argument) for argument in rest)
+    counted = any(re.match(r"--?config\.examples(=|$)", text) for text in rest)
     if not given:
         rest.append(f"--workdir={Path(folder) / 'eval'}")
 
@@ -67,7 +68,7 @@ def main(argv: Sequence[str]) -> int:
         if isinstance(found["run"], UsageError):
             raise found["run"]
         workdir = workdir if given else str(Path(workdir) / config.name)
-        return evaluate(found["suite"], found["run"], workdir, images)
+        return evaluate(found["suite"], found["run"], workdir, images, not counted)
 
     fields = FIELDS
     for kind in OTHERS.values():
@@ -80,6 +81,7 @@ def main(argv: Sequence[str]) -> int:
         fields=fields,
         whole_batch=False,
         kinds=evaluation.config.KINDS,
+        usage="--config=FILE --checkpoint=RUN",
     )
 
 
@@ -137,9 +139,17 @@ def _suite(config, run, unreadable):
 
 
 def evaluate(
-    suite: Any, run: Run, workdir: str, images: str | None = None
+    suite: Any,
+    run: Run,
+    workdir: str,
+    images: str | None = None,
+    fewer: bool = False,
 ) -> dict[str, Any]:
-    """Evaluates a run with a suite, both of `resolve`; see `evaluation.evaluate`."""
+    """Evaluates a run with a suite, both of `resolve`; see `evaluation.evaluate`.
+
+    With `fewer` all images are taken where the split has fewer than the suite's
+    `examples`, and it is said.
+    """
     given = suite if isinstance(suite, Mapping) else vars(suite)
     data, split = _data(given["data"], run.training["data"]), given["split"]
     more = {k: v for k, v in data.items() if k not in ("name", "data_dir")}
@@ -150,10 +160,16 @@ def evaluate(
     if isinstance(suite, Mapping):
         full = {**suite, "data": data}
         return other(suite).evaluate(run.model, source, full, workdir, name=name)
+    suite = dataclasses.replace(suite, data=data)
+    if fewer and (suite.examples or 0) > len(source):
+        if parallel.is_primary():
+            told = f"the suite takes {suite.examples} images, {split!r} has"
+            print(f"{told} {len(source)}: all of them", flush=True)
+        suite = dataclasses.replace(suite, examples=len(source))
     return evaluation.evaluate(
         run.model,
         source,
-        dataclasses.replace(suite, data=data),
+        suite,
         workdir,
         save_images=images,
         info={

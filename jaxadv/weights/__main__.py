@@ -28,7 +28,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 def _parser():
     parser = console.Parser(
-        prog="python -m jaxadv.weights",
+        prog="jaxadv weights",
         description="Reads .safetensors, .pth and .pt files; runs nothing they hold.",
         epilog=EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,

@@ -112,6 +112,17 @@ def test_overrides_and_the_last_checkpoint(folder, tmp_path):
     assert report["attacks"]["noise"]["eps"] == 0.3 and report["examples"] == 24
 
 
+def test_a_suite_takes_all_where_there_are_fewer(folder, tmp_path, capsys):
+    """What a user asks for by a flag is not made fewer: see the mistakes below."""
+    many = tmp_path / "many.py"
+    many.write_text(SUITE.replace('"examples": 20', '"examples": 200'))
+    flags = [f"--config={many}", f"--workdir={tmp_path / 'out'}", "--checks=none"]
+    assert call(folder, *flags) == 0
+    assert "the suite takes 200 images, 'test' has 24: all of them" in (
+        capsys.readouterr().out
+    )
+
+
 @pytest.mark.parametrize(
     "flags, words",
     [
@@ -172,7 +183,7 @@ def test_images_of_another_shape_are_refused(folder, tmp_path, monkeypatch, caps
 @pytest.mark.parametrize("name", ["linf", "quick"])
 def test_the_suites_of_the_project_are_complete(name, folder, monkeypatch):
     asked = []
-    monkeypatch.setattr(command, "evaluate", lambda *args: asked.append(args))
+    monkeypatch.setattr(command, "evaluate", lambda *args: asked.append(args[:4]))
     suite = f"--config={ROOT / 'configs' / 'suites' / name}.py"
     assert call(folder, suite, "--config.attacks.pgd_linf.threat.eps=0.2") == 0
     ((plan, run, workdir, _),) = asked
@@ -215,7 +226,8 @@ def _plan(path, *text):
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     training = {"attack": {"threat": {"name": "linf", "eps": 0.1}}}
-    config = settings.plain(module.get_config(*text)) | {"eps": 0.1, "distances": {}}
+    config = settings.plain(module.get_config(*text)) | {"eps": 0.1}
+    config |= {"distances": {}, "saliency": None}
     for name in ("lpa", "ppgd", "salient"):  # they need a trained network
         if config["attacks"].pop(name, None):
             config |= {"unions": {}, "seen": None}
@@ -302,7 +314,7 @@ def test_suites_with_alexnet_run_without_its_weights(
 ):
     monkeypatch.setenv("JAXADV_WEIGHTS_DIR", str(tmp_path))
     asked = []
-    monkeypatch.setattr(command, "evaluate", lambda *args: asked.append(args))
+    monkeypatch.setattr(command, "evaluate", lambda *args: asked.append(args[:4]))
     suite = f"--config={ROOT / 'configs' / 'suites' / name}.py"
     assert call(folder, suite) == 2
     error = capsys.readouterr().err

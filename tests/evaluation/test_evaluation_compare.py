@@ -148,7 +148,7 @@ def test_a_terminal_has_the_narrower_table(tmp_path, panels, capsys, count, firs
         ("{", ["r.json", "no report"]),
         ("[]", ["r.json", "'dataset' is missing"]),
         (report(unions={"lp": {}}), ["no union 'union'", "unions: lp", "--union"]),
-        ("folder", ["no report.json", "eval.py --checkpoint="]),
+        ("folder", ["no report.json", "jaxadv eval --checkpoint="]),
     ],
 )
 def test_mistakes_are_one_line(tmp_path, capsys, content, words):

@@ -41,7 +41,7 @@ INTERVALS = Check(
     looks="how wide the Wilson 95 % interval of the worst case is",
     means="",
     warns="few images: the accuracy is known to ten points or worse",
-    todo="evaluate more images: --config.examples=1000",
+    todo="evaluate more images, if there are any: --config.examples=1000",
 )
 ADMISSIBLE = Check(
     id="R18",
@@ -161,7 +161,7 @@ def intervals(table: Table) -> Finding:
         f"{100 * found['high']:.1f} on {found['n']} images"
     )
     if half > WIDE:
-        remedy = "give --config.examples=1000 for plus or minus 3 points"
+        remedy = "judge 1,000 images, if there are so many, for plus or minus 3 points"
         return INTERVALS.found("warn", evidence, remedy)
     return INTERVALS.found("ok", evidence)
 

@@ -23,7 +23,11 @@ def _seen(table):
 
 
 def _seen_words(report):
-    yield f"Attacks seen in training: {shown(', '.join(report['seen']) or 'none')}."
+    seen = shown(", ".join(report["seen"]) or "none")
+    if not report["seen"] and not (report.get("model") or {}).get("training"):
+        yield "How the network was trained is not known: no attack counts as seen."
+    else:
+        yield f"Attacks seen in training: {seen}."
 
 
 def _counted_words(report):

@@ -77,7 +77,7 @@ def _reports(path):
     if not found:
         raise UsageError(
             f"compare: {path} has no report.json and no eval/*/report.json; run "
-            f"eval.py --checkpoint={path} first"
+            f"jaxadv eval --checkpoint={path} first"
         )
     return found
 
@@ -246,7 +246,7 @@ def _differences(rows):
 def main(arguments: Sequence[str] | None = None) -> int:
     """The command line; returns the exit status, 2 for a user's mistake."""
     parser = console.Parser(
-        prog="python -m jaxadv.evaluation.tools.compare",
+        prog="jaxadv compare",
         description="Sets the evaluations of several runs side by side.",
     )
     parser.add_argument("runs", nargs="+", metavar="RUN_OR_REPORT")

@@ -351,7 +351,7 @@ def _page(content):
 def main(arguments: Sequence[str] | None = None) -> int:
     """The command line; returns the exit status, 2 for a user's mistake."""
     parser = console.Parser(
-        prog="python -m jaxadv.evaluation.tools.study",
+        prog="jaxadv study",
         description="Perceptibility of attacks, and how distances correlate with it.",
     )
     parser.add_argument("annotations", metavar="ANNOTATIONS.csv")
