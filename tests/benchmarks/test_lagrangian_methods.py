@@ -98,6 +98,11 @@ def test_the_table_has_the_rule_the_gap_and_lagrangian_s_place(asked, capsys):
     told = capsys.readouterr().out
     assert "rule: trainings are compared at equal clean accuracy" in told
     assert "of 90 %" in told and "100 test images, 2 seeds" in told
+    told, _, differences = told.partition("| less Lagrangian, in points")
+    # Seeds differ by two points, methods at equal seeds do not.
+    assert "| AT ℓ2 | 0.0 ± 0.0 | -10.0 ± 0.0 | -10.0 ± 0.0 | -10.0 ± 0.0 |" in (
+        differences
+    )
     rows = {line.split(" | ")[0]: line for line in told.splitlines() if " | " in line}
     cells = rows["| Lagrangian"].strip("| ").split(" | ")
     # Budget, clean, linf, l2, unseen and union mean, AutoAttack and the gap to it.

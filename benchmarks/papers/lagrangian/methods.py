@@ -78,7 +78,7 @@ METHODS = {
     "at_l2": Method("AT ℓ2", "baselines/{}_pgd_at", ends="l2", flags=_L2, which="last"),
     "at_l2_es": Method("AT ℓ2 ES", like="at_l2"),
     "threshold_l2": Method(
-        "Threshold ℓ2", "lagrangian/{}_threshold", ends="l2", flags=_L2
+        "Threshold ℓ2", "lagrangian/{}_threshold", ends="threshold_l2", flags=_L2
     ),
     "at_linf": Method("AT ℓ∞", "baselines/{}_pgd_at", which="last"),
     "at_linf_es": Method("AT ℓ∞ ES", like="at_linf"),
@@ -92,15 +92,16 @@ DATA = {
     "shapes": Data(
         configs="shapes",
         suite="unseen_shapes.py",
-        # At 90 % with networks of width 8 and 11 epochs the first of linf, l2, trades
-        # and lagrangian matches.
+        # At 90 % with networks of width 8 and 11 epochs the first of linf, l2, trades,
+        # threshold_l2 and lagrangian matches.
         ends={
             "linf": "0.01807,0.02021",
             "trades": "3/255,1/255",
             "l2": "0.5,0.65",
+            "threshold_l2": "0.65,0.5",
             "msd": "0.5,1.0",
             "iaat": "1/255,4/255",
-            "mma": "0.5,1.0",
+            "mma": "1.5,2.0",
             "lpips": "0.15,0.3",
             "lagrangian": "32.0,8.0",
         },
@@ -121,6 +122,7 @@ DATA = {
             "linf": "8/255,12/255",
             "trades": "6/255,10/255",
             "l2": "1.0,1.6",
+            "threshold_l2": "1.3,1.6",
             "msd": "1.0,1.5",
             "iaat": "1/255,4/255",
             "mma": "1.0,1.6",

@@ -7,7 +7,9 @@ python -m benchmarks.papers.lagrangian.tables RUNS [--data=shapes|fashion_mnist|
 Trains what is not trained yet (`jaxadv match` finds each budget), judges each run under
 the suite of ten attacks and under AutoAttack in linf, and prints means ± sample
 deviations over the seeds, in percent. It goes on where it was stopped. The trainings
-differ in nothing but the defense, its attack and its budget.
+differ in nothing but the defense, its attack and its budget, so that seeds are paired:
+a second table has the differences to Lagrangian training at equal seeds, which do not
+hang on what the seeds alone make of a network.
 """
 
 import argparse
@@ -26,6 +28,7 @@ from jaxadv.evaluation import metrics
 from jaxadv.sweep import budgets
 
 AUTOATTACK = "autoattack.py"
+_MEANS = ("unseen_mean", "union_mean")
 
 
 def main():
@@ -77,7 +80,7 @@ def _row(notes, reports, strong):
     found = {"clean": [one["clean"]["accuracy"] for one in reports]}
     for label in reports[0]["attacks"]:
         found[label] = [one["attacks"][label]["accuracy"] for one in reports]
-    for mean in ("unseen_mean", "union_mean"):
+    for mean in _MEANS:
         found[mean] = [one[mean] for one in reports]
     found["autoattack"] = [left(one)["accuracy"] for one in strong]
     found["gap"] = [
@@ -106,11 +109,30 @@ def _print(rows, labels, args):
         lines.append([METHODS[method].title, f"{budget}{mark}", *values])
     table(["training", "budget", *columns], lines)
     _place(rows)
+    _paired(rows)
+
+
+def _paired(rows, base="lagrangian"):
+    """Prints the means less those of a method, seed by seed."""
+    if base not in rows or len(rows) < 2:
+        return
+    lines = []
+    for method, row in rows.items():
+        if method == base:
+            continue
+        cells = []
+        for name in ("clean", *_MEANS, "autoattack"):
+            pairs = zip(row["columns"][name], rows[base]["columns"][name], strict=True)
+            cells.append(_cell([own - other for own, other in pairs]))
+        lines.append([METHODS[method].title, *cells])
+    title = f"less {METHODS[base].title}, in points"
+    print()
+    table([title, "clean", *_MEANS, "autoattack"], lines)
 
 
 def _place(rows):
     """Says where the Lagrangian training stands among those that match."""
-    for name in ("unseen_mean", "union_mean"):
+    for name in _MEANS:
         means = {
             method: statistics.fmean(row["columns"][name])
             for method, row in rows.items()
