@@ -258,7 +258,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         rows = compare(flags.runs, flags.output, flags.union)
         labels = list(dict.fromkeys(label for row in rows for label in row["attacks"]))
         cells = _cells(rows, labels)
-        either = aligned(cells), aligned([*zip(*cells, strict=True)])
+        either = [aligned(cells)]
+        if len(rows) > 1:
+            either.append(aligned([*zip(*cells, strict=True)]))
         print("\n".join(min(either, key=lambda lines: max(map(len, lines)))))
         for file in ("compare.md", "compare.csv", "compare.png"):
             print(f"{Path(flags.output) / file}")
