@@ -135,6 +135,8 @@ def test_linen_arguments_of_another_name_are_given():
         UsageError, match="Restless takes no argument 'training'; .* x, mode"
     ):
         Classifier.from_linen(module, weights, evaluation={"training": False})
+    with pytest.raises(UsageError, match="evaluation is 'mode'; give"):
+        Classifier.from_linen(module, weights, evaluation="mode")
     with pytest.raises(UsageError, match="the module is the class Restless"):
         Classifier.from_linen(Restless, weights)
 

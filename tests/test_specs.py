@@ -28,6 +28,11 @@ def test_builds_nested_parts():
     assert isinstance(attack.objective.kappa, float)
 
 
+def test_what_a_part_lacks_is_named():
+    with pytest.raises(UsageError, match=r"^config.attack: it lacks 'threat'$"):
+        specs.build({"name": "pgd"}, ATTACKS, "config.attack")
+
+
 def test_a_part_may_be_a_name_alone():
     spec = {**PGD, "objective": "dlr"}
     assert type(specs.build(spec, ATTACKS, "c").objective).__name__ == "DLR"

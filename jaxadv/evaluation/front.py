@@ -11,8 +11,9 @@ import numpy as np
 from flax import linen as nn
 from ml_collections import ConfigDict
 
-from jaxadv import hints, parallel, protocols, schema
+from jaxadv import hints, parallel, protocols, schema, specs
 from jaxadv.completion import complete
+from jaxadv.data import checked
 from jaxadv.evaluation import result
 from jaxadv.evaluation.run import meters
 from jaxadv.evaluation.suite import config, described, shipped
@@ -207,15 +208,13 @@ class _Images:
                 f"labels are {list(labels.shape)} for {len(images)} images; give one "
                 "class index for each, [n]"
             )
-        features = {key: np.asarray(values) for key, values in features.items()}
-        for key, values in features.items():
-            if key not in protocols.FEATURES or values.shape != (*images.shape[:3], 1):
-                raise UsageError(
-                    f"features: {key} {list(values.shape)}; give "
-                    f"{', '.join(protocols.FEATURES)} of {[*images.shape[:3], 1]}"
-                )
+        specs.known(features, dict.fromkeys(protocols.FEATURES), "features")
+        maps = {
+            key: checked.mask(np.asarray(values), images, "features")
+            for key, values in features.items()
+        }
         names = tuple(class_names) if class_names else None
-        return cls(name, names, {"image": images, "label": labels, **features})
+        return cls(name, names, {"image": images, "label": labels, **maps})
 
     def __len__(self):
         return len(self.columns["label"])

@@ -27,6 +27,15 @@ def test_every_field_has_a_sentence(path, monkeypatch, capsys):
     assert not [path for path in bare if not path.endswith(".name")]
 
 
+@pytest.mark.parametrize("command", ["train", "eval"])
+def test_the_usage_line_has_the_flag_that_is_needed(command, monkeypatch, capsys):
+    monkeypatch.chdir(ROOT)
+    commands.main([command, "--help"])
+    flag = {"train": "--workdir=FOLDER", "eval": "--checkpoint=RUN"}[command]
+    usage = f"usage: jaxadv {command} --config=FILE {flag}\n"
+    assert usage in capsys.readouterr().out
+
+
 def test_choices_and_sentences_come_from_the_part(monkeypatch, capsys):
     monkeypatch.chdir(ROOT)
     commands.main(["train", "--config=configs/demo.py", "--help"])

@@ -123,6 +123,7 @@ def _no_cluster(*arguments):
             "no file 'configs/mnist5k_pgd.py' (did you mean configs/",
         ),
         (["--config=README", "--workdir=x"], "there is no file 'README'"),
+        (["--config=demo", "--workdir=x"], "(did you mean configs/demo.py?)"),
     ],
 )
 def test_missing_files_and_flags(call, arguments, message):

@@ -300,8 +300,11 @@ BAD = {
     "model is of type dict": {"model": {}},
     "whose eps is one number": {"suite": NO_THREAT},
     "images have no mask .they have: none.": {"suite": DUAL},
-    r"features: mask .* give mask of": {"features": {"mask": IMAGES[:, :3]}},
-    r"features: depth .* give mask of": {"features": {"depth": IMAGES}},
+    "features: mask is .* give zeros and ones": {"features": {"mask": IMAGES[:, :3]}},
+    "features: mask is float32": {"features": {"mask": IMAGES}},
+    "features.*'depth'.*mask": {"features": {"depth": IMAGES}},
+    "missing .*'more'.*whatever its call needs": {"model": lambda x, key, more: x},
+    "labels: the dtype.*give labels.astype": {"labels": LABELS.astype(np.float32)},
 }
 
 

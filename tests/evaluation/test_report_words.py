@@ -269,3 +269,12 @@ def test_suites_tell_which_attacks_are_not_searched_as_published(name, data):
         assert (
             "smooth" not in spec.threat and "penalty on roughness is left out" in note
         )
+
+
+def test_what_is_not_known_of_the_training_is_said():
+    (words,) = metrics.METRICS["seen"].words({"seen": [], "model": {}})
+    assert "is not known" in words
+    (words,) = metrics.METRICS["seen"].words(
+        {"seen": [], "model": {"training": {"epochs": 1}}}
+    )
+    assert words == "Attacks seen in training: none."

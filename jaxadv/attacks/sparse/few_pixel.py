@@ -40,8 +40,8 @@ def evolve(
     drawn from [0.5, 1) for the whole generation; a gene that leaves [0, 1] is drawn
     anew. It takes the place of its own candidate where it costs less, and of the best
     one where it costs less than that. All trials are of the population before. Source:
-    Storn and Price, "Differential evolution", 1997; with the settings of Su, Vargas and
-    Sakurai, "One pixel attack for fooling deep neural networks", 2019.
+    Storn and Price, "Differential evolution", 1997, in the form of the public code with
+    which Jeddi et al., "Learn2Perturb", 2020, attack.
 
     Args:
       key: of the generation.
@@ -82,10 +82,10 @@ class FewPixel:
     channel. As many of them count as the budget allows, so budgets share one program.
     Two may lie at one place. A step is a generation, the first of which is the
     initial population: rows and columns uniform, colors normal about the middle with a
-    deviation of half the range, clipped. So 76 steps are the 75 generations of the
-    paper and its initial population, of 400 candidates each. All candidates of a
-    generation share the network's random draw, and a candidate keeps the cost of the
-    draw that it was evaluated by: attack random networks by
+    deviation of half the range, clipped. So 76 steps are the 75 generations of
+    Learn2Perturb and their initial population, of 400 candidates each. All candidates
+    of a generation share the network's random draw, and a candidate keeps the cost of
+    the draw that it was evaluated by: attack random networks by
     `Expectation(CrossEntropy())`, and let the evaluation judge by several `draws`.
     Source: Su, Vargas and Sakurai, "One pixel attack for fooling deep neural networks",
     2019; see `evolve`.

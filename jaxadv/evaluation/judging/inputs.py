@@ -2,7 +2,6 @@
 
 import hashlib
 import importlib.metadata
-import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -13,9 +12,6 @@ from jaxadv import arrays, parallel, protocols
 from jaxadv.classifier import Classifier
 from jaxadv.craft import fit
 from jaxadv.specs import UsageError
-
-# What is said of a call, and not of the shape of its images.
-_CALLS = re.compile("argument|PRNG|not iterable|mutable|batch_stats")
 
 
 def read(source: Any, ids: np.ndarray) -> dict[str, np.ndarray]:
@@ -61,14 +57,10 @@ def check_fit(model: Any, data: dict[str, np.ndarray]) -> int:
     except arrays.BadLogits:
         raise
     except UsageError as error:
-        remedy = "give the data set that the checkpoint was trained on"
-        if _CALLS.search(str(error)):
-            remedy = (
-                "the call itself fails: of a module give evaluation={name: value} for "
-                "an argument that selects evaluation, a function takes (variables, "
-                "image, key)"
-            )
-        raise UsageError(f"data: {error}; {remedy}") from None
+        raise UsageError(
+            f"data: {error}; give images like those it was trained on, and whatever "
+            "its call needs: Classifier.from_linen(…, evaluation={name: value})"
+        ) from None
 
 
 def check_values(data: dict[str, np.ndarray], classes: int) -> None:

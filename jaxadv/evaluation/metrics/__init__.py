@@ -153,5 +153,5 @@ def summarize(table: Table) -> dict[str, Any]:
         metric.name: metric.compute(table)
         for metric in chosen(table.metadata.get("metrics", ()))
         if metric.compute is not None
-        and (metric is not FOREGROUND or "clean/foreground" in table.columns)
+        and (not metric.needs or metric.needs in table.columns)
     }

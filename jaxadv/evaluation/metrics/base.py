@@ -47,6 +47,8 @@ class Metric:
     Attributes:
       name: its key in `summarize` and in report.json.
       compute: table -> plain JSON, fractions; None: it tells of what others found.
+      needs: a column without which a table has nothing to compute it from, and a report
+        no entry of it; "": every table has.
       rows: of the main table, each column -> cell, see `ROW`; "attack" is the title.
       words: Markdown sentences of the paragraph below the main table.
       sections: tables of their own.
@@ -63,6 +65,7 @@ class Metric:
     csv: Callable[[Mapping[str, Any]], Rows] = nothing
     file: str = ""
     about: str = ""
+    needs: str = ""
 
 
 # The columns of a row of the main table; what a row lacks is a dash. On the page the

@@ -11,19 +11,20 @@ _ABOUT = (
     "network expects them: means over the images that are correct without an attack, "
     "in percent."
 )
+_CLEAN = "clean/foreground"
 _HEAD = ("foreground score", "clean images", "returned images", "change")
 
 
 def _compute(table):
-    """Label -> mean scores of clean and of returned images; empty without a network."""
+    """Label -> mean scores of clean and of returned images; empty if none is right."""
     correct = accuracies.clean_correct(table)
-    if "clean/foreground" not in table.columns or not np.any(correct):
+    if not np.any(correct):
         return {}
 
     def mean(column):
         return float(np.mean(table.columns[column][correct], dtype=np.float64))
 
-    clean = mean("clean/foreground")
+    clean = mean(_CLEAN)
     return {
         label: {"clean": clean, "returned": mean(f"attack/{label}/foreground")}
         for label in table.attacks
@@ -52,4 +53,5 @@ FOREGROUND = Metric(
     sections=_sections,
     csv=lambda report: _rows(report) if report.get("foreground") else (),
     about="how much of what people look at is foreground",
+    needs=_CLEAN,
 )

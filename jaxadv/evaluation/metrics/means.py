@@ -23,11 +23,11 @@ def _seen(table):
 
 
 def _seen_words(report):
-    seen = shown(", ".join(report["seen"]) or "none")
-    if not report["seen"] and not (report.get("model") or {}).get("training"):
+    known = report["seen"] or (report.get("model") or {}).get("training")
+    if not known:
         yield "How the network was trained is not known: no attack counts as seen."
-    else:
-        yield f"Attacks seen in training: {seen}."
+        return
+    yield f"Attacks seen in training: {shown(', '.join(report['seen']) or 'none')}."
 
 
 def _counted_words(report):

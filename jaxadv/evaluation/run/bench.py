@@ -246,7 +246,7 @@ class Bench:
         if self.suite.saliency is None:
             return {}
         return {
-            "looks": np.asarray(self._maps(images)) if len(rows) else images[..., 0],
+            "looks": np.asarray(self._maps(images)),
             "scores": found["foreground"][rows],
             "clean_scores": self.clean["foreground"][rows],
         }
