@@ -4,7 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from scipy import stats
@@ -204,6 +204,7 @@ def test_take_largest_is_the_greedy_knapsack(score, weight, budget):
 @given(
     hnp.arrays(np.float64, 5, elements=st.sampled_from([0.0, 1.0]) | st.floats(-2, 2))
 )
+@example(np.array([1.0, 7.1114e-11, -1.0, 0.0, 0.0]))
 def test_project_simplex_against_all_supports(w):
     with jax.enable_x64(True):
         found = jax.jit(numerics.project_simplex)(w)

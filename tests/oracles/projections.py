@@ -5,6 +5,7 @@ root finding on the dual, a linear-programming solver, or trying all subsets.
 """
 
 import itertools
+from fractions import Fraction
 
 import numpy as np
 from scipy import optimize
@@ -102,17 +103,22 @@ def general_solver(delta, norm, eps, low, high):
 
 
 def project_simplex(w):
-    """The nearest probability vector: the best over all supports."""
-    w = np.asarray(w, np.float64)
+    """The nearest probability vector: the best over all supports, in exact numbers.
+
+    Two supports may be nearly as near as one another, which floats do not tell.
+    """
+    w = list(map(Fraction, np.asarray(w, np.float64).tolist()))
     best, nearest = np.inf, None
-    for size in range(1, w.size + 1):
-        for support in map(list, itertools.combinations(range(w.size), size)):
-            point = np.zeros_like(w)
-            point[support] = w[support] + (1 - w[support].sum()) / size
-            distance = np.sum((point - w) ** 2)
-            if point.min() >= 0 and distance < best:
+    for size in range(1, len(w) + 1):
+        for support in itertools.combinations(range(len(w)), size):
+            shift = (1 - sum(w[i] for i in support)) / size
+            point = [
+                w[i] + shift if i in support else Fraction(0) for i in range(len(w))
+            ]
+            distance = sum((p - own) ** 2 for p, own in zip(point, w, strict=True))
+            if min(point) >= 0 and distance < best:
                 best, nearest = distance, point
-    return nearest
+    return np.array(list(map(float, nearest)))
 
 
 def _best_subset(shape, count, pixels, point_of, gain):
