@@ -42,6 +42,7 @@ class Linen:
       batched: whether it takes [n, h, w, c] and not one image.
       together: whether batch normalization takes the statistics of all images that
         are mapped under the axis `mapped.IMAGES`, in place of its running averages.
+      shared: whether those images have their random streams in common.
     """
 
     module: linen.Module
@@ -49,6 +50,7 @@ class Linen:
     arguments: tuple[tuple[str, Any], ...] = (("train", False),)
     batched: bool = True
     together: bool = False
+    shared: bool = False
 
     def full_precision(self) -> "Linen":
         """The same, computing in float32 if it has a `compute_dtype`."""
@@ -62,6 +64,7 @@ class Linen:
     def __call__(self, variables, image, key):
         rngs = None
         if self.rngs and key is not None:
+            key = mapped.shared(key) if self.shared else key
             rngs = {n: jax.random.fold_in(key, i) for i, n in enumerate(self.rngs)}
         together = self.together and "batch_stats" in variables
         statistics = mapped.statistics(self.module) if together else nullcontext()

@@ -191,6 +191,24 @@ class Classifier:
         apply = protocols.full_precision(self.apply)
         return self if apply is self.apply else self.replace(apply=apply)  # type: ignore
 
+    def without_noise(self) -> "Classifier":
+        """The same network with its noise replaced by the noise's mean.
+
+        Raises:
+          UsageError: it is not one that can, as those of `jaxadv.models.noisy` can.
+        """
+        module = getattr(self.apply, "module", None)
+        if not protocols.can_be_silent(module):
+            kind = type(self.apply if module is None else module).__name__
+            raise UsageError(
+                f"the network {kind} cannot do without its noise, or has none; average "
+                "over it by the objective expectation"
+            )
+        params = protocols.silent(module, self.variables["params"])
+        return self.replace(  # type: ignore[attr-defined]
+            variables={**self.variables, "params": params}
+        )
+
     def run(self, image: jax.Array, key: jax.Array | None = None) -> tuple:
         """Logits and feature taps of one image."""
         logits, taps = self._apply(image, key)

@@ -2,15 +2,25 @@
 
 import contextlib
 from collections.abc import Iterator
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 from flax import linen
 
+from jaxadv import parallel
 from jaxadv.specs import UsageError
 
 # The axis under which the images of one batch are mapped, wherever they are.
 IMAGES = "images"
+
+
+def shared(key: Any) -> Any:
+    """The key of the first of all images that the devices map over `IMAGES`."""
+    if jnp.issubdtype(key.dtype, jax.dtypes.prng_key):  # gathers take no typed keys
+        return jax.random.wrap_key_data(shared(jax.random.key_data(key)))
+    own = jax.lax.all_gather(key, IMAGES)[0]
+    return jax.lax.all_gather(own, parallel.AXIS)[0]
 
 
 @contextlib.contextmanager

@@ -184,6 +184,11 @@ def draws(objective: Any) -> int:
     return getattr(objective, "samples", 1)
 
 
+def gradient_draws(objective: Any) -> int:
+    """How many of them its gradient goes through."""
+    return getattr(objective, "gradient_samples", draws(objective))
+
+
 def flat_at_image(objective: Any) -> bool:
     """Whether its gradient is zero at the clean image."""
     return getattr(objective, "flat_at_image", False)
@@ -263,6 +268,21 @@ def restarted(part: Any, restart: Any) -> Any:
     return part.restarted(restart) if hasattr(part, "restarted") else part
 
 
+# Of a defense ------------------------------------------------------------------------
+
+
+def noise_loss(defense: Any) -> Any:
+    """What a step of the noise's params alone, before each step, makes smaller.
+
+    A function of (params, train state); None where there is no such step.
+    """
+    return getattr(defense, "noise_loss", None) if _alternates(defense) else None
+
+
+def _alternates(defense):
+    return getattr(defense, "alternate", False)
+
+
 # Of an augmentation ------------------------------------------------------------------
 
 
@@ -292,3 +312,33 @@ def full_precision(model: Any) -> Any:
 def random_streams(module: Any) -> tuple[str, ...]:
     """The random streams that a linen module draws from in evaluation, too."""
     return tuple(getattr(module, "eval_rngs", ()))
+
+
+def shares_noise(module: Any) -> bool:
+    """Whether, in training, one draw of those streams serves all images of a step."""
+    return getattr(module, "shares_noise", False)
+
+
+def learns_noise(module: Any) -> str:
+    """The subtree of its params that says how strong its noise is; "" for none."""
+    return getattr(module, "learns", "")
+
+
+def has_penalty(module: Any) -> bool:
+    """Whether it has `penalty(params)`: what its noise costs in training, a scalar."""
+    return hasattr(module, "penalty")
+
+
+def constrain(module: Any, params: Any) -> Any:
+    """`params` as the module allows them, after every step of the training."""
+    return module.constrain(params) if hasattr(module, "constrain") else params
+
+
+def can_be_silent(module: Any) -> bool:
+    """Whether it has `silent(params)`: those of the same network without noise."""
+    return hasattr(module, "silent")
+
+
+def silent(module: Any, params: Any) -> Any:
+    """The params of the same network without noise, where it can do without."""
+    return module.silent(params) if can_be_silent(module) else params

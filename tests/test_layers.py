@@ -7,8 +7,8 @@ from tests.paths import ROOT
 # Lowest first. A file may import what stands before it.
 ORDER = (
     "struct docstrings protocols hints specs extras plugins schema completion "
-    "configfiles files console arrays numerics data models weights mapped adapters "
-    "classifier checkpoints perceptual threats objectives attacks peers parallel "
+    "configfiles files console arrays numerics data models weights peers parallel "
+    "mapped adapters classifier checkpoints perceptual threats objectives attacks "
     "programs craft smoothing defenses training overrides cli evaluation sweep "
     "commands __main__"
 ).split()
@@ -42,7 +42,8 @@ SHARED = {
     "evaluation/suite": ["described", "planned", "declared"],
     "evaluation/writing": ["escape"],
     "evaluation/tools": ["differences"],
-    "models": ["layers", "resnet", "alexnet"],
+    "models": ["layers", "resnet", "alexnet", "cifar_resnet"],
+    "models/noisy": ["base"],
     "numerics": ["loops", "safe", "search", "balls", "projections"],
     "objectives": ["losses", "base", "untargeted", "transforms"],
     "perceptual": ["networks", "lpips", "jacobian", "projection"],

@@ -180,7 +180,7 @@ def ascend(
             def one(image, label, own_key):
                 return cross_entropy(model(lp.apply(delta, image), own_key), label)
 
-            return jnp.mean(jax.vmap(one)(images, labels, keys))
+            return jnp.mean(jax.vmap(one, axis_name=IMAGES)(images, labels, keys))
 
         grad = jax.lax.pmean(jax.grad(value)(delta), parallel.AXIS)
         moved = delta + attack.move(numerics.steepest(grad, threat.norm), count)

@@ -18,11 +18,13 @@ gradient. The attacks come from the config's `attack` or
 """
 
 from jaxadv import protocols
+from jaxadv.defenses.adv_bnn import AdvBnn
 from jaxadv.defenses.adversarial import Adversarial
 from jaxadv.defenses.clean import Clean
 from jaxadv.defenses.gaussian import Gaussian
 from jaxadv.defenses.generalized import Generalized
 from jaxadv.defenses.iaat import Iaat
+from jaxadv.defenses.learn2perturb import Learn2Perturb
 from jaxadv.defenses.macer import Macer
 from jaxadv.defenses.manifold import Manifold
 from jaxadv.defenses.mart import Mart
@@ -36,11 +38,13 @@ from jaxadv.plugins import Registry
 DEFENSES = Registry(
     "defenses",
     {
+        "adv_bnn": AdvBnn,
         "adversarial": Adversarial,
         "clean": Clean,
         "gaussian": Gaussian,
         "generalized": Generalized,
         "iaat": Iaat,
+        "learn2perturb": Learn2Perturb,
         "macer": Macer,
         "manifold": Manifold,
         "mart": Mart,

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 
 from jaxadv import specs, struct
 from jaxadv.craft import craft
-from jaxadv.defenses import base
+from jaxadv.defenses import base, inner
 
 
 @struct.dataclass
@@ -34,6 +34,9 @@ class Adversarial:
       alpha: weight of the clean loss.
       beta: weight of the loss of the attacked images.
       only_attack_correct: leave images clean that are misclassified already.
+      predicted: attack the network's prediction on the clean image in place of the
+        label, so that no label leaks (Kurakin, Goodfellow and Bengio, "Adversarial
+        machine learning at scale", 2017, section 3.1); PNI is trained so.
     """
 
     attacks: Any = specs.given()
@@ -41,6 +44,7 @@ class Adversarial:
     alpha: float = specs.static(0.0, minimum=0.0)
     beta: float = specs.static(1.0, minimum=0.0)
     only_attack_correct: bool = specs.static(False)
+    predicted: bool = specs.static(False)
 
     def __post_init__(self):
         specs.check(self)
@@ -71,11 +75,17 @@ class Adversarial:
         """A list of [b, h, w, c], one for each attack that counts in this step."""
         images, labels, ids = batch["image"], batch["label"], batch["id"]
         draw_key, key = jax.random.split(key)
+        clean: Any = None
+        wanted = labels
+        if self.only_attack_correct or self.predicted:
+            clean = inner.clean_logits(model, key, images, ids)
+        if self.predicted:
+            wanted = jnp.argmax(clean, axis=-1)
 
         def attacked(index):
             own = jax.random.fold_in(key, index)
             return craft(
-                self.attacks[index], model, own, images, labels, ids=ids,
+                self.attacks[index], model, own, images, wanted, ids=ids,
                 features=base.features(batch),
             ).image  # fmt: skip
 
@@ -88,7 +98,7 @@ class Adversarial:
             crafted = [choice() for choice in choices]
         if not self.only_attack_correct:
             return crafted
-        right = base.correct(base.logits_of(model, images), labels)[:, None, None, None]
+        right = base.correct(clean, labels)[:, None, None, None]
         return [jnp.where(right, image, images) for image in crafted]
 
 

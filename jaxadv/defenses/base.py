@@ -57,7 +57,7 @@ class Network:
         def logits(train):
             made = self.init(jax.random.key(0), image_shape)
             if train:
-                return self.train(*made, images, jax.random.key(0))[0]
+                return self.train(*made, images, jax.random.key(0), jnp.arange(2))[0]
             rngs = {name: jax.random.key(0) for name in self.rngs}
             return self.module.apply(_variables(*made), images, train=False, rngs=rngs)
 
@@ -79,14 +79,30 @@ class Network:
                 )
 
     def classifier(
-        self, params: Any, batch_stats: Any, fixed: bool = True
+        self,
+        params: Any,
+        batch_stats: Any,
+        fixed: bool = True,
+        *,
+        shared: bool = False,
     ) -> Classifier:
-        """The network in evaluation mode; no gradient reaches params if `fixed`."""
+        """The network in evaluation mode; no gradient reaches params if `fixed`.
+
+        With `shared`, where a module says that it `shares_noise`, all images of all
+        devices have one draw at a time: weights for each image would take many times as
+        long. It is then called under a map over the axis `mapped.IMAGES`.
+        """
         batch_stats = jax.lax.stop_gradient(batch_stats)
         params = jax.lax.stop_gradient(params) if fixed else params
         variables = _variables(params, batch_stats)
-        return Classifier.from_linen(
+        found = Classifier.from_linen(
             self.module, variables, self.mean, self.std, self.rngs
+        )
+        if not (shared and protocols.shares_noise(self.module)):
+            return found
+        apply: Any = found.apply  # that of linen
+        return found.replace(  # type: ignore[attr-defined]
+            apply=dataclasses.replace(apply, shared=True)
         )
 
     def target(self, params: Any, batch_stats: Any) -> Classifier:
@@ -98,13 +114,18 @@ class Network:
         then depends on the others of its batch and on the number of devices. It is
         called under a map over the axis `mapped.IMAGES`, as `craft` and `logits` do.
         """
-        found = self.classifier(params, batch_stats)
+        found = self.classifier(params, batch_stats, shared=True)
         apply: Any = found.apply  # that of linen
         apply = dataclasses.replace(apply, together=self.craft_bn == "batch")
         return found.replace(apply=apply)  # type: ignore[attr-defined]
 
     def train(
-        self, params: Any, batch_stats: Any, images: jax.Array, key: jax.Array
+        self,
+        params: Any,
+        batch_stats: Any,
+        images: jax.Array,
+        key: jax.Array,
+        ids: jax.Array | None = None,
     ) -> tuple[jax.Array, Any]:
         """Logits [n, classes] in train mode, and the moved running statistics.
 
@@ -114,16 +135,22 @@ class Network:
           params: of the module.
           batch_stats: its running statistics, {} where it has none.
           images: [n, h, w, c] in [0, 1].
-          key: of dropout and other noise; the key is consumed.
+          key: of dropout and other noise, equal on all devices; it is consumed.
+          ids: [b] of the images on this device; None: the key is this device's own.
         """
         mean, std = jnp.asarray(self.mean), jnp.asarray(self.std)
-        names = ("dropout", *self.rngs)
+        own = key if ids is None else local_key(key, ids)
+        noise = key if protocols.shares_noise(self.module) else own
+        rngs = {
+            name: jax.random.fold_in(noise, i)
+            for i, name in enumerate(self.rngs, start=1)
+        }
         logits, moved = self.module.apply(
             _variables(params, batch_stats),
             (images - mean) / std,
             train=True,
             mutable=["batch_stats"],
-            rngs={name: jax.random.fold_in(key, i) for i, name in enumerate(names)},
+            rngs={"dropout": jax.random.fold_in(own, 0), **rngs},
         )
         return logits.astype(jnp.float32), moved.get("batch_stats", {})
 
@@ -192,7 +219,7 @@ def one_pass(
     """
     copies = [batch["image"], *crafted] if alpha else crafted
     logits, batch_stats = state.network.train(
-        params, state.batch_stats, jnp.concatenate(copies), local_key(key, batch["id"])
+        params, state.batch_stats, jnp.concatenate(copies), key, batch["id"]
     )
     logits = logits.reshape(len(copies), len(batch["label"]), -1)
     losses = jax.vmap(cross_entropies, (0, None))(logits, batch["label"])

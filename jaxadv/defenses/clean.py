@@ -19,9 +19,8 @@ class Clean:
     def loss(
         self, params: Any, state: Any, batch: dict[str, jax.Array], key: jax.Array
     ) -> tuple[jax.Array, base.Output]:
-        key = base.local_key(key, batch["id"])
         logits, batch_stats = state.network.train(
-            params, state.batch_stats, batch["image"], key
+            params, state.batch_stats, batch["image"], key, batch["id"]
         )
         loss = jnp.mean(base.cross_entropies(logits, batch["label"]))
         metrics = {"clean_accuracy": jnp.mean(base.correct(logits, batch["label"]))}

@@ -82,6 +82,6 @@ def noisy_pass(
     noised_images = jax.vmap(noised)(keys, images)
     flat = noised_images.reshape(-1, *images.shape[1:])
     logits, batch_stats = state.network.train(
-        params, state.batch_stats, flat, base.local_key(train_key, ids)
+        params, state.batch_stats, flat, train_key, ids
     )
     return logits.reshape(*noised_images.shape[:2], -1), batch_stats

@@ -93,9 +93,9 @@ def two_passes(
     attacked = craft(
         attack, model, craft_key, images, labels, ids=ids, features=base.features(batch)
     ).image
-    keys = jax.random.split(base.local_key(train_key, ids))
-    clean, batch_stats = network.train(params, batch_stats, images, keys[0])
-    moved, batch_stats = network.train(params, batch_stats, attacked, keys[1])
+    keys = jax.random.split(train_key)
+    clean, batch_stats = network.train(params, batch_stats, images, keys[0], ids)
+    moved, batch_stats = network.train(params, batch_stats, attacked, keys[1], ids)
     metrics = {
         "clean_accuracy": jnp.mean(base.correct(clean, labels)),
         "robust_accuracy": jnp.mean(base.correct(moved, labels)),

@@ -51,7 +51,8 @@ class Manifold:
             params,
             state.batch_stats,
             jnp.concatenate([images, *corners]),
-            base.local_key(train_key, ids),
+            train_key,
+            ids,
         )
         clean, plus, minus = logits.reshape(3, len(labels), -1)
         distance = jnp.mean(jnp.sum((plus - minus) ** 2, axis=-1))

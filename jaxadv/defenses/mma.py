@@ -78,15 +78,17 @@ class Mma:
         images, labels, ids = batch["image"], batch["label"], batch["id"]
         network, batch_stats = state.network, state.batch_stats
         model = network.target(params, batch_stats)
-        keys = jax.random.split(base.local_key(train_key, ids))
+        keys = jax.random.split(train_key)
         if self.clean_weight:
-            clean, batch_stats = network.train(params, batch_stats, images, keys[0])
+            clean, batch_stats = network.train(
+                params, batch_stats, images, keys[0], ids
+            )
             natural = jnp.mean(base.cross_entropies(clean, labels))
         else:
             natural = 0.0
         at_boundary, eps, right = self.searched(model, craft_key, batch, state.memory)
         mixed = jnp.where(right[:, None, None, None], at_boundary, images)
-        logits, batch_stats = network.train(params, batch_stats, mixed, keys[1])
+        logits, batch_stats = network.train(params, batch_stats, mixed, keys[1], ids)
         near = eps < self.d_max  # of wrong images, whose eps is 0, too
         losses = jnp.where(near, base.cross_entropies(logits, labels), 0.0)
         metrics = {

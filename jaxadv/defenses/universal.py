@@ -56,7 +56,7 @@ class Universal:
         )  # fmt: skip
         attacked = jax.vmap(lp.apply, (None, 0))(state.memory, images)
         logits, batch_stats = state.network.train(
-            params, state.batch_stats, attacked, base.local_key(train_key, ids)
+            params, state.batch_stats, attacked, train_key, ids
         )
         metrics = {"robust_accuracy": jnp.mean(base.correct(logits, labels))}
         loss = jnp.mean(base.cross_entropies(logits, labels))

@@ -6,6 +6,8 @@ Columns are arrays of one length, named by a path:
   label                       its class
   clean/prediction            class predicted on the unattacked image
   clean/margin                largest other logit minus the label's; < 0 is correct
+  clean/draws_right           of the draws of a random network, where the suite takes
+                              several, how many alone predict the label
   attack/<label>/success      whether a verified adversarial image was found
   attack/<label>/prediction   class predicted on the returned image
   attack/<label>/margin       as `clean/margin`, on the returned image
@@ -13,6 +15,7 @@ Columns are arrays of one length, named by a path:
   attack/<label>/steps        attack steps taken, over all restarts
   attack/<label>/feasible     whether the returned image is finite, in [0, 1] and
                               within the budget
+  attack/<label>/draws_right  as `clean/draws_right`, on the returned image
   attack/<label>/distance/<name>  float32 distance of the returned image from its
                               original, for each distance of the suite
   clean/foreground            float32 foreground score of the unattacked image, where
@@ -22,9 +25,9 @@ Columns are arrays of one length, named by a path:
                               where the clean image is wrong, inf where none does,
                               NaN where the curve did not look
 
-An image that is wrong before the attack has success True, and 0 as its size, steps
-and distances. In a cascade an image that an earlier attack has broken keeps that
-attack's values, with 0 steps.
+An image that is wrong before the attack has success True, and 0 as its size, steps,
+draws_right and distances. In a cascade an image that an earlier attack has broken keeps
+that attack's values, with 0 steps.
 """
 
 import dataclasses
@@ -40,7 +43,7 @@ from jaxadv.files import checksums, storage
 from jaxadv.specs import UsageError
 
 _SUM = "checksum"  # a column's name has a slash, or is id or label
-FIELDS = ("success", "prediction", "margin", "size", "steps", "feasible")
+FIELDS = ("success", "prediction", "margin", "size", "steps", "feasible", "draws_right")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -49,7 +52,8 @@ class Table:
 
     Attributes:
       columns: name -> array [n].
-      metadata: `attacks` (label -> {"spec", "eps"}), `curves` (label -> {"eps",
+      metadata: `attacks` (label -> {"spec", "eps", and of those without a gradient
+        "queries", those of a step}), `curves` (label -> {"eps",
         "spec"}), `unions` (name -> labels), `seen` (labels), and what else the
         evaluation notes.
     """

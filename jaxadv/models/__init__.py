@@ -5,7 +5,16 @@ All take normalized images [n, h, w, c] and return float32 logits; see
 """
 
 from jaxadv import protocols
-from jaxadv.models import alexnet, googlenet, resnet, small, vgg, wide_resnet
+from jaxadv.models import (
+    alexnet,
+    cifar_resnet,
+    googlenet,
+    resnet,
+    small,
+    vgg,
+    wide_resnet,
+)
+from jaxadv.models.noisy import adv_bnn, learn2perturb, pni
 from jaxadv.plugins import Registry
 
 MODELS = Registry(
@@ -15,6 +24,10 @@ MODELS = Registry(
         "all_cnn": small.AllCNN,
         "lenet": small.LeNet,
         "lenet_v2": small.LeNetV2,
+        "resnet20": cifar_resnet.ResNet20,
+        "resnet32": cifar_resnet.ResNet32,
+        "resnet44": cifar_resnet.ResNet44,
+        "resnet56": cifar_resnet.ResNet56,
         "resnet18": resnet.ResNet18,
         "resnet34": resnet.ResNet34,
         "resnet50": resnet.ResNet50,
@@ -30,6 +43,9 @@ MODELS = Registry(
         "cifar_alexnet": alexnet.CifarAlexNet,
         "vgg16": vgg.VGG16,
         "cifar_vgg16": vgg.CifarVGG16,
+        "learn2perturb": learn2perturb.Learn2Perturb,
+        "pni": pni.Pni,
+        "adv_bnn": adv_bnn.AdvBnn,
     },
     protocols.Network,
 )

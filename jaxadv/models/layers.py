@@ -55,6 +55,33 @@ class ImageClassifier(nn.Module):
         return x
 
 
+def site(module: nn.Module, x: jax.Array) -> jax.Array:
+    """`x` [n, h, w, c], a place where noise may be added, with the noise added to it.
+
+    The noise, [h, w, c] or [n, h, w, c], is the variable `noise/site` of the module;
+    without one nothing changes. What `x` is like can be seen as `sites/site`.
+
+    Raises:
+      UsageError: the noise is of another shape.
+    """
+    if not module.is_initializing():
+        empty: Any = ()
+        module.sow("sites", "site", x, init_fn=lambda: empty, reduce_fn=_newest)
+    noise = module.get_variable("noise", "site", None)
+    if noise is None:
+        return x
+    if jnp.shape(noise)[-3:] != x.shape[-3:]:
+        raise specs.UsageError(
+            f"the noise at {'/'.join(module.path)} is {jnp.shape(noise)} and what it "
+            f"is added to {x.shape}: noise fits images of one size alone"
+        )
+    return x + jnp.asarray(noise, x.dtype)
+
+
+def _newest(_, new):
+    return new
+
+
 def floating_dtype(name: Any) -> Any:
     """The floating dtype called `name`, which may also be the dtype itself.
 
@@ -223,4 +250,4 @@ class PreActBlock(nn.Module):
         y = make(self.features, 3, name="conv2")(y)
         if self.strides != 1 or x.shape[-1] != self.features:
             x = make(self.features, 1, self.strides, name="shortcut")(active)
-        return x + y
+        return site(self, x + y)

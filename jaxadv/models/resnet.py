@@ -58,7 +58,7 @@ class ResidualBlock(nn.Module):
         if strides != 1 or x.shape[-1] != y.shape[-1]:
             x = conv(y.shape[-1], 1, strides, name="shortcut")(x)
             x = norm("shortcut_norm")(x)
-        return nn.relu(x + y)
+        return nn.relu(layers.site(self, x + y))
 
 
 class ResNet(layers.ImageClassifier):
@@ -115,10 +115,10 @@ class ResNet(layers.ImageClassifier):
         )
         norm = layers.batch_norm(train, self.dtype, "stem_norm")
         if self.stem == "cifar":
-            return nn.relu(norm(conv(self.width, 3)(images)))
+            return nn.relu(layers.site(self, norm(conv(self.width, 3)(images))))
         kernel, strides = (7, 2) if self.stem == "imagenet" else (3, 1)
         # Pooling before the ReLU gives the same and is cheaper.
-        x = norm(conv(self.width, kernel, strides)(images))
+        x = layers.site(self, norm(conv(self.width, kernel, strides)(images)))
         return nn.relu(layers.max_pool(x, 3, strides=2, padding=1))
 
 

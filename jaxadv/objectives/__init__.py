@@ -45,6 +45,7 @@ from jaxadv.objectives.targeted import (
     TargetedMargin,
 )
 from jaxadv.objectives.untargeted import DLR, KL, CrossEntropy, Margin
+from jaxadv.objectives.without_noise import WithoutNoise
 
 __all__ = [
     "DLR",
@@ -63,6 +64,7 @@ __all__ = [
     "TargetedDLR",
     "TargetedMargin",
     "Weighted",
+    "WithoutNoise",
     "check_logits",
     "check_start",
     "cross_entropy",
@@ -97,6 +99,7 @@ OBJECTIVES = Registry(
         "targeted_dlr": TargetedDLR,
         "targeted_margin": TargetedMargin,
         "weighted": Weighted,
+        "without_noise": WithoutNoise,
     },
     protocols.Objective,
 )

@@ -15,7 +15,7 @@ import jax
 import numpy as np
 import optax
 
-from jaxadv import checkpoints, parallel
+from jaxadv import checkpoints, parallel, protocols
 from jaxadv.data import augment
 from jaxadv.defenses.base import Network, shared_memory
 from jaxadv.files import checksums, locks, storage
@@ -131,10 +131,16 @@ class _Loop:
         self.state = create_state(
             network,
             shared_memory(defenses, image_shape, len(self.data.train)),
-            plan.optimizer.make(self.rate),
+            plan.optimizer.make(
+                self.rate,
+                plan.schedule.drops(self.data.steps_per_epoch),
+                protocols.learns_noise(module),
+            ),
             seed=config.seed,
             image_shape=image_shape,
             averaged=config.ema_decay is not None,
+            examples=len(self.data.train),
+            steps_per_epoch=self.data.steps_per_epoch,
             **begin,
         )
         self.train_step = parallel.mapped(self._step())

@@ -2,17 +2,19 @@
 
 import dataclasses
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 
 from jaxadv import hints, specs
 
 SCHEDULES = ("constant", "steps", "cosine", "cyclic")
 OPTIMIZERS = ("sgd", "adam", "adamw")
+WEIGHTS, NOISE = "weights", "noise"  # the parts of a random network's optimizer
 
 
 @dataclasses.dataclass(frozen=True)
@@ -45,15 +47,20 @@ class Schedule:
                 "Schedule: its name is 'steps' but drop_epochs is empty"
             )
 
+    def drops(self, steps_per_epoch: int) -> tuple[float, ...]:
+        """The steps at whose start the rate drops; none of other kinds than "steps"."""
+        epochs = self.drop_epochs if self.kind == "steps" else ()
+        return tuple(epoch * steps_per_epoch for epoch in epochs)
+
     def make(self, rate: float, epochs: int, steps_per_epoch: int) -> Callable:
         """`step -> learning rate`, traced or not, with the maximum `rate`."""
         total = epochs * steps_per_epoch
+        starts = jnp.asarray(self.drops(steps_per_epoch))
         warmup = self.warmup_epochs * steps_per_epoch
 
         def shape(step):
             if self.kind == "steps":
-                drops = jnp.asarray(self.drop_epochs) * steps_per_epoch
-                return self.drop_factor ** jnp.sum(step >= drops)
+                return self.drop_factor ** jnp.sum(step >= starts)
             if self.kind == "cosine":
                 done = (step - warmup) / max(total - warmup, 1)
                 return 0.5 * (1 + jnp.cos(jnp.pi * jnp.clip(done, 0, 1)))
@@ -91,6 +98,8 @@ class Optimizer:
       decay_all: also decay biases and normalization parameters, as the papers do.
       clip_value: largest magnitude of a gradient's entry; None for no limit.
       clip_norm: largest l2 norm of the whole gradient; None for no limit.
+      restart: whether the moments begin anew wherever the schedule's "steps" drop, as
+        where code makes a new optimizer for each phase.
       rate_factors: "MODULE=FACTOR" multiplies the learning rate of the parameters of a
         module of the network, as "head=10" or "stage1_block1/conv1=0.1"; the first that
         fits counts, and an empty module fits all. With 0 they are frozen; their batch
@@ -108,18 +117,43 @@ class Optimizer:
     decay_all: bool = specs.static(True)
     clip_value: float | None = specs.static(None, minimum=0.0)
     clip_norm: float | None = specs.static(None, minimum=0.0)
+    restart: bool = specs.static(False)
     rate_factors: tuple[str, ...] = ()
 
     def __post_init__(self):
         specs.check(self)
         _factors(self.rate_factors)
 
-    def make(self, rate: Callable | float) -> optax.GradientTransformation:
-        """The optax transformation under a schedule made by `Schedule.make`."""
+    def make(
+        self, rate: Callable | float, drops: Sequence[float] = (), noise: str = ""
+    ) -> optax.GradientTransformation:
+        """The optax transformation of a training.
+
+        Args:
+          rate: made by `Schedule.make`.
+          drops: `Schedule.drops`, at which the moments begin anew with `restart`.
+          noise: the subtree of the params that says how strong a network's noise is.
+            It is searched apart, without weight decay and with a gradient norm of its
+            own to clip; "" for none.
+        """
+        steps: list[Any] = self._steps(rate, self.weight_decay, drops)
+        if noise:
+            apart: dict[Any, Any] = {
+                WEIGHTS: optax.chain(*steps),
+                NOISE: optax.chain(*self._steps(rate, 0.0, drops)),
+            }
+            steps: list[Any] = [
+                optax.partition(apart, lambda params: _parts(params, noise))
+            ]
+        if factors := _factors(self.rate_factors):
+            steps.append(_scale_by_module(factors))
+        return optax.chain(*steps)
+
+    def _steps(self, rate, weight_decay, drops) -> list[Any]:
         decay = optax.identity()
-        if self.weight_decay:
+        if weight_decay:
             mask = None if self.decay_all else _is_weight
-            decay = optax.add_decayed_weights(self.weight_decay, mask)
+            decay = optax.add_decayed_weights(weight_decay, mask)
         if self.kind == "sgd":
             search = [decay]
             if self.momentum:
@@ -132,10 +166,73 @@ class Optimizer:
             clips.append(optax.clip(self.clip_value))
         if self.clip_norm is not None:
             clips.append(optax.clip_by_global_norm(self.clip_norm))
-        scaled = [optax.scale_by_learning_rate(rate)]
-        if factors := _factors(self.rate_factors):
-            scaled.append(_scale_by_module(factors))
-        return optax.chain(*clips, *search, *scaled)
+        moments = [*clips, *search]
+        if self.restart and len(drops):
+            moments = [_restarted(optax.chain(*moments), drops)]
+        return [*moments, optax.scale_by_learning_rate(rate)]
+
+
+def noise_step(
+    optimizer: optax.GradientTransformation,
+    grads: Any,
+    state: Any,
+    params: Any,
+    noise: str,
+) -> tuple[Any, Any]:
+    """(params, optimizer state) after a step of the noise's params alone.
+
+    Moments of the noise move; those of the weights, and all counts of steps, do not.
+
+    Args:
+      optimizer: made by `Optimizer.make` with this `noise`.
+      grads: in all params; those of the weights are not used.
+      state: of the optimizer.
+      params: of the network.
+      noise: the subtree of the noise's params.
+    """
+    updates, after = optimizer.update(grads, state, params)
+
+    def is_split(node):
+        return isinstance(node, optax.transforms.PartitionState)
+
+    def moved(old, new):
+        if not is_split(old):
+            return old
+        inner = jax.tree.map(
+            lambda a, b: b if jnp.issubdtype(b.dtype, jnp.floating) else a,
+            old.inner_states[NOISE],
+            new.inner_states[NOISE],
+        )
+        return old._replace(inner_states={**old.inner_states, NOISE: inner})
+
+    state = jax.tree.map(moved, state, after, is_leaf=is_split)
+    updates: Any = updates
+    own = optax.apply_updates(params[noise], updates[noise])
+    return {**params, noise: own}, state
+
+
+def _parts(params, noise):
+    """Which part each subtree of the params belongs to."""
+    return {name: NOISE if name == noise else WEIGHTS for name in params}
+
+
+def _restarted(search, drops):
+    """`search` whose state is again what it was at first, at each of these steps."""
+    drops = np.ceil(drops).astype(np.int32)  # a rate falls at the first step beyond
+
+    def init(params):
+        return jnp.zeros((), jnp.int32), search.init(params)
+
+    def update(updates, state, params=None):
+        count, inner = state
+        again = jnp.any(count == drops)
+        inner = jax.tree.map(
+            lambda new, old: jnp.where(again, new, old), search.init(updates), inner
+        )
+        updates, inner = search.update(updates, inner, params)
+        return updates, (count + 1, inner)
+
+    return optax.GradientTransformation(init, update)
 
 
 def _factors(texts) -> dict[str, float]:

@@ -9,10 +9,11 @@ import numpy as np
 import optax
 from flax.training import train_state
 
-from jaxadv import parallel, struct
+from jaxadv import parallel, protocols, struct
 from jaxadv.data import batches
 from jaxadv.defenses.base import Network, features
 from jaxadv.numerics import streams
+from jaxadv.training.optim import noise_step
 
 
 class TrainState(train_state.TrainState):
@@ -23,12 +24,16 @@ class TrainState(train_state.TrainState):
       memory: the defense's own memory, () for none.
       ema: exponentially averaged params, or None.
       network: the module and its preprocessing; static.
+      examples: of an epoch; static.
+      steps_per_epoch: static.
     """
 
     batch_stats: Any
     memory: Any
     ema: Any
     network: Network = struct.field(pytree_node=False)
+    examples: int = struct.field(pytree_node=False, default=1)
+    steps_per_epoch: int = struct.field(pytree_node=False, default=1)
 
     @property
     def evaluated(self) -> tuple[Any, Any]:
@@ -44,6 +49,8 @@ def create_state(
     seed: int,
     image_shape: tuple[int, ...],
     averaged: bool = False,
+    examples: int = 1,
+    steps_per_epoch: int = 1,
     begin: Callable[[Any, Any], tuple[Any, Any]] = lambda *fresh: fresh,
 ) -> TrainState:
     """The state before the first step, on the host.
@@ -55,6 +62,8 @@ def create_state(
       seed: of the initial weights.
       image_shape: [h, w, c].
       averaged: keep exponentially averaged params.
+      examples: of an epoch, which some defenses weigh by.
+      steps_per_epoch: which some defenses count epochs by.
       begin: what training begins with, of fresh (params, batch_stats).
     """
     params, batch_stats = begin(*network.init(jax.random.key(seed), image_shape))
@@ -69,6 +78,8 @@ def create_state(
         memory=memory,
         ema=params if averaged else None,
         network=network,
+        examples=examples,
+        steps_per_epoch=steps_per_epoch,
     )
     # Copies: the same buffer in two places cannot be donated.
     return jax.tree.map(np.array, jax.device_get(state))
@@ -102,6 +113,9 @@ def make_step(
         images, maps = augment(state.step, batch["id"], images, features(batch))
         batch = {**batch, "image": images, **maps}
 
+        if own := protocols.noise_loss(defense):
+            state = _with_noise_step(state, own)
+
         def loss_of(params):
             return defense.loss(params, state, batch, key)
 
@@ -114,12 +128,24 @@ def make_step(
         state = state.apply_gradients(
             grads=grads, batch_stats=batch_stats, memory=out.memory
         )
+        module = state.network.module
+        state = state.replace(params=protocols.constrain(module, state.params))
         if ema_decay is not None:
             ema = optax.incremental_update(state.params, state.ema, 1 - ema_decay)
             state = state.replace(ema=ema)
         return state, values
 
     return step
+
+
+def _with_noise_step(state, own):
+    """The state after a step that makes `own(params, state)` smaller in the noise."""
+    grads = jax.grad(lambda params: own(params, state))(state.params)
+    noise = protocols.learns_noise(state.network.module)
+    params, opt_state = noise_step(
+        state.tx, grads, state.opt_state, state.params, noise
+    )
+    return state.replace(params=params, opt_state=opt_state)
 
 
 def _norm(tree):

@@ -10,7 +10,7 @@ from jaxadv import parallel
 from jaxadv.craft import craft
 from jaxadv.craft.features import features_of
 from jaxadv.data import batches
-from jaxadv.defenses import base
+from jaxadv.defenses import base, inner
 from jaxadv.numerics import streams
 
 
@@ -69,13 +69,14 @@ class Validator:
 
 def _counter(network, seed):
     def count(weights, batch, attacks):
-        model = network.classifier(*weights)
+        model = network.classifier(*weights, shared=True)
         images, labels = batches.to_float(batch["image"]), batch["label"]
         valid = batch["valid"]
-        clean = base.correct(jax.vmap(model)(images), labels) & valid
+        key = streams.stream(jax.random.key(seed), "validation")
+        logits = inner.clean_logits(model, key, images, batch["id"])
+        clean = base.correct(logits, labels) & valid
         counts = {"seen": jnp.sum(valid), "clean": jnp.sum(clean)}
         robust = clean
-        key = streams.stream(jax.random.key(seed), "validation")
         for i, attack in enumerate(attacks):
             own = jax.random.fold_in(key, i)
             found = craft(

@@ -25,6 +25,7 @@ SIZES = {
     "mnist5k": (28, 28),
     "mnist": (28, 28),
     "cifar10": (32, 32),
+    "cifar100": (32, 32),
     "shapes": (32, 32),
 }
 PICTURE = (120, 160)
@@ -40,7 +41,7 @@ def kept_of(name):
     """The mean share of an image's area that the recipe of a config leaves."""
     if name.startswith("imagenet100"):
         return rectangles()
-    if name.startswith("cifar10_") and name != "cifar10_minmax":
+    if name.startswith("cifar10") and name != "cifar10_minmax":
         # A shift of -4 to 4, each as likely, on both sides: 20 / 9 pixels are lost.
         return ((32 - 20 / 9) / 32) ** 2
     return 1.0

@@ -72,7 +72,7 @@ def made():
 
 def test_the_target_has_the_logits_of_train_mode(made):
     network, params, stats, images, _ = made
-    wanted, _ = network.train(params, stats, images, jax.random.key(0))
+    wanted, _ = network.train(params, stats, images, jax.random.key(0), jnp.arange(6))
     found = base.logits_of(network.target(params, stats), images)
     np.testing.assert_allclose(found, wanted, atol=2e-6)
     average = base.logits_of(network.classifier(params, stats), images)
@@ -84,7 +84,9 @@ def test_attacks_climb_the_sum_of_the_losses_through_the_statistics(made):
     network, params, stats, images, labels = made
 
     def total(images):
-        logits, _ = network.train(params, stats, images, jax.random.key(0))
+        logits, _ = network.train(
+            params, stats, images, jax.random.key(0), jnp.arange(6)
+        )
         return jnp.sum(base.cross_entropies(logits, labels))
 
     eps = 1e-3

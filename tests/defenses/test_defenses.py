@@ -16,6 +16,7 @@ from jaxadv.craft import craft
 from jaxadv.defenses import DEFENSES, Adversarial, Clean, Trades
 from jaxadv.defenses.base import Network, local_key
 from jaxadv.defenses.inner import GaussianStart
+from jaxadv.models.noisy.adv_bnn import AdvBnn
 from jaxadv.objectives import cross_entropy
 from jaxadv.specs import UsageError
 from jaxadv.threats.lp import L2, Linf
@@ -54,7 +55,12 @@ def setup(module=None, classes=CLASSES):
         "id": np.arange(10, 10 + BATCH, dtype=np.int32),
     }
     state = types.SimpleNamespace(
-        network=network, batch_stats=batch_stats, memory=(), step=0
+        network=network,
+        batch_stats=batch_stats,
+        memory=(),
+        step=0,
+        examples=100,
+        steps_per_epoch=5,
     )
     return params, state, batch
 
@@ -295,7 +301,9 @@ def test_local_keys_differ_where_examples_do():
 
 @pytest.mark.parametrize("name", sorted(DEFENSES))
 def test_every_defense_keeps_memory_and_gives_finite_gradients(name):
-    params, state, batch = setup(Normed())
+    learned = name in ("adv_bnn", "learn2perturb")  # of noise that is learned
+    module = AdvBnn(network=Normed()) if learned else Normed()
+    params, state, batch = setup(module)
     make = DEFENSES[name]
     attack = Ascent(Linf(EPS), steps=1, rel_step_size=0.5, keep="last")
     defense = make((attack,)) if "attacks" in make.__dataclass_fields__ else make()
@@ -360,7 +368,7 @@ def test_pat_trains_on_what_fast_lpa_returns(bounded):
         defense.attacks[0], model, own, batch["image"], batch["label"], ids=batch["id"]
     ).image
     assert np.max(np.abs(images - batch["image"])) > 0.01
-    logits, _ = state.network.train(params, state.batch_stats, images, key)
+    logits, _ = state.network.train(params, state.batch_stats, images, key, batch["id"])
     want = np.mean(
         [cross_entropy(z, y) for z, y in zip(logits, batch["label"], strict=True)]
     )

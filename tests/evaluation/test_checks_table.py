@@ -196,3 +196,17 @@ def test_challenges_attack_the_survivors_of_balls_without_a_black_box():
     assert asked == [("pgd-uniform_noise", 0.05, 60)]
     assert made.attack.steps == 3 and success.sum() == 60
     assert strength.challenges(found, ATTACKS[:2], rerun, spec) == []
+
+
+def test_r8_halves_what_counts_pixels_to_a_whole_number():
+    threat = {"name": "l0", "eps": 5.0, "pixels": True}
+    spec = {"name": "pgd", "threat": threat, "steps": 4, "step_size": 0.1}
+    attack = configs.resolve({"attacks": {"pgd": spec}}).attacks[0]
+    seen = []
+
+    def survivors(again):
+        seen.append((again.eps, again.attack.threat.eps))
+        return 60 // len(seen)
+
+    strength.curve(table(), [attack], left(survivors), 10, 64)
+    assert seen[:3] == [(2.0, 2.0), (5.0, 5.0), (10.0, 10.0)]

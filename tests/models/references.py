@@ -15,6 +15,8 @@ TINY = {
     "all_cnn": {},
     "lenet": {},
     "lenet_v2": {},
+    "resnet20": {"width": 2, "depth": 8},
+    "resnet32": {"width": 3, "depth": 14},
     "resnet18": {"width": 2, "stage_sizes": (1, 1)},
     "resnet34": {"width": 2, "stage_sizes": (2, 1)},
     "resnet50": {"width": 2, "stage_sizes": (1, 1)},
@@ -144,6 +146,9 @@ def residual_reference(variables, image, stage_sizes, stem, bottleneck):
             if "shortcut" in params[name]:
                 x = conv_reference(x, params[name]["shortcut"], stride)
                 x = norm_reference(x, variables, [name, "shortcut_norm"])
+            if x.shape != y.shape:  # without parameters
+                x = x[::stride, ::stride]
+                x = np.pad(x, ((0, 0), (0, 0), (0, y.shape[-1] - x.shape[-1])))
             x = relu(x + y)
         taps.append(x)
     return dense_reference(x.mean((0, 1)), params["head"]), taps
@@ -283,6 +288,7 @@ def reference(name, variables, image):
         return preact_reference(variables, image, (blocks,) * 3)
     if name.startswith("resnet"):
         stem = "imagenet" if name.endswith("imagenet") else "cifar"
-        sizes = fields["stage_sizes"]
+        plain = ((fields["depth"] - 2) // 6,) * 3 if "depth" in fields else None
+        sizes = fields.get("stage_sizes", plain)
         return residual_reference(variables, image, sizes, stem, "50" in name)
     return small_reference(name, variables, image)

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from jaxadv.specs import UsageError
-from jaxadv.training.optim import Optimizer, Schedule
+from jaxadv.training.optim import Optimizer, Schedule, noise_step
 
 
 @pytest.mark.parametrize(
@@ -142,3 +142,57 @@ def test_without_factors_the_state_is_what_it_was():
     state = Optimizer().make(0.1).init(PARAMS)
     assert len(jax.tree.leaves(state)) == len(jax.tree.leaves(PARAMS))
     assert len(state) == 3  # decay, momentum and rate: runs of before resume
+
+
+# Random networks and new starts -----------------------------------------------------
+
+NOISY = {"weights": {"kernel": jnp.ones(2)}, "sigma": {"site": jnp.ones(3)}}
+
+
+def test_noise_has_no_weight_decay_and_a_norm_of_its_own():
+    fields = {"learning_rate": 1.0, "momentum": 0.0, "weight_decay": 0.5}
+    make = Optimizer(**fields, clip_norm=1.0).make(1.0, (), "sigma")
+    grads = {"weights": {"kernel": jnp.zeros(2)}, "sigma": {"site": jnp.full(3, 4.0)}}
+    updates, _ = make.update(grads, make.init(NOISY), NOISY)
+    np.testing.assert_allclose(updates["weights"]["kernel"], -0.5)
+    np.testing.assert_allclose(updates["sigma"]["site"], -1 / np.sqrt(3), rtol=1e-6)
+
+
+@pytest.mark.parametrize("kind", ["sgd", "adam"])
+def test_a_step_of_the_noise_alone_leaves_weights_moments_and_counts(kind):
+    rate = Schedule("steps", drop_epochs=(1,)).make(0.1, 2, steps_per_epoch=2)
+    make = Optimizer(kind=kind, learning_rate=0.1, weight_decay=0.1).make(
+        rate, (), "sigma"
+    )
+    grads = jax.tree.map(jnp.ones_like, NOISY)
+    state = make.init(NOISY)
+    params, after = noise_step(make, grads, state, NOISY, "sigma")
+    np.testing.assert_array_equal(params["weights"]["kernel"], 1.0)
+    np.testing.assert_allclose(params["sigma"]["site"], 0.9, rtol=1e-5)
+    before, now = (s[0].inner_states for s in (state, after))
+    jax.tree.map(np.testing.assert_array_equal, before["weights"], now["weights"])
+    moved = [
+        (np.ndim(a) > 0, np.any(a != b))
+        for a, b in zip(
+            *map(jax.tree.leaves, (before["noise"], now["noise"])), strict=True
+        )
+    ]
+    assert moved and all(array == changed for array, changed in moved)
+
+
+def test_moments_begin_anew_where_the_rate_drops():
+    fields = {"kind": "adam", "learning_rate": 0.1}
+    kept = Optimizer(**fields).make(0.1)
+    anew = Optimizer(**fields, restart=True).make(0.1, (3.0, 4.5))
+    states, fresh = [kept.init(PARAMS), anew.init(PARAMS)], kept.init(PARAMS)
+    for step in range(7):
+        grads = jax.tree.map(lambda p, s=step: (s - 2.5) * p, PARAMS)
+        fresh = kept.init(PARAMS) if step in (3, 5) else fresh
+        wanted, fresh = kept.update(grads, fresh, PARAMS)
+        found, states[1] = anew.update(grads, states[1], PARAMS)
+        jax.tree.map(np.testing.assert_array_equal, found, wanted)
+        plain, states[0] = kept.update(grads, states[0], PARAMS)
+        same = np.allclose(plain["head"]["kernel"], found["head"]["kernel"])
+        assert same == (step < 3)
+    assert Schedule("steps", drop_epochs=(1, 2.5)).drops(4) == (4, 10.0)
+    assert Schedule().drops(4) == ()

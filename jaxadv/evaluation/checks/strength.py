@@ -5,6 +5,7 @@ both arrays are of the table's length.
 """
 
 import dataclasses
+import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -217,6 +218,7 @@ def _named(planned, name, attack=None, **fields):
 
 
 def _at(planned, eps):
+    eps = _allowed(planned.attack.threat, eps)
     attack, factor = planned.attack, eps / planned.eps if planned.eps else 1.0
     if getattr(attack, "step_size", None) is not None:
         attack = attack.replace(step_size=attack.step_size * factor)
@@ -228,10 +230,18 @@ def _with_eps(threat, eps):
     """The threat with another budget; its parts', in proportion, if they have it."""
     fields = {f.name: getattr(threat, f.name) for f in dataclasses.fields(threat)}
     if "eps" in fields:
-        return threat.replace(eps=eps)
+        return threat.replace(eps=_allowed(threat, eps))
     factor = eps / threat.eps if threat.eps else 1.0
     parts = {k: v for k, v in fields.items() if protocols.has_eps(v)}
     return threat.replace(**{k: _with_eps(v, v.eps * factor) for k, v in parts.items()})
+
+
+def _allowed(threat, eps):
+    """`eps`, or the whole number below it where the threat counts something."""
+    for field in dataclasses.fields(threat):
+        if field.name == "eps" and "whole" in field.metadata:
+            return float(math.floor(eps))
+    return eps
 
 
 def _longer(planned):

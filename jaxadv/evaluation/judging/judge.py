@@ -37,6 +37,7 @@ class Judge:
         """
         self._model = parallel.replicate(protocols.full_precision(model))
         self._batch_size = batch_size
+        self.draws = draws
         self._verdict = parallel.mapped_rows(_verdicts(draws), whole=2)
         self._between = parallel.mapped_rows(_between, whole=2)
         self._looks = parallel.mapped_rows(_looks, whole=1)
@@ -48,9 +49,13 @@ class Judge:
 
         Returns:
           `prediction` int32 [n], `margin` float32 [n] and whether an output is not a
-          number, `nan` bool [n].
+          number, `nan` bool [n]; with several draws also how many of them alone say the
+          label, `draws_right` int32 [n].
         """
-        like = {"prediction": np.int32, "margin": np.float32, "nan": bool}
+        like: dict[str, Any] = {"prediction": np.int32, "margin": np.float32}
+        like["nan"] = bool
+        if self.draws > 1:
+            like["draws_right"] = np.int32
         whole = self._model, parallel.replicate(jax.random.key_data(key))
         rows = images, labels, ids.astype(np.int32)
         return self._blocks(self._verdict, whole, rows, like)
@@ -156,13 +161,14 @@ def _verdicts(draws):
         def one(image, label, example):
             own = jax.random.fold_in(key, example)
             with jax.default_matmul_precision("highest"):
-                logits = _logits(model, image, label, own, draws)
+                logits, right = _logits(model, image, label, own, draws)
             margin = objectives.margin(logits, label)
-            return {
+            found = {
                 "prediction": jnp.argmax(logits).astype(jnp.int32),
                 "margin": margin,
                 "nan": jnp.any(jnp.isnan(logits)) | jnp.isnan(margin),
             }
+            return found if draws == 1 else found | {"draws_right": right}
 
         return jax.vmap(one)(images, labels, ids)
 
@@ -170,12 +176,21 @@ def _verdicts(draws):
 
 
 def _logits(model, image, label, key, draws):
-    """Of an ensemble those of the network that is nearest to being right."""
-    if not isinstance(model, tuple):
-        return objectives.expected_logits(model, image, key, draws)
-    each = [objectives.expected_logits(one, image, key, draws) for one in model]
-    margins = jnp.stack([objectives.margin(logits, label) for logits in each])
-    return jnp.stack(each)[jnp.argmin(margins)]
+    """Those of the mean prediction, and how many draws alone say the label.
+
+    Of an ensemble those of the network that is nearest to being right.
+    """
+    if isinstance(model, tuple):
+        each = [_logits(one, image, label, key, draws) for one in model]
+        margins = jnp.stack([objectives.margin(logits, label) for logits, _ in each])
+        found = jax.tree.map(lambda *own: jnp.stack(own), *each)
+        return jax.tree.map(lambda own: own[jnp.argmin(margins)], found)
+    if draws == 1:
+        logits = model(image, key)
+        return logits, objectives.margin(logits, label) < 0
+    each = objectives.drawn(model, image, key, draws)
+    right = jax.vmap(lambda logits: objectives.margin(logits, label) < 0)(each)
+    return objectives.log_mean(each), jnp.sum(right).astype(jnp.int32)
 
 
 def _between(measures, model, images, others, labels, ids):

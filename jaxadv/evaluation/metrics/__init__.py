@@ -36,6 +36,7 @@ from jaxadv.evaluation.metrics.base import Metric, Section, threat
 from jaxadv.evaluation.metrics.cascades import CASCADES
 from jaxadv.evaluation.metrics.clean import CLEAN
 from jaxadv.evaluation.metrics.curves import CURVES
+from jaxadv.evaluation.metrics.draws import DRAWS
 from jaxadv.evaluation.metrics.foreground import FOREGROUND
 from jaxadv.evaluation.metrics.means import (
     AS_PRINTED,
@@ -48,6 +49,7 @@ from jaxadv.evaluation.metrics.means import (
 from jaxadv.evaluation.metrics.means import labels as mean_labels
 from jaxadv.evaluation.metrics.moved import DISTANCES
 from jaxadv.evaluation.metrics.per_attack import ATTACKS
+from jaxadv.evaluation.metrics.queries import QUERIES
 from jaxadv.evaluation.metrics.sets import BROKEN_BY
 from jaxadv.evaluation.metrics.sweeps import SWEEPS
 from jaxadv.evaluation.metrics.unions import UNIONS
@@ -103,6 +105,8 @@ METRICS = Registry(
             CASCADES,
             SWEEPS,
             DISTANCES,
+            DRAWS,
+            QUERIES,
             FOREGROUND,
             BROKEN_BY,
             CURVES,

@@ -69,6 +69,34 @@ def _violin(axes, position, values):
     axes.hlines(middle, position - 0.22, position + 0.22, color=color, lw=2.5)
 
 
+def queries(
+    found: Mapping[str, Mapping[str, Any]], path: str | os.PathLike, *, title: str
+) -> None:
+    """Draws the accuracy that attacks without a gradient leave, against queries.
+
+    Args:
+      found: attack -> `queries` [k] ascending from 0, the `accuracy` [k] that they
+        leave, fractions, and the `most` that were spent on an image.
+      path: the PNG to write.
+      title: above it.
+    """
+    plt = pyplot()
+    figure, axes = plt.subplots(figsize=(6.4, 4.2), layout="constrained")
+    for k, (label, one) in enumerate(found.items()):
+        x = np.append(np.maximum(one["queries"], 1), max(one["most"], 1))
+        y = 100 * np.append(one["accuracy"], one["accuracy"][-1])
+        style = {"color": COLORS[k % len(COLORS)], "ls": ("-", "--", ":")[k // 7 % 3]}
+        axes.step(x, y, where="post", lw=1.8, label=drawn(label), **style)
+    axes.set_xscale("log")
+    axes.set_ylim(0, 102)
+    axes.set_xlabel("queries of the network for an image")
+    axes.set_ylabel("accuracy (%)")
+    axes.set_title(drawn(wrapped(title, 70)), fontsize=11)
+    axes.grid(alpha=0.3)
+    axes.legend(fontsize=9, framealpha=0.9)
+    write(figure, path)
+
+
 def overlap(
     counts: Mapping[str, int],
     labels: Sequence[str],

@@ -11,7 +11,13 @@ from jaxadv.evaluation.report import charts, plots
 from jaxadv.evaluation.table import threat_name
 from jaxadv.evaluation.writing.cells import bound
 
-FILES = ("curve_*.png", "pictures_*.png", "distances.png", "overlap.png")
+FILES = (
+    "curve_*.png",
+    "pictures_*.png",
+    "distances.png",
+    "overlap.png",
+    "queries.png",
+)
 _MOST = 8  # attacks whose sets of broken images are drawn, unless a suite names them
 
 
@@ -93,6 +99,10 @@ def compare(found: Any, plan: Any, workdir: Path) -> dict[str, str]:
         title = f"Distances of the broken images of {where}"
         charts.violins(values, workdir / "distances.png", title=title)
         files["distances of the broken images"] = "distances.png"
+    if spent := metrics.METRICS["queries"].compute(found):
+        title = f"Attacks without a gradient, {len(found)} images of {where}"
+        charts.queries(spent, workdir / "queries.png", title=title)
+        files["accuracy against queries"] = "queries.png"
     labels = plan.overlap
     if labels is None:
         labels = metrics.strongest(found, _MOST)

@@ -55,7 +55,8 @@ class Bench:
             self.clean["foreground"] = self._foreground(self.data["image"])
 
     def clean_columns(self):
-        names = [k for k in ("prediction", "margin", "foreground") if k in self.clean]
+        names = ("prediction", "margin", "draws_right", "foreground")
+        names = [name for name in names if name in self.clean]
         clean = {f"clean/{name}": self.clean[name] for name in names}
         own = {"id": self.data["id"], "label": self.data["label"]}
         return parallel.gather_rows({**own, **clean})
@@ -128,6 +129,9 @@ class Bench:
             "feasible": feasible,
             "unconfirmed": found.success & ~success,
         }
+        if "draws_right" in verdict:  # of what is outside the budget nothing counts
+            own = self.clean["draws_right"][rows]
+            new["draws_right"] = np.where(feasible, verdict["draws_right"], own)
         columns = {k: _filled(untouched[k], rows, v) for k, v in new.items()}
         images = self.data["image"] if before is None else before[1]
         images = _filled(images, rows, found.image)
@@ -136,7 +140,8 @@ class Bench:
     def _untouched(self):
         """The columns of local images that no attack has changed."""
         n = len(self.data["id"])
-        return {
+        draws = {"draws_right": np.zeros(n, np.int32)} if self.suite.draws > 1 else {}
+        return draws | {
             "success": np.ones(n, bool),
             "prediction": self.clean["prediction"],
             "margin": self.clean["margin"],

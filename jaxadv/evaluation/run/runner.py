@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from jaxadv import parallel
+from jaxadv import parallel, protocols
 from jaxadv.craft import Crafter
 from jaxadv.evaluation import checks
 from jaxadv.evaluation.judging import inputs
@@ -187,13 +187,24 @@ def _metadata(suite, source, fingerprint, sizes):
     return metadata(suite, source.name, fingerprint, curves)
 
 
+def _queries(attack):
+    """The queries of a step, of an attack that takes no gradient."""
+    if protocols.takes_gradient(attack):
+        return {}
+    draws = protocols.draws(attack.objective)
+    return {"queries": protocols.passes(attack)[0] * draws}
+
+
 def metadata(
     suite: Suite, dataset: str, fingerprint: str, curves: Mapping[str, Any]
 ) -> dict[str, Any]:
     """The metadata of a table; see `table.Table`."""
     return {
         "suite": suite.name,
-        "attacks": {p.label: {"spec": p.spec, "eps": p.eps} for p in suite.attacks},
+        "attacks": {
+            p.label: {"spec": p.spec, "eps": p.eps, **_queries(p.attack)}
+            for p in suite.attacks
+        },
         "curves": dict(curves),
         "unions": {name: list(labels) for name, labels in suite.unions.items()},
         "seen": list(suite.seen),

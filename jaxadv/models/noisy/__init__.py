@@ -1,0 +1,1 @@
+"""Networks around another network, whose weights or activations they make random."""

@@ -1,0 +1,114 @@
+"""What random networks share: the network inside, and their noise."""
+
+from collections.abc import Mapping
+from typing import Any, ClassVar
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import linen as nn
+
+from jaxadv import models, protocols, specs
+from jaxadv.models import layers
+from jaxadv.models.cifar_resnet import ResNet20
+
+
+class RandomNetwork(layers.ImageClassifier):
+    """Another network, made random by what a subclass draws in every call.
+
+    The parameters are `weights`, those of the network inside, and one more subtree
+    that says how strong the noise is. The noise stays on in evaluation. One draw
+    serves all images of a call, and in training those of all devices.
+
+    Attributes:
+      network: the network inside; this one's `num_classes` and `compute_dtype` take
+        the place of its own.
+    """
+
+    network: Any = specs.part(lambda: models.MODELS, ResNet20())
+    eval_rngs: ClassVar = ("noise",)
+    shares_noise: ClassVar = True
+    learns: ClassVar = ""  # the subtree of the noise's own parameters
+    off: ClassVar = 0.0  # what they are without noise
+
+    def __post_init__(self):
+        super().__post_init__()
+        if protocols.random_streams(self.network):
+            raise specs.UsageError(
+                f"{type(self).__name__}.network is a {type(self.network).__name__}, "
+                "which is random itself; give one that is not"
+            )
+
+    @nn.compact
+    def __call__(self, images: jax.Array, train: bool = False) -> jax.Array:
+        """Images [n, h, w, c] to float32 logits [n, num_classes]."""
+        own = {"num_classes": self.num_classes, "compute_dtype": self.compute_dtype}
+        own = {name: own[name] for name in own if hasattr(self.network, name)}
+        inner = self.network.clone(**own, parent=None, name=None)
+        variables = self._weights(inner, images)
+        learned = self._learned(inner, variables, images)
+        key = self.make_rng("noise")
+        noise = self.randomized(learned, variables["params"], key)
+        variables = {**variables, **noise}
+        logits, moved = inner.apply(
+            variables,
+            images,
+            train=train,
+            mutable=[k for k in _MOVED if self.is_mutable_collection(k)],
+            rngs={"dropout": self.make_rng("dropout")} if train else None,
+        )
+        if train and "batch_stats" in moved and not self.is_initializing():
+            self.put_variable("batch_stats", "weights", moved["batch_stats"])
+        for x in moved.get("features", {}).get("taps", ()):
+            self.tap(x)
+        return logits
+
+    def _weights(self, inner, images):
+        """The network's own variables, made where there are none."""
+        if self.is_initializing():
+            made = inner.init(self.make_rng("params"), images, train=False)
+            self.param("weights", lambda _: made["params"])
+            if "batch_stats" in made:
+                self.put_variable("batch_stats", "weights", made["batch_stats"])
+        found = {"params": self.get_variable("params", "weights")}
+        if self.has_variable("batch_stats", "weights"):
+            found["batch_stats"] = self.get_variable("batch_stats", "weights")
+        return found
+
+    def _learned(self, inner, variables, images):
+        """The noise's own parameters, made where there are none."""
+        if self.is_initializing():
+            made = self.begin(inner, variables, images)
+            self.param(self.learns, lambda _: made)
+        return self.get_variable("params", self.learns)
+
+    def silent(self, params: Any) -> Any:
+        """The parameters of the same network without noise."""
+        learned = jax.tree.map(
+            lambda x: jnp.full_like(x, self.off), params[self.learns]
+        )
+        return {**params, self.learns: learned}
+
+    def begin(self, inner: Any, variables: Any, images: jax.Array) -> Any:
+        """What the noise's parameters are at first."""
+        raise NotImplementedError
+
+    def randomized(self, learned: Any, weights: Any, key: Any) -> Mapping[str, Any]:
+        """Collections that replace the network's own in one call."""
+        raise NotImplementedError
+
+
+_MOVED = ("batch_stats", "features")
+
+
+def normals(key: jax.Array, like: Any) -> Any:
+    """Independent standard normal numbers in the form of the arrays of a pytree.
+
+    They are one vector, cut up: a draw for each array takes minutes to compile.
+    """
+    leaves, structure = jax.tree.flatten(like)
+    ends = np.cumsum([np.size(leaf) for leaf in leaves])
+    drawn = jax.random.normal(key, (int(ends[-1]),))
+    parts = jnp.split(drawn, ends[:-1])
+    shaped = [p.reshape(jnp.shape(x)) for p, x in zip(parts, leaves, strict=True)]
+    return jax.tree.unflatten(structure, shaped)
