@@ -25,6 +25,7 @@ _THREATS = {
         "foreground": {"name": "l2", "eps": 0.3},
         "background": {"name": "linf", "eps": 0.2},
     },
+    "patch": {"eps": 3.0},
     "shared": {"threat": {"name": "l2", "eps": 0.6}},
     "recolor": {"eps": 0.2, "smooth": 0.05, "table": (4, 3, 3)},
     "stadv": {"eps": 0.2, "smooth": 0.05},
@@ -50,6 +51,7 @@ _ATTACKS = {
     "fgsm": {},
     "fmn": {"steps": 6, "search": 2},
     "grid": {"points": (3, 2, 1)},
+    "hop_skip_jump": {"steps": 60, "init_evals": 8},
     "jsma": {"round_steps": 3, "targets": 2},
     "lpa": {"rounds": 2, "round_steps": 3},
     "min_max": {"steps": 4},
@@ -57,6 +59,7 @@ _ATTACKS = {
     "pgd": {"steps": 4, "rel_step_size": 0.5},
     "pgd0": {"steps": 6, "round_steps": 2},
     "ppgd": {"steps": 4},
+    "sparse_rs": {"steps": 12},
     "square": {"steps": 12},
     "uniform_noise": {"steps": 4},
 }
@@ -74,6 +77,7 @@ _SEARCHES = {
     "few_pixel": ("l0",),
     "fmn": ("linf", "l2", "l1", "l0"),
     "grid": ("rotation_translation",),
+    "hop_skip_jump": ("l2", "linf"),
     "jsma": ("l0",),
     "lagrangian": ("unbounded",),
     "lpa": ("lpips",),
@@ -81,6 +85,7 @@ _SEARCHES = {
     "msd": ("union",),
     "pgd0": ("l0",),
     "ppgd": ("lpips",),
+    "sparse_rs": ("l0", "patch"),
     "square": ("linf", "l2"),
 }
 

@@ -31,6 +31,7 @@ from jaxadv.attacks.minimal.deepfool import DeepFool
 from jaxadv.attacks.minimal.elastic_net import ElasticNet
 from jaxadv.attacks.minimal.fab import Fab
 from jaxadv.attacks.minimal.fmn import Fmn
+from jaxadv.attacks.minimal.hop_skip_jump import HopSkipJump
 from jaxadv.attacks.perceptual.lagrange import FastLpa, Lpa
 from jaxadv.attacks.perceptual.ppgd import Ppgd
 from jaxadv.attacks.sampling.corrupt import Corrupt
@@ -40,6 +41,7 @@ from jaxadv.attacks.sampling.square import Square
 from jaxadv.attacks.sparse.few_pixel import FewPixel
 from jaxadv.attacks.sparse.jsma import Jsma
 from jaxadv.attacks.sparse.pgd0 import Pgd0
+from jaxadv.attacks.sparse.sparse_rs import SparseRs
 from jaxadv.plugins import Registry
 
 ATTACKS = Registry(
@@ -57,6 +59,7 @@ ATTACKS = Registry(
         "fgsm": Fgsm,
         "fmn": Fmn,
         "grid": Grid,
+        "hop_skip_jump": HopSkipJump,
         "jsma": Jsma,
         "few_pixel": FewPixel,
         "lagrangian": Lagrangian,
@@ -66,6 +69,7 @@ ATTACKS = Registry(
         "pgd": Ascent,
         "pgd0": Pgd0,
         "ppgd": Ppgd,
+        "sparse_rs": SparseRs,
         "square": Square,
         "uniform_noise": UniformNoise,
     },

@@ -27,6 +27,7 @@ from jaxadv.threats.jpeg import Jpeg
 from jaxadv.threats.lp import L0, L1, L2, Linf
 from jaxadv.threats.lpips import LpipsBall
 from jaxadv.threats.masked import Masked
+from jaxadv.threats.patch import Patch
 from jaxadv.threats.recolor import ReColor
 from jaxadv.threats.shared import Shared
 from jaxadv.threats.snow import Snow
@@ -48,6 +49,7 @@ THREATS = Registry(
         "linf": Linf,
         "lpips": LpipsBall,
         "masked": Masked,
+        "patch": Patch,
         "recolor": ReColor,
         "rotation_translation": RotationTranslation,
         "shared": Shared,

@@ -43,6 +43,13 @@ def blocked(grad: Any, delta: Any, image: jax.Array) -> Any:
     return ((grad > 0) & (delta >= high)) | ((grad < 0) & (delta <= low))
 
 
+def relative(grad: Any) -> Any:
+    """`grad` divided by its largest magnitude; zero where it is no number, or zero."""
+    grad = numerics.finite_or_zero(grad)
+    largest = jnp.max(jnp.abs(grad))
+    return jnp.where(largest > 0, grad / jnp.where(largest > 0, largest, 1.0), 0.0)
+
+
 def _init(self, key, image):
     """A uniform point of the ball, projected onto the box as well."""
     start = numerics.uniform_in_ball(
@@ -192,9 +199,7 @@ class L0:
     init, apply, budget = _init, _apply, 1.0
 
     def direction(self, grad: Any, params: Any, image: jax.Array) -> Any:
-        grad = jnp.where(jnp.isfinite(grad), grad, 0.0)
-        largest = jnp.max(jnp.abs(grad))
-        return jnp.where(largest > 0, grad / jnp.where(largest > 0, largest, 1.0), 0.0)
+        return relative(grad)
 
     def maximize(self, grad: Any, image: jax.Array) -> Any:
         return projections.maximize_linear(

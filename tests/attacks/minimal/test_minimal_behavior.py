@@ -4,7 +4,16 @@ import jax
 import numpy as np
 import pytest
 
-from jaxadv.attacks import CarliniWagner, Ddn, DeepFool, ElasticNet, Fab, Fmn, Pgd0
+from jaxadv.attacks import (
+    CarliniWagner,
+    Ddn,
+    DeepFool,
+    ElasticNet,
+    Fab,
+    Fmn,
+    HopSkipJump,
+    Pgd0,
+)
 from jaxadv.classifier import Classifier
 from jaxadv.craft import craft, craft_batches
 from jaxadv.objectives import Expectation, Margin
@@ -26,6 +35,7 @@ ATTACKS = {
     ),
     "fab": Fab(Linf(0.0), round_steps=8, targets=2, search=4),
     "fmn": Fmn(Linf(0.0), steps=30, search=5),
+    "hop_skip_jump": HopSkipJump(L2(0.0), steps=400, init_evals=10),
     "pgd0": Pgd0(L0(0.0, pixels=True), steps=40, round_steps=8),
 }
 run = jax.jit(craft)
