@@ -5,10 +5,11 @@ RUN ?= runs/demo
 QUICK := $(wildcard tests/test_*.py) tests/numerics tests/objectives tests/commands
 UNFORESEEN ?= runs/unforeseen
 DUAL ?= runs/dual
+L2P ?= runs/learn2perturb
 GAT ?= --seeds 0 1 2 --eps 0.5 1.0 1.5 2.0 2.5 3.0
 
 .PHONY: demo test check lint style types bench reproduce-minmax reproduce-lagrangian \
-	reproduce-dual
+	reproduce-dual reproduce-learn2perturb
 
 $(VENV)/installed: requirements.txt
 	$(PYTHON) -m venv $(VENV)
@@ -75,3 +76,9 @@ reproduce-dual: $(VENV)/installed
 	  $(BIN)/python -m benchmarks.papers.dual.tables $(DUAL) --table $$table || exit 1; done
 	for figure in gradients examples; do \
 	  $(BIN)/python -m benchmarks.papers.dual.figures $(DUAL) --figure $$figure || exit 1; done
+
+reproduce-learn2perturb: $(VENV)/installed
+	for table in attacks eot pixels transfer; do \
+	  $(BIN)/python -m benchmarks.papers.learn2perturb.tables $(L2P) --table $$table || exit 1; done
+	for figure in noise eps; do \
+	  $(BIN)/python -m benchmarks.papers.learn2perturb.figures $(L2P) --figure $$figure || exit 1; done

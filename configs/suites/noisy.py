@@ -7,19 +7,26 @@ transformation, EOT): a network whose accuracy falls from one to the next was pr
 alone. `pgd_mean` takes the gradient of the network without its noise, where it can do without. The
 network is judged by its mean prediction over 20 draws; the table "one draw at a time" has single
 predictions and their majority beside it. PGD has the 7 steps and 0.01 of Jeddi et al.,
-"Learn2Perturb", 2020, as fractions of their eps. `:pixels` has their attacks on 1, 2 and 3 pixels.
+"Learn2Perturb", 2020, as fractions of their eps. `:pixels` has their attacks on 1, 2 and 3 pixels,
+`:transfer` FGSM and PGD alone, whose images are judged by other networks, and `:plain` the two for
+a network without noise, to be compared with.
 """
 
 from configs.suites.base import ball, check_choice, pgd, suite
 
 SAMPLES = (1, 4, 16, 64)
+CE = {"name": "cross_entropy"}
 
 
 def get_config(text="gradients"):
-    check_choice("noisy", text, ("gradients", "pixels"))
+    check_choice("noisy", text, ("gradients", "pixels", "transfer", "plain"))
     attacks = _pixels() if text == "pixels" else _gradients()
+    if text == "transfer":
+        attacks = {label: attacks[label] for label in ("fgsm", "pgd_eot16")}
+    if text == "plain":
+        attacks = {"fgsm": {"name": "fgsm", "threat": ball()}, "pgd": _pgd(dict(CE))}
     name = "noisy" if text == "gradients" else f"noisy_{text}"
-    return suite(name, attacks, draws=20)
+    return suite(name, attacks, draws=1 if text == "plain" else 20)
 
 
 def _gradients():
@@ -43,8 +50,7 @@ def _pixels():
 
 
 def _mean(samples):
-    objective = {"name": "cross_entropy"}
-    return {"name": "expectation", "objective": objective, "samples": samples}
+    return {"name": "expectation", "objective": dict(CE), "samples": samples}
 
 
 def _pgd(objective):
