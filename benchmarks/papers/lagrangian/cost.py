@@ -19,7 +19,16 @@ import numpy as np
 from benchmarks.timing import alternate, ratio, table
 from jaxadv import parallel
 from jaxadv.attacks import Ascent, Lagrangian, Msd
-from jaxadv.defenses import Adversarial, Iaat, Mart, Mma, Threshold, Trades
+from jaxadv.defenses import (
+    AdvBnn,
+    Adversarial,
+    Iaat,
+    Learn2Perturb,
+    Mart,
+    Mma,
+    Threshold,
+    Trades,
+)
 from jaxadv.defenses.base import Network, cross_entropies
 from jaxadv.models import MODELS
 from jaxadv.threats import L1, L2, Linf, Union
@@ -38,12 +47,15 @@ class Step:
       gradients: input gradients, a forward and a backward pass each.
       forwards: forward passes in evaluation mode.
       updates: gradients of the weights in train mode.
+      around: the random network that is trained around the one whose passes are timed;
+        "" for that itself.
     """
 
     defense: Any
     gradients: int
     forwards: int = 0
     updates: int = 1
+    around: str = ""
 
 
 def _pgd(steps, threat=None):
@@ -64,6 +76,12 @@ STEPS = {
     "iaat": Step(Iaat(_pgd(10)), 30, 3),
     # Who is correct, the end of PGD and ten halvings; clean and mixed images.
     "mma": Step(Mma(_pgd(10, L2(1.0)), d_max=1.0, min_eps=0.5), 10, 12, 2),
+    "learn2perturb": Step(Learn2Perturb(_pgd(7)), 7, 0, 2, "learn2perturb"),
+    # Predictions, and one pass of clean and attacked images together.
+    "pni": Step(
+        Adversarial(_pgd(7), alpha=0.5, beta=0.5, predicted=True), 7, 1, 2, "pni"
+    ),
+    "adv_bnn": Step(AdvBnn(_pgd(10)), 10, 0, 1, "adv_bnn"),
     "msd": Step(Adversarial((Msd(_balls(), steps=10),)), 10, 30),
 }
 
@@ -103,9 +121,12 @@ def _seconds(args):
     rows = jax.tree.map(lambda x: jnp.asarray(x)[None], batch)
     images, labels = rows["image"][0], rows["label"][0]
 
-    def stated(memory):
+    def stated(memory, around=""):
+        own = network
+        if around:
+            own = Network(MODELS[around](network=module, num_classes=CLASSES))
         made = train_state.create_state(
-            network, memory, Optimizer().make(0.1), seed=0, image_shape=SHAPE
+            own, memory, Optimizer().make(0.1), seed=0, image_shape=SHAPE
         )
         return jax.device_put(made)
 
@@ -137,7 +158,7 @@ def _seconds(args):
     }
     for method in dict.fromkeys(["pgd-5", *args.methods]):
         defense = STEPS[method].defense
-        state = stated(defense.init(SHAPE, n))
+        state = stated(defense.init(SHAPE, n), STEPS[method].around)
         calls[method] = lambda d=defense, s=state: run(d, s, rows)
     waited = {k: lambda f=f: jax.block_until_ready(f()) for k, f in calls.items()}
     return alternate(waited, args.rounds)
@@ -145,7 +166,7 @@ def _seconds(args):
 
 def _line(method, seconds):
     step, counts = seconds[method], dataclasses.asdict(STEPS[method])
-    counts.pop("defense")
+    counts = {name: counts[name] for name in ("gradients", "forwards", "updates")}
     passes = sum(count * seconds[name] for name, count in counts.items())
     return [
         method,
