@@ -16,7 +16,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import linen, nnx
-from flax.errors import ModifyScopeVariableError, ScopeCollectionNotFound
+from flax.errors import (
+    InvalidRngError,
+    ModifyScopeVariableError,
+    ScopeCollectionNotFound,
+)
 
 from jaxadv import mapped
 from jaxadv.specs import UsageError
@@ -82,6 +86,13 @@ class Linen:
                 f"{type(self.module).__name__} misses some of its variables "
                 f"({_first_line(error)}): give all that its init returned, as "
                 '{"params": …, "batch_stats": …}'
+            ) from error
+        except InvalidRngError as error:
+            lost = "give a key" if self.rngs else "give the names of its rngs"
+            raise UsageError(
+                f"{type(self.module).__name__} draws random numbers when it is called "
+                f"({_first_line(error)}): {lost}, as from_linen(…, rngs=('noise',)) "
+                "and model(image, key)"
             ) from error
         except ModifyScopeVariableError as error:
             raise UsageError(

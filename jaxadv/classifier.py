@@ -201,8 +201,8 @@ class Classifier:
         if not protocols.can_be_silent(module):
             kind = type(self.apply if module is None else module).__name__
             raise UsageError(
-                f"the network {kind} cannot do without its noise, or has none; average "
-                "over it by the objective expectation"
+                f"the network {kind} cannot do without its noise, or has none; leave "
+                "the attack out, or average over draws by the objective expectation"
             )
         params = protocols.silent(module, self.variables["params"])
         return self.replace(  # type: ignore[attr-defined]

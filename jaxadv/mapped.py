@@ -16,11 +16,14 @@ IMAGES = "images"
 
 
 def shared(key: Any) -> Any:
-    """The key of the first of all images that the devices map over `IMAGES`."""
-    if jnp.issubdtype(key.dtype, jax.dtypes.prng_key):  # gathers take no typed keys
+    """One key of all images that the devices map over `IMAGES`: the sum of theirs.
+
+    It is another one as long as any of them is: where a search has ended for some
+    images, and their keys stand still, the others go on with new draws.
+    """
+    if jnp.issubdtype(key.dtype, jax.dtypes.prng_key):  # sums take no typed keys
         return jax.random.wrap_key_data(shared(jax.random.key_data(key)))
-    own = jax.lax.all_gather(key, IMAGES)[0]
-    return jax.lax.all_gather(own, parallel.AXIS)[0]
+    return jax.lax.psum(key, (IMAGES, parallel.AXIS))
 
 
 @contextlib.contextmanager

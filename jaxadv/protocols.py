@@ -6,6 +6,7 @@ Arrays are of ONE image; drivers map over batches.
 """
 
 import dataclasses
+import math
 from collections.abc import Iterator
 from typing import Any, Protocol
 
@@ -185,8 +186,29 @@ def draws(objective: Any) -> int:
 
 
 def gradient_draws(objective: Any) -> int:
-    """How many of them its gradient goes through."""
-    return getattr(objective, "gradient_samples", draws(objective))
+    """How many keys its value, and so its gradient, is made of.
+
+    The product of what it and those inside it take; one that only passes on what is
+    inside says so by `gradient_samples = 1`.
+    """
+    each = (getattr(part, "gradient_samples", draws(part)) for part in chain(objective))
+    return math.prod(each)
+
+
+def takes_noise_out(objective: Any) -> bool:
+    """Whether it asks the network without its noise, for which no draw counts."""
+    return any(getattr(part, "noiseless", False) for part in chain(objective))
+
+
+def network_passes(attack: Any) -> tuple[int, int]:
+    """Forward and backward passes of a step, those of all draws counted.
+
+    The value and the question for success share their passes where they are equal.
+    """
+    forward, backward = passes(attack)
+    asked, climbed = draws(attack.objective), gradient_draws(attack.objective)
+    shared = asked == climbed and not takes_noise_out(attack.objective)
+    return forward * (climbed if shared else climbed + asked), backward * climbed
 
 
 def flat_at_image(objective: Any) -> bool:

@@ -7,9 +7,8 @@ adversarial training of a Bayesian network, `:l2p` Learn2Perturb. Jeddi, Shafiee
 Scharfenberger and Wong, "Learn2Perturb: an end-to-end feature perturbation learning to improve
 adversarial robustness", 2020: 350 epochs of SGD in batches of 128, ten of them without noise and
 ten without attacks; PGD of 7 steps of 0.01 at 8/255, from a random start. The rivals have the
-settings of their own authors; the deviations of Adv-BNN for CIFAR-10 are not published, and
-`--config.defense.alpha=0.02` with `--config.model.sigma=0.02` and `--config.model.prior_sigma=0.1`
-are another set of their code.
+settings of their own authors; the deviations of Adv-BNN for CIFAR-10 are not published, and here
+they are those of the authors' script for other images.
 
 Other networks of the paper: `:l2p,resnet32`, `resnet44`, `resnet56`, `resnet18`; a width of 1.5, 2
 or 4 times by `--config.model.network.width=24`, 32 or 64 (`--config.model.width` of `:vanilla`).

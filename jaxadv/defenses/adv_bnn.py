@@ -41,7 +41,8 @@ class AdvBnn:
     ) -> tuple[jax.Array, base.Output]:
         craft_key, train_key = jax.random.split(key)
         module = state.network.module
-        if not protocols.has_penalty(module):
+        learned = protocols.learns_noise(module) == "log_sigma"
+        if not (learned and protocols.has_penalty(module)):
             raise UsageError(
                 f"AdvBnn: the network {type(module).__name__} has no divergence from a "
                 "prior; set config.model to adv_bnn around it"

@@ -91,6 +91,7 @@ class Learn2Perturb:
         if not self.noisy:
             return jnp.zeros(())
         epochs = state.step // state.steps_per_epoch - self.since + 1
+        epochs = jnp.maximum(epochs, 1)  # where the noise is on before `since`
         return self.gamma / harmonic(epochs) * module.penalty(params)
 
 
@@ -103,10 +104,11 @@ def harmonic(number: Any) -> jax.Array:
 
 
 def _penalized(module):
-    if not protocols.has_penalty(module):
+    learned = protocols.learns_noise(module) == "sigma"
+    if not (learned and protocols.has_penalty(module)):
         raise UsageError(
-            f"Learn2Perturb: the network {type(module).__name__} learns no noise; set "
-            "config.model to learn2perturb around it"
+            f"Learn2Perturb: the network {type(module).__name__} learns no deviations; "
+            "set config.model to learn2perturb around it"
         )
     return module
 

@@ -25,9 +25,9 @@ Columns are arrays of one length, named by a path:
                               where the clean image is wrong, inf where none does,
                               NaN where the curve did not look
 
-An image that is wrong before the attack has success True, and 0 as its size, steps,
-draws_right and distances. In a cascade an image that an earlier attack has broken keeps
-that attack's values, with 0 steps.
+An image that is wrong before the attack has success True, 0 as its size, steps and
+distances, and the draws_right of the clean image. In a cascade an image that an earlier
+attack has broken keeps that attack's values, with 0 steps.
 """
 
 import dataclasses
@@ -52,10 +52,11 @@ class Table:
 
     Attributes:
       columns: name -> array [n].
-      metadata: `attacks` (label -> {"spec", "eps", and of those without a gradient
-        "queries", those of a step}), `curves` (label -> {"eps",
-        "spec"}), `unions` (name -> labels), `seen` (labels), and what else the
-        evaluation notes.
+      metadata: `attacks` (label -> {"spec", "eps", of those without a gradient
+        "queries", those of a step, and where a random network is judged by several
+        draws "eot", over how many each step averages, 0 for no noise}), `curves`
+        (label -> {"eps", "spec"}), `unions` (name -> labels), `seen` (labels), and what
+        else the evaluation notes.
     """
 
     columns: dict[str, np.ndarray]

@@ -66,19 +66,24 @@ def site(module: nn.Module, x: jax.Array) -> jax.Array:
     """
     if not module.is_initializing():
         empty: Any = ()
-        module.sow("sites", "site", x, init_fn=lambda: empty, reduce_fn=_newest)
+        module.sow("sites", "site", x, init_fn=lambda: empty, reduce_fn=_only)
     noise = module.get_variable("noise", "site", None)
     if noise is None:
         return x
     if jnp.shape(noise)[-3:] != x.shape[-3:]:
+        place = "/".join(module.path) or "the stem"
         raise specs.UsageError(
-            f"the noise at {'/'.join(module.path)} is {jnp.shape(noise)} and what it "
-            f"is added to {x.shape}: noise fits images of one size alone"
+            f"the noise at {place} is {jnp.shape(noise)} and what it is added to "
+            f"{x.shape}: noise fits images of one size alone"
         )
     return x + jnp.asarray(noise, x.dtype)
 
 
-def _newest(_, new):
+def _only(before, new):
+    if not isinstance(before, tuple):
+        raise specs.UsageError(
+            "a module has two places for noise; put each into a module of its own"
+        )
     return new
 
 

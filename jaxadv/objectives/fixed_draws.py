@@ -1,6 +1,6 @@
 """An objective for which a random network draws the same numbers at every step."""
 
-from typing import Any
+from typing import Any, ClassVar
 
 import jax
 
@@ -37,6 +37,8 @@ class FixedDraws(Around):
     def __post_init__(self):
         specs.check(self)
         check_logits(self, "fixes")
+
+    gradient_samples: ClassVar[int] = 1
 
     @property
     def samples(self) -> int:

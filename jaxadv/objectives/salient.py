@@ -1,7 +1,7 @@
 """An objective, and how much of the image's saliency stays on the foreground."""
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, ClassVar
 
 import jax
 import jax.numpy as jnp
@@ -50,6 +50,8 @@ class Salient(Around):
     @property
     def wants(self) -> Mapping[str, str]:
         return masks.wants(self) if self.lam else {}
+
+    gradient_samples: ClassVar[int] = 1
 
     @property
     def samples(self) -> int:

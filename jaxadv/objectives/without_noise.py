@@ -30,6 +30,7 @@ class WithoutNoise(Around):
     objective: Any = specs.part(lambda: objectives.OBJECTIVES, CrossEntropy())
     samples: int = specs.static(16, minimum=1)
     gradient_samples: ClassVar[int] = 1
+    noiseless: ClassVar[bool] = True
 
     def __post_init__(self):
         specs.check(self)

@@ -104,6 +104,13 @@ def _assert_one(value, what, problem):
         raise UsageError(problem) from None
 
 
+def _ours(module):
+    """Whether a module, and one that it stands around, are of this package."""
+    inside = getattr(module, "network", None)
+    known = MODELS.data.values()
+    return type(module) in known and (inside is None or type(inside) in known)
+
+
 class _Loop:
     """One start of a run: the compiled steps, the state and where it stands."""
 
@@ -115,7 +122,7 @@ class _Loop:
         module = settings.network(config, self.data.train.num_classes)
         mean, std = tuple(config.normalize.mean), tuple(config.normalize.std)
         network = Network(module, mean, std, config.craft_bn)
-        if type(module) not in MODELS.data.values():
+        if not _ours(module):
             network.check(self.data.train.image_shape, self.data.train.num_classes)
         self.rate = settings.rate(config, self.data.steps_per_epoch)
         self.changes: list[dict[str, Any]] = []

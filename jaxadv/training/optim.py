@@ -167,7 +167,7 @@ class Optimizer:
         if self.clip_norm is not None:
             clips.append(optax.clip_by_global_norm(self.clip_norm))
         moments = [*clips, *search]
-        if self.restart and len(drops):
+        if self.restart:  # without a drop too, so that a schedule may be changed
             moments = [_restarted(optax.chain(*moments), drops)]
         return [*moments, optax.scale_by_learning_rate(rate)]
 

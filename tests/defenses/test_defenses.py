@@ -16,7 +16,9 @@ from jaxadv.craft import craft
 from jaxadv.defenses import DEFENSES, Adversarial, Clean, Trades
 from jaxadv.defenses.base import Network, local_key
 from jaxadv.defenses.inner import GaussianStart
+from jaxadv.models import MODELS
 from jaxadv.models.noisy.adv_bnn import AdvBnn
+from jaxadv.models.noisy.learn2perturb import Learn2Perturb
 from jaxadv.objectives import cross_entropy
 from jaxadv.specs import UsageError
 from jaxadv.threats.lp import L2, Linf
@@ -301,9 +303,11 @@ def test_local_keys_differ_where_examples_do():
 
 @pytest.mark.parametrize("name", sorted(DEFENSES))
 def test_every_defense_keeps_memory_and_gives_finite_gradients(name):
-    learned = name in ("adv_bnn", "learn2perturb")  # of noise that is learned
-    module = AdvBnn(network=Normed()) if learned else Normed()
-    params, state, batch = setup(module)
+    noisy = {
+        "adv_bnn": AdvBnn(network=Normed()),
+        "learn2perturb": Learn2Perturb(network=MODELS["resnet20"](depth=8, width=2)),
+    }
+    params, state, batch = setup(noisy.get(name, Normed()))
     make = DEFENSES[name]
     attack = Ascent(Linf(EPS), steps=1, rel_step_size=0.5, keep="last")
     defense = make((attack,)) if "attacks" in make.__dataclass_fields__ else make()

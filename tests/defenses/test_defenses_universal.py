@@ -1,5 +1,7 @@
 """Universal adversarial training against a literal reference."""
 
+import dataclasses
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -8,12 +10,20 @@ import pytest
 from jaxadv import parallel
 from jaxadv.attacks.gradient.fgsm import Fgsm
 from jaxadv.defenses import Universal
+from jaxadv.models.noisy.pni import Pni
 from jaxadv.specs import UsageError
 from jaxadv.threats.lp import L2, Linf
 from jaxadv.training import state as train_state
 from tests.defenses.test_defenses import SHAPE, entropies, setup
 from tests.defenses.test_defenses_generalized import evaluate, gradient, pgd
-from tests.training.small import close, make_batch, make_state, on_devices
+from tests.training.small import (
+    CLASSES,
+    Small,
+    close,
+    make_batch,
+    make_state,
+    on_devices,
+)
 
 
 def slope(params, batch, delta):
@@ -95,3 +105,15 @@ def test_universal_steps_follow_the_schedule():
 def test_mistakes_are_told(attacks, message):
     with pytest.raises(UsageError, match=message):
         Universal(attacks)
+
+
+def test_universal_training_takes_the_statistics_and_the_noise_of_the_batch():
+    """It maps images under the axis that batch statistics and shared noise ask for."""
+    module = Pni(network=Small(norm=True), num_classes=CLASSES)
+    defense = Universal((pgd(Linf(0.1), steps=1, step_size=0.07),))
+    state = make_state(module=module, defense=defense)
+    network = dataclasses.replace(state.network, craft_bn="batch")
+    step = on_devices(train_state.make_step(seed=3), 2)
+    state, values = step(state.replace(network=network), make_batch(), defense)
+    assert np.isfinite(values["loss"])
+    np.testing.assert_allclose(np.abs(state.memory).max(), 0.07, rtol=1e-5)

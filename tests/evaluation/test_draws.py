@@ -1,19 +1,22 @@
 """Single draws of a random network beside their mean, and gradients without noise."""
 
+import types
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxadv import objectives
+from jaxadv import objectives, protocols
 from jaxadv.attacks import Ascent
 from jaxadv.classifier import Classifier
 from jaxadv.evaluation import metrics
+from jaxadv.evaluation.judging import inputs
 from jaxadv.evaluation.judging.judge import Judge
-from jaxadv.evaluation.metrics.draws import DRAWS, samples
+from jaxadv.evaluation.metrics.draws import DRAWS
 from jaxadv.evaluation.table import Table
 from jaxadv.models.noisy import adv_bnn, pni
-from jaxadv.objectives import CrossEntropy, WithoutNoise
+from jaxadv.objectives import CrossEntropy, Expectation, FixedDraws, WithoutNoise
 from jaxadv.specs import UsageError
 from jaxadv.threats import Linf
 from tests import nets
@@ -65,21 +68,15 @@ def test_of_an_ensemble_the_draws_are_those_of_the_network_that_is_nearest():
 
 def table():
     """Three images, the last of which the mean prediction has wrong."""
-    spec = {
-        "name": "pgd",
-        "objective": {
-            "name": "expectation", "samples": 8, "objective": {"name": "margin"}
-        },
-    }  # fmt: skip
     columns = {
         "id": np.arange(3),
         "label": np.zeros(3, np.int32),
         "clean/margin": np.array([-1.0, -1.0, 1.0]),
         "clean/draws_right": np.array([10, 6, 4]),
         "attack/pgd/success": np.array([False, True, True]),
-        "attack/pgd/draws_right": np.array([8, 3, 0]),
+        "attack/pgd/draws_right": np.array([8, 3, 4]),
     }
-    return Table(columns, {"draws": 10, "attacks": {"pgd": {"spec": spec, "eps": 1}}})
+    return Table(columns, {"draws": 10, "attacks": {"pgd": {"eps": 1, "eot": 8}}})
 
 
 def test_accuracies_of_a_draw_and_of_the_majority_by_hand():
@@ -87,12 +84,12 @@ def test_accuracies_of_a_draw_and_of_the_majority_by_hand():
     clean, pgd = found["attacks"][""], found["attacks"]["pgd"]
     assert found["draws"] == 10 and pgd["eot"] == 8
     np.testing.assert_allclose(
-        [clean["mean"], clean["single"], clean["majority"]], [2 / 3, 1.6 / 3, 2 / 3]
+        [clean["mean"], clean["single"], clean["majority"]], [2 / 3, 2.0 / 3, 2 / 3]
     )
     np.testing.assert_allclose(
-        [pgd["mean"], pgd["single"], pgd["majority"]], [1 / 3, 1.1 / 3, 1 / 3]
+        [pgd["mean"], pgd["single"], pgd["majority"]], [1 / 3, 1.5 / 3, 1 / 3]
     )
-    np.testing.assert_allclose(clean["deviation"], (0.24 * 10 / 9) ** 0.5 / 3)
+    np.testing.assert_allclose(clean["deviation"], (0.48 * 10 / 9) ** 0.5 / 3)
 
 
 def test_the_deviation_is_that_of_repeated_evaluations():
@@ -115,14 +112,12 @@ def test_it_is_told_only_where_there_are_several_draws():
     report = {"draws": DRAWS.compute(table())}
     (section,) = DRAWS.sections(report)
     assert section.rows[0][2] == "mean of 10 draws"
-    assert section.rows[2] == ("pgd", "8", "33.33", "36.67 ± 21.37", "33.33")
+    assert section.rows[2] == ("pgd", "8", "33.33", "50.00 ± 27.44", "33.33")
     assert not list(DRAWS.sections({})) and not DRAWS.csv({})
     alone = table()
     del alone.columns["clean/draws_right"]
     assert DRAWS.needs not in alone.columns
     assert "draws" in metrics.METRICS
-    assert samples({"name": "without_noise", "samples": 4}) == 0
-    assert samples(None) == 1 and samples({"name": "margin"}) == 1
 
 
 # The gradient without noise ---------------------------------------------------------
@@ -164,3 +159,37 @@ def test_a_network_that_cannot_do_without_noise_is_refused():
     for model in (nets.linear(), MODEL):
         with pytest.raises(UsageError, match="objective expectation"):
             attack.objective(model, jnp.zeros(nets.SHAPE), 0, jax.random.key(0))
+
+
+@pytest.mark.parametrize(
+    ("objective", "draws", "noiseless", "passes"),
+    [
+        (CrossEntropy(), 1, False, (1, 1)),
+        (Expectation(samples=4), 4, False, (4, 4)),
+        (FixedDraws(Expectation(samples=4)), 4, False, (4, 4)),
+        (WithoutNoise(samples=20), 1, True, (21, 1)),
+        (Expectation(WithoutNoise(samples=16), samples=4), 4, True, (8, 4)),
+        (WithoutNoise(Expectation(samples=8)), 8, True, (24, 8)),
+    ],
+)
+def test_one_count_of_draws_serves_checks_passes_and_tables(
+    objective, draws, noiseless, passes
+):
+    attack = Ascent(Linf(0.1), objective, steps=1, rel_step_size=1.0)
+    assert protocols.gradient_draws(objective) == draws
+    assert protocols.takes_noise_out(objective) == noiseless
+    assert protocols.network_passes(attack) == passes
+
+
+def test_a_suite_asks_for_a_network_without_noise_before_its_first_attack():
+    attack = Ascent(Linf(0.1), WithoutNoise(), steps=1, rel_step_size=1.0)
+    planned = [types.SimpleNamespace(label="mean", attack=attack)]
+    inputs.check_silent(random_network()[0], planned)
+    with pytest.raises(UsageError, match=r"config\.attacks\.mean: .*leave the attack"):
+        inputs.check_silent((random_network()[0], nets.linear()), planned)
+
+
+def test_a_random_network_without_a_key_says_so():
+    model, _ = random_network()
+    with pytest.raises(UsageError, match="draws random numbers .* give a key"):
+        model(jnp.zeros(SHAPE))

@@ -5,7 +5,7 @@ import numpy as np
 from jaxadv.evaluation import metrics
 from jaxadv.evaluation.metrics.queries import QUERIES, after
 from jaxadv.evaluation.report import charts
-from jaxadv.evaluation.run.runner import _queries
+from jaxadv.evaluation.run.runner import _asked
 from jaxadv.evaluation.suite import config as configs
 from jaxadv.evaluation.table import Table
 from tests.evaluation.test_plots import decoded
@@ -57,6 +57,16 @@ def test_it_is_told_where_an_attack_takes_no_gradient():
     assert "queries" in metrics.METRICS
 
 
+def test_a_later_part_of_a_cascade_begins_with_what_is_left():
+    some = table()
+    some.columns["attack/pgd/success"] = np.array([True, True, True, False, False])
+    some.columns["attack/few/steps"] = np.array([0, 0, 0, 30, 76])
+    some.metadata["cascades"] = {"aa": ["pgd", "few"]}
+    few = QUERIES.compute(some)["few"]
+    assert few["queries"] == [0, 300]
+    np.testing.assert_allclose(few["accuracy"], [0.4, 0.2])
+
+
 def test_nothing_broken_has_no_median():
     quiet = table()
     quiet.columns["attack/few/success"] = np.array([True, *[False] * 4])
@@ -76,7 +86,7 @@ def test_queries_of_a_step_count_draws_and_candidates():
                 "rel_step_size": 0.5},
     }  # fmt: skip
     plan = configs.resolve({"attacks": specs})
-    found = {p.label: _queries(p.attack).get("queries") for p in plan.attacks}
+    found = {p.label: _asked(p.attack, 1).get("queries") for p in plan.attacks}
     assert found == {"few": 9, "mean": 27, "square": 1, "pgd": None}
 
 

@@ -4,9 +4,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from flax import linen as nn
 
 from jaxadv.models import MODELS, layers
-from jaxadv.models.noisy import adv_bnn, base, pni
+from jaxadv.models.noisy import adv_bnn, base, learn2perturb, pni
 from jaxadv.specs import UsageError
 from tests.models.references import build, random_images, random_variables
 
@@ -128,6 +129,8 @@ def test_noise_is_of_one_image_size_and_of_networks_with_places():
             {"params": jax.random.key(0), "noise": jax.random.key(0)},
             jnp.zeros((1, 28, 28, 1)),
         )
+    with pytest.raises(UsageError, match="network is None; give a network"):
+        build("pni", network=None)
     with pytest.raises(UsageError, match="random itself"):
         build("pni", network={"name": "adv_bnn", "network": INNER})
 
@@ -258,3 +261,28 @@ def test_drawn_numbers_are_independent_and_normal():
 
 def test_all_are_networks_of_the_registry():
     assert {MODELS[kind].learns for kind in KINDS} == {"sigma", "alpha", "log_sigma"}
+
+
+class Twice(nn.Module):
+    """Two places for noise in one module."""
+
+    num_classes: int = 2
+    counts: bool = False
+
+    @nn.compact
+    def __call__(self, images, train=False):
+        if self.counts:
+            self.variable("counts", "calls", jnp.zeros, ())
+            return jnp.zeros((len(images), 2))
+        x = layers.site(self, layers.site(self, images))
+        return nn.Dense(2)(x.reshape(len(images), -1))
+
+
+@pytest.mark.parametrize(
+    ("counts", "words"), [(False, "two places for noise"), (True, "with counts beside")]
+)
+def test_networks_that_cannot_carry_noise_are_refused(counts, words):
+    module = learn2perturb.Learn2Perturb(network=Twice(counts=counts))
+    keys = {"params": jax.random.key(0), "noise": jax.random.key(1)}
+    with pytest.raises(UsageError, match=words):
+        module.init(keys, jnp.zeros(SHAPE))

@@ -194,5 +194,8 @@ def test_moments_begin_anew_where_the_rate_drops():
         plain, states[0] = kept.update(grads, states[0], PARAMS)
         same = np.allclose(plain["head"]["kernel"], found["head"]["kernel"])
         assert same == (step < 3)
+    # A schedule may change while a run goes on: the state's form must not.
+    never = Optimizer(**fields, restart=True).make(0.1).init(PARAMS)
+    assert jax.tree.structure(never) == jax.tree.structure(states[1])
     assert Schedule("steps", drop_epochs=(1, 2.5)).drops(4) == (4, 10.0)
     assert Schedule().drops(4) == ()

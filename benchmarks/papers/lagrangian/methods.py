@@ -70,7 +70,7 @@ METHODS = {
         ends="trades",
         flags=["--config.defense.name=trades"],
     ),
-    "mart": Method("MART ℓ∞", "lagrangian/{}_mart", ends="trades"),
+    "mart": Method("MART ℓ∞", "lagrangian/{}_mart", ends="mart"),
     "msd": Method("MSD", "lagrangian/{}_msd", ends="msd"),
     "ddn": Method("DDN ℓ2", "lagrangian/{}_ddn", ends="ddn"),
     "mma": Method("MMA ℓ2", "lagrangian/{}_mma", "defense.d_max", "mma"),
@@ -93,12 +93,13 @@ DATA = {
         configs="shapes",
         suite="unseen_shapes.py",
         # At 90 % with networks of width 8 and 11 epochs the first of linf, l2, trades,
-        # threshold_l2 and lagrangian matches.
+        # threshold_l2, mart and lagrangian matches.
         ends={
             "linf": "0.01807,0.02021",
             "trades": "3/255,1/255",
             "l2": "0.5,0.65",
-            "ddn": "0.65,0.8",
+            "ddn": "0.72,0.8",
+            "mart": "0.009006,0.01176",
             "threshold_l2": "0.65,0.5",
             "msd": "0.5,1.0",
             "iaat": "1/255,4/255",
@@ -124,6 +125,7 @@ DATA = {
             "trades": "6/255,10/255",
             "l2": "1.0,1.6",
             "ddn": "1.0,1.6",
+            "mart": "6/255,10/255",
             "threshold_l2": "1.3,1.6",
             "msd": "1.0,1.5",
             "iaat": "1/255,4/255",

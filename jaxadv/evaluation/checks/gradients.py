@@ -106,9 +106,11 @@ def climbed(attacks: Iterable[Any]) -> tuple[tuple[str, ...], int]:
     for planned in attacks:
         if not protocols.takes_gradient(planned.attack):
             continue
-        draws = 1
-        for part in protocols.chain(planned.attack.objective):
-            draws *= protocols.draws(part)
+        objective = planned.attack.objective
+        # A gradient without noise is one of no draw, and no mean of several.
+        noiseless = protocols.takes_noise_out(objective)
+        draws = 1 if noiseless else protocols.gradient_draws(objective)
+        for part in protocols.chain(objective):
             name = OBJECTIVES.name_of(type(part))
             if name in ("likely_target", "random_target"):
                 name = f"targeted_{part.loss}"

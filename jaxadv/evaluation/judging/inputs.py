@@ -79,6 +79,23 @@ def check_values(data: dict[str, np.ndarray], classes: int) -> None:
     )
 
 
+def check_silent(model: Any, attacks: Any) -> None:
+    """Raises UsageError where an attack wants a network without noise that cannot be.
+
+    Args:
+      model: a Classifier, or a tuple of them.
+      attacks: each with `label` and `attack`.
+    """
+    for planned in attacks:
+        if not protocols.takes_noise_out(planned.attack.objective):
+            continue
+        for one in model if isinstance(model, tuple) else (model,):
+            try:
+                one.without_noise()
+            except UsageError as error:
+                raise UsageError(f"config.attacks.{planned.label}: {error}") from None
+
+
 def check_saliency(network: Any, data: dict[str, np.ndarray], name: str) -> None:
     """Raises UsageError where a saliency network, or None, does not fit the images."""
     if network is None:

@@ -10,12 +10,13 @@ from jaxadv.evaluation.writing.cells import percent
 
 _ABOUT = (
     "Accuracy, in percent, of the mean prediction, which the tables above go by; of "
-    "one prediction, with the deviation that it would have from one evaluation of all "
-    "images to the next; and of the majority, where more than half of the draws say "
-    "the label. An image that the mean prediction has wrong without an attack counts "
-    "as wrong. The adversarial images are the same for all. EOT: the draws over which "
-    "an attack has averaged in each step; a network whose accuracy falls as they grow "
-    "was not attacked hard enough with few."
+    "one prediction, with the deviation that it would have from one evaluation of "
+    "all images to the next; and of the majority, where more than half of the draws "
+    "say the label. An image that the mean prediction has wrong without an attack is "
+    "not attacked, and counts for single draws as it is. The adversarial images are "
+    "the same for all. EOT: the draws over which an attack has averaged in each "
+    "step; a network whose accuracy falls as they grow was not attacked hard enough "
+    "with few."
 )
 _HEAD = ("judged by", "EOT", "mean of {}", "one draw", "majority")
 _CLEAN = "clean/draws_right"
@@ -25,12 +26,11 @@ def _compute(table):
     """Label -> accuracies of a mean, of one draw and of the majority; "" is clean."""
     draws = int(table.metadata["draws"])
     correct = accuracies.clean_correct(table)
-    found = {"": _one(correct, table.columns[_CLEAN] * correct, draws)}
+    found = {"": _one(correct, table.columns[_CLEAN], draws)}
     for label in table.attacks:
-        right = table.attack(label, "draws_right") * correct
+        right = table.attack(label, "draws_right")
         own = _one(accuracies.robust(table, [label]), right, draws)
-        spec = table.metadata["attacks"][label].get("spec") or {}
-        found[label] = {**own, "eot": samples(spec.get("objective"))}
+        found[label] = {**own, "eot": table.metadata["attacks"][label].get("eot", 1)}
     return {"draws": draws, "attacks": found}
 
 
@@ -45,17 +45,6 @@ def _one(robust, right, draws):
         "deviation": math.sqrt(float(np.sum(variance))) / n,
         "majority": float(np.mean(2 * right > draws)),
     }
-
-
-def samples(objective) -> int:
-    """The draws that one value of an objective's spec averages over; 0: no noise."""
-    number = 1
-    while isinstance(objective, dict):
-        if objective.get("name") == "without_noise":
-            return 0
-        number *= int(objective.get("samples", 1))
-        objective = objective.get("objective")
-    return number
 
 
 def _rows(report):

@@ -8,7 +8,8 @@ from jaxadv.evaluation.writing.cells import percent
 
 _ABOUT = (
     "A query is one forward pass of the network on one image. An attack that does not "
-    "stop at its first success has spent all its queries on every image."
+    "stop at its first success has spent all its queries on every image. One that runs "
+    "after others of a cascade begins with what these have left."
 )
 _MARKS = (1, 10, 100, 1000, 10_000, 100_000)
 _HEAD = ("attack", "median queries", "most queries")
@@ -24,12 +25,11 @@ def _compute(table):
         spent = each * table.attack(label, "steps")
         broken = accuracies.broken(table, label)
         at, counts = np.unique(spent[broken], return_counts=True)
-        correct = int(np.sum(accuracies.clean_correct(table)))
-        left = (correct - np.cumsum(counts)) / max(len(table), 1)
-        start = correct / max(len(table), 1)
+        reached = int(np.sum(accuracies.attacked(table, label)))
+        left = reached - np.concatenate([[0], np.cumsum(counts)])
         found[label] = {
             "queries": [0, *at.tolist()],
-            "accuracy": [start, *left.tolist()],
+            "accuracy": (left / max(len(table), 1)).tolist(),
             "most": int(np.max(spent, initial=0)),
             "median": float(np.median(spent[broken])) if np.any(broken) else None,
         }

@@ -166,14 +166,8 @@ def _timing(timing):
 
 def _passes(attack, steps):
     """Forward and backward passes an image; a gradient step is one of each."""
-    forward, backward = protocols.passes(attack)
-    asked = protocols.draws(attack.objective)
-    climbed = protocols.gradient_draws(attack.objective)
-    both = asked if climbed == asked else asked + climbed  # equal passes are one
-    return {
-        "forward_passes": steps * forward * both,
-        "backward_passes": steps * backward * climbed,
-    }
+    forward, backward = protocols.network_passes(attack)
+    return {"forward_passes": steps * forward, "backward_passes": steps * backward}
 
 
 def _eps(suite):

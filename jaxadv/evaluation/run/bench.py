@@ -140,7 +140,7 @@ class Bench:
     def _untouched(self):
         """The columns of local images that no attack has changed."""
         n = len(self.data["id"])
-        draws = {"draws_right": np.zeros(n, np.int32)} if self.suite.draws > 1 else {}
+        draws = {k: self.clean[k] for k in ("draws_right",) if k in self.clean}
         return draws | {
             "success": np.ones(n, bool),
             "prediction": self.clean["prediction"],

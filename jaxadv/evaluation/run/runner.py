@@ -99,6 +99,7 @@ def run(
     classes = inputs.check_fit(model, data)
     inputs.check_values(data, classes)
     inputs.check_saliency(suite.saliency, data, source.name)
+    inputs.check_silent(model, suite.attacks)
     bench = Bench(model, suite, data, crafter or Crafter(), progress)
     with watching("clean") as watch:
         bench.judge_clean()
@@ -187,12 +188,15 @@ def _metadata(suite, source, fingerprint, sizes):
     return metadata(suite, source.name, fingerprint, curves)
 
 
-def _queries(attack):
-    """The queries of a step, of an attack that takes no gradient."""
-    if protocols.takes_gradient(attack):
-        return {}
-    draws = protocols.draws(attack.objective)
-    return {"queries": protocols.passes(attack)[0] * draws}
+def _asked(attack, draws):
+    """What metrics must know of how an attack asks the network; see `table.Table`."""
+    found = {}
+    if not protocols.takes_gradient(attack):
+        found["queries"] = protocols.network_passes(attack)[0]
+    if draws > 1:
+        noiseless = protocols.takes_noise_out(attack.objective)
+        found["eot"] = 0 if noiseless else protocols.gradient_draws(attack.objective)
+    return found
 
 
 def metadata(
@@ -202,7 +206,7 @@ def metadata(
     return {
         "suite": suite.name,
         "attacks": {
-            p.label: {"spec": p.spec, "eps": p.eps, **_queries(p.attack)}
+            p.label: {"spec": p.spec, "eps": p.eps, **_asked(p.attack, suite.draws)}
             for p in suite.attacks
         },
         "curves": dict(curves),

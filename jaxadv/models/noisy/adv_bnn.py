@@ -22,7 +22,7 @@ class AdvBnn(base.RandomNetwork):
       prior_sigma: the deviation of the prior, which is normal about 0.
     """
 
-    sigma: float = specs.static(0.08, minimum=0.0)
+    sigma: float = specs.static(0.08, minimum=1e-6)
     prior_sigma: float = specs.static(0.08, minimum=1e-6)
     learns: ClassVar = "log_sigma"
     off: ClassVar = -jnp.inf

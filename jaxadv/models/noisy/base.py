@@ -33,9 +33,12 @@ class RandomNetwork(layers.ImageClassifier):
 
     def __post_init__(self):
         super().__post_init__()
+        kind = type(self).__name__
+        if self.network is None:
+            raise specs.UsageError(f"{kind}.network is None; give a network")
         if protocols.random_streams(self.network):
             raise specs.UsageError(
-                f"{type(self).__name__}.network is a {type(self.network).__name__}, "
+                f"{kind}.network is a {type(self.network).__name__}, "
                 "which is random itself; give one that is not"
             )
 
@@ -67,6 +70,12 @@ class RandomNetwork(layers.ImageClassifier):
         """The network's own variables, made where there are none."""
         if self.is_initializing():
             made = inner.init(self.make_rng("params"), images, train=False)
+            if more := set(made) - {"params", "batch_stats"}:
+                raise specs.UsageError(
+                    f"{type(self).__name__}.network is a {type(inner).__name__} with "
+                    f"{', '.join(sorted(more))} beside params and batch_stats, which "
+                    "a random network does not carry"
+                )
             self.param("weights", lambda _: made["params"])
             if "batch_stats" in made:
                 self.put_variable("batch_stats", "weights", made["batch_stats"])

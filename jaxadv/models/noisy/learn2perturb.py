@@ -26,8 +26,8 @@ class Learn2Perturb(base.RandomNetwork):
       UsageError: the network offers no such place.
     """
 
-    sigma: float = specs.static(0.25, minimum=0.0)
-    least_sigma: float = specs.static(0.01, minimum=0.0)
+    sigma: float = specs.static(0.25, minimum=1e-6)
+    least_sigma: float = specs.static(0.01, minimum=1e-6)
     learns: ClassVar = "sigma"
 
     def begin(self, inner: Any, variables: Any, images: jax.Array) -> Any:
