@@ -336,6 +336,11 @@ def random_streams(module: Any) -> tuple[str, ...]:
     return tuple(getattr(module, "eval_rngs", ()))
 
 
+def inside(module: Any) -> Any:
+    """The network that it stands around; None of one that stands alone."""
+    return getattr(module, "network", None)
+
+
 def shares_noise(module: Any) -> bool:
     """Whether, in training, one draw of those streams serves all images of a step."""
     return getattr(module, "shares_noise", False)

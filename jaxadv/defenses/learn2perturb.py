@@ -16,12 +16,12 @@ class Learn2Perturb:
     """Clean and attacked cross-entropy, less what the noise's deviations earn.
 
     alpha CE(clean) + beta CE(attacked) + gamma / tau penalty, which is minus the sum of
-    the roots of all deviations. tau is the harmonic number of the epochs
-    with noise so far, this one counted. Each of the two passes is in train mode with
-    noise of its own; with beta = 0 there is no attack. Source: Jeddi et al.,
-    "Learn2Perturb", 2020, equations 5 to 8 and, of its supplement, 3. As in the
-    authors' code the attack moves the network away from its own prediction on the clean
-    image, so that no label leaks; their tau divides by zero in the first such epoch.
+    the roots of all deviations. tau is the harmonic number of the epochs with noise so
+    far, this one counted. Each of the two passes is in train mode with noise of its
+    own; with beta = 0 there is no attack. Source: Jeddi et al., "Learn2Perturb", 2020,
+    equations 5 to 8 and, of its supplement, 3. As in the authors' code the attack moves
+    the network away from its own prediction on the clean image, so that no label leaks;
+    their tau divides by zero in the first epoch with noise.
 
     Attributes:
       attacks: a tuple of one attack, or none while `beta` is 0.

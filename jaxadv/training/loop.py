@@ -106,7 +106,7 @@ def _assert_one(value, what, problem):
 
 def _ours(module):
     """Whether a module, and one that it stands around, are of this package."""
-    inside = getattr(module, "network", None)
+    inside = protocols.inside(module)
     known = MODELS.data.values()
     return type(module) in known and (inside is None or type(inside) in known)
 

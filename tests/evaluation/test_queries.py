@@ -53,7 +53,11 @@ def test_it_is_told_where_an_attack_takes_no_gradient():
     assert QUERIES.csv(report)[1:] == [
         ("few", "0", "80.00"), ("few", "10", "40.00"), ("few", "300", "20.00")
     ]  # fmt: skip
-    assert not list(QUERIES.sections({"queries": {}}))
+    assert not list(QUERIES.sections({"queries": {}})) and len(QUERIES.csv({})) == 1
+    assert QUERIES.applies(table())
+    bare = table()
+    del bare.metadata["attacks"]["few"]["queries"]
+    assert not QUERIES.applies(bare)
     assert "queries" in metrics.METRICS
 
 

@@ -156,6 +156,5 @@ def summarize(table: Table) -> dict[str, Any]:
     return {
         metric.name: metric.compute(table)
         for metric in chosen(table.metadata.get("metrics", ()))
-        if metric.compute is not None
-        and (not metric.needs or metric.needs in table.columns)
+        if metric.compute is not None and metric.applies(table)
     }

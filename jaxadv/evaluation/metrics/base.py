@@ -48,7 +48,7 @@ class Metric:
       name: its key in `summarize` and in report.json.
       compute: table -> plain JSON, fractions; None: it tells of what others found.
       needs: a column without which a table has nothing to compute it from, and a report
-        no entry of it; "": every table has.
+        no entry of it, or a function that says so of a table; "": every table has.
       rows: of the main table, each column -> cell, see `ROW`; "attack" is the title.
       words: Markdown sentences of the paragraph below the main table.
       sections: tables of their own.
@@ -65,7 +65,13 @@ class Metric:
     csv: Callable[[Mapping[str, Any]], Rows] = nothing
     file: str = ""
     about: str = ""
-    needs: str = ""
+    needs: str | Callable[[Table], bool] = ""
+
+    def applies(self, table: Table) -> bool:
+        """Whether a table has what the metric needs."""
+        if callable(self.needs):
+            return self.needs(table)
+        return not self.needs or self.needs in table.columns
 
 
 # The columns of a row of the main table; what a row lacks is a dash. On the page the

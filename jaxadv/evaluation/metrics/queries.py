@@ -19,7 +19,7 @@ def _compute(table):
     """Label -> queries [ascending] at which an image broke, and what they leave."""
     found = {}
     for label in table.attacks:
-        each = table.metadata["attacks"][label].get("queries")
+        each = _queries(table, label)
         if each is None:
             continue
         spent = each * table.attack(label, "steps")
@@ -34,6 +34,15 @@ def _compute(table):
             "median": float(np.median(spent[broken])) if np.any(broken) else None,
         }
     return found
+
+
+def _queries(table, label):
+    """The queries of a step; None of an attack with a gradient."""
+    return (table.metadata["attacks"][label] or {}).get("queries")
+
+
+def _asked(table):
+    return any(_queries(table, label) is not None for label in table.attacks)
 
 
 def after(found, queries) -> float:
@@ -57,12 +66,12 @@ def _rows(report):
 def _sections(report):
     if report.get("queries"):
         rows = _rows(report)
-        yield Section("Accuracy by queries, %", rows, about=_ABOUT, printed=rows)
+        yield Section("Accuracy by queries, %", rows, about=_ABOUT)
 
 
 def _csv(report):
     rows = [("attack", "queries", "accuracy %")]
-    for label, found in report["queries"].items():
+    for label, found in report.get("queries", {}).items():
         pairs = zip(found["queries"], found["accuracy"], strict=True)
         rows += [(label, str(at), percent(left)) for at, left in pairs]
     return rows
@@ -74,4 +83,5 @@ QUERIES = Metric(
     sections=_sections,
     csv=_csv,
     about="accuracy against the queries of attacks without a gradient",
+    needs=_asked,
 )
