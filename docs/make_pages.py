@@ -30,15 +30,14 @@ GROUPS = {
     "Attacks by gradient": (
         "Ascent", "Fgsm", "Apgd", "ApgdL1", "MinMax", "Lagrangian", "Msd",
     ),
-    "Attacks by sampling": ("Square", "SparseRs", "FewPixel", "UniformNoise"),
+    "Attacks by sampling": ("Square", "FewPixel", "UniformNoise"),
     "Attacks of minimal norm": (
         "Fab", "Fmn", "Ddn", "CarliniWagner", "ElasticNet", "DeepFool", "Pgd0", "Jsma",
-        "HopSkipJump",
     ),
     "Perceptual attacks": ("Ppgd", "Lpa", "FastLpa"),
     "Threats": (
         "Linf", "L2", "L1", "L0", "LpipsBall", "ReColor", "StAdv", "Composed",
-        "Masked", "Shared", "Union", "Unbounded", "Patch",
+        "Masked", "Shared", "Union", "Unbounded",
     ),
     "Objectives": (
         "CrossEntropy", "Margin", "DLR", "KL", "TargetedCrossEntropy",

@@ -17,8 +17,8 @@ _MODULES = ("attacks", "models", "objectives", "perceptual", "struct", "threats"
 _HOMES = {
     "jaxadv.attacks": (
         "Apgd", "ApgdL1", "Ascent", "CarliniWagner", "Ddn", "DeepFool", "ElasticNet",
-        "Fab", "FastLpa", "FewPixel", "Fgsm", "Fmn", "HopSkipJump", "Jsma",
-        "Lagrangian", "Lpa", "MinMax", "Msd", "Pgd0", "Ppgd", "SparseRs", "Square",
+        "Fab", "FastLpa", "FewPixel", "Fgsm", "Fmn", "Jsma",
+        "Lagrangian", "Lpa", "MinMax", "Msd", "Pgd0", "Ppgd", "Square",
         "UniformNoise",
     ),
     "jaxadv.checkpoints": ("load_classifier",),
@@ -33,7 +33,7 @@ _HOMES = {
     "jaxadv.smoothing": ("certify", "smoothed"),
     "jaxadv.specs": ("UsageError",),
     "jaxadv.threats": (
-        "L0", "L1", "L2", "Composed", "Linf", "LpipsBall", "Masked", "Patch",
+        "L0", "L1", "L2", "Composed", "Linf", "LpipsBall", "Masked",
         "ReColor", "Shared", "StAdv", "Unbounded", "Union",
     ),
 }  # fmt: skip
@@ -68,7 +68,6 @@ if TYPE_CHECKING:
     from jaxadv.attacks import FewPixel as FewPixel
     from jaxadv.attacks import Fgsm as Fgsm
     from jaxadv.attacks import Fmn as Fmn
-    from jaxadv.attacks import HopSkipJump as HopSkipJump
     from jaxadv.attacks import Jsma as Jsma
     from jaxadv.attacks import Lagrangian as Lagrangian
     from jaxadv.attacks import Lpa as Lpa
@@ -76,7 +75,6 @@ if TYPE_CHECKING:
     from jaxadv.attacks import Msd as Msd
     from jaxadv.attacks import Pgd0 as Pgd0
     from jaxadv.attacks import Ppgd as Ppgd
-    from jaxadv.attacks import SparseRs as SparseRs
     from jaxadv.attacks import Square as Square
     from jaxadv.attacks import UniformNoise as UniformNoise
     from jaxadv.checkpoints import load_classifier as load_classifier
@@ -106,7 +104,6 @@ if TYPE_CHECKING:
     from jaxadv.threats import Linf as Linf
     from jaxadv.threats import LpipsBall as LpipsBall
     from jaxadv.threats import Masked as Masked
-    from jaxadv.threats import Patch as Patch
     from jaxadv.threats import ReColor as ReColor
     from jaxadv.threats import Shared as Shared
     from jaxadv.threats import StAdv as StAdv

@@ -4,7 +4,7 @@
 
 PGD takes the gradient of the mean loss over 1, 4, 16 and 64 draws in each step (expectation over
 transformation, EOT): a network whose accuracy falls from one to the next was protected by its luck
-alone. `pgd_mean` takes the gradient of the network without its noise, where it can do without. The
+alone; the check R1 fails on the rows of few draws, which no one should report. `pgd_mean` takes the gradient of the network without its noise, where it can do without. The
 network is judged by its mean prediction over 20 draws; the table "one draw at a time" has single
 predictions and their majority beside it. PGD has the 7 steps and 0.01 of Jeddi et al.,
 "Learn2Perturb", 2020, as fractions of their eps. `:pixels` has their attacks on 1, 2 and 3 pixels,

@@ -4,6 +4,8 @@ All take normalized images [n, h, w, c] and return float32 logits; see
 `layers.ImageClassifier` for the feature maps they offer.
 """
 
+from typing import Any
+
 from jaxadv import protocols
 from jaxadv.models import (
     alexnet,
@@ -49,3 +51,10 @@ MODELS = Registry(
     },
     protocols.Network,
 )
+
+
+def shipped(module: Any) -> bool:
+    """Whether a module, and one that it stands around, are of this package."""
+    inside = protocols.inside(module)
+    known = MODELS.data.values()
+    return type(module) in known and (inside is None or type(inside) in known)

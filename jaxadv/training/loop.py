@@ -19,7 +19,7 @@ from jaxadv import checkpoints, parallel, protocols
 from jaxadv.data import augment
 from jaxadv.defenses.base import Network, shared_memory
 from jaxadv.files import checksums, locks, storage
-from jaxadv.models import MODELS
+from jaxadv.models import shipped
 from jaxadv.specs import UsageError
 from jaxadv.training import changes, initial, log, settings, wandb_writer
 from jaxadv.training.data import load_data
@@ -104,13 +104,6 @@ def _assert_one(value, what, problem):
         raise UsageError(problem) from None
 
 
-def _ours(module):
-    """Whether a module, and one that it stands around, are of this package."""
-    inside = protocols.inside(module)
-    known = MODELS.data.values()
-    return type(module) in known and (inside is None or type(inside) in known)
-
-
 class _Loop:
     """One start of a run: the compiled steps, the state and where it stands."""
 
@@ -122,7 +115,7 @@ class _Loop:
         module = settings.network(config, self.data.train.num_classes)
         mean, std = tuple(config.normalize.mean), tuple(config.normalize.std)
         network = Network(module, mean, std, config.craft_bn)
-        if not _ours(module):
+        if not shipped(module):
             network.check(self.data.train.image_shape, self.data.train.num_classes)
         self.rate = settings.rate(config, self.data.steps_per_epoch)
         self.changes: list[dict[str, Any]] = []

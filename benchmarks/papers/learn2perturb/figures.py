@@ -12,7 +12,6 @@ Pictures go to RUNS/pictures. The paper's are of CIFAR-10 and CIFAR-100, and are
 repeated here. Source: Jeddi et al., "Learn2Perturb", 2020, supplement.
 """
 
-import argparse
 import json
 from pathlib import Path
 
@@ -21,7 +20,7 @@ import numpy as np
 
 from benchmarks.papers.dual.measures import attacked
 from benchmarks.papers.lagrangian.networks import load
-from benchmarks.papers.learn2perturb.networks import METHODS, trained
+from benchmarks.papers.learn2perturb.networks import METHODS, arguments, trained
 from jaxadv.attacks import Ascent, Fgsm
 from jaxadv.evaluation.report.charts import COLORS, MARKERS
 from jaxadv.evaluation.report.plots import pyplot, write
@@ -102,16 +101,8 @@ FIGURES = {one.__name__: one for one in (noise, eps)}
 
 
 def main():
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("runs", type=Path, help="folder of the runs")
-    parser.add_argument("--figure", choices=FIGURES, required=True)
-    parser.add_argument("--data", default="shapes")
-    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
-    parser.add_argument("--methods", nargs="+", choices=METHODS, default=list(METHODS))
+    parser = arguments(__doc__, "figure", FIGURES)
     parser.add_argument("--examples", type=int, default=200, help="test images")
-    parser.add_argument("--train", nargs=argparse.REMAINDER, default=[], dest="flags")
     args = parser.parse_args()
     folder = args.runs / "pictures"
     folder.mkdir(parents=True, exist_ok=True)

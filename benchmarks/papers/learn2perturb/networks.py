@@ -3,6 +3,7 @@
 RUNS has a folder a method and a seed, as `l2p,seed=0`.
 """
 
+import argparse
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -47,3 +48,17 @@ def trained(
             sys.exit(f"{' '.join(command)} failed")
         folders.append(folder)
     return folders
+
+
+def arguments(description: str | None, kind: str, choices) -> argparse.ArgumentParser:
+    """A parser of what tables and figures have in common, and of which one to make."""
+    parser = argparse.ArgumentParser(
+        description=description, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("runs", type=Path, help="folder of the runs")
+    parser.add_argument(f"--{kind}", choices=choices, required=True)
+    parser.add_argument("--data", default="shapes")
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
+    parser.add_argument("--methods", nargs="+", choices=METHODS, default=list(METHODS))
+    parser.add_argument("--train", nargs=argparse.REMAINDER, default=[], dest="flags")
+    return parser

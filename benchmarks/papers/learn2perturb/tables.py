@@ -17,15 +17,13 @@ evaluation to the next, of single predictions, which is what the paper's ± is o
 mean over seeds. Source: Jeddi et al., "Learn2Perturb", 2020, tables 1 and 2.
 """
 
-import argparse
 import json
 import statistics
 import subprocess
 import sys
-from pathlib import Path
 
 from benchmarks.papers.lagrangian.networks import evaluated, left
-from benchmarks.papers.learn2perturb.networks import METHODS, trained
+from benchmarks.papers.learn2perturb.networks import METHODS, arguments, trained
 from benchmarks.timing import table
 from jaxadv.evaluation import metrics
 
@@ -140,16 +138,8 @@ TABLES = {one.__name__: one for one in (attacks, eot, pixels, transfer)}
 
 
 def main():
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("runs", type=Path, help="folder of the runs")
-    parser.add_argument("--table", choices=TABLES, required=True)
-    parser.add_argument("--data", default="shapes")
-    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
-    parser.add_argument("--methods", nargs="+", choices=METHODS, default=list(METHODS))
+    parser = arguments(__doc__, "table", TABLES)
     parser.add_argument("--eval", default=[], action="append", help="flag of the suite")
-    parser.add_argument("--train", nargs=argparse.REMAINDER, default=[], dest="flags")
     args = parser.parse_args()
     TABLES[args.table](args)
     if args.table != "transfer":

@@ -92,8 +92,7 @@ def zero(
 
 def climbed(attacks: Iterable[Any]) -> tuple[tuple[str, ...], int]:
     """The losses of `LOSSES` that attacks with gradients climb, the first one's first,
-    and the draws that they average over: of the attacks in one threat the most, of the
-    threats the fewest.
+    and the fewest draws that one of them averages over.
 
     All losses where none is known. A targeted loss counts as its untargeted kin, but
     the targeted cross-entropy as a margin: at a sure image too its gradient is that
@@ -102,7 +101,7 @@ def climbed(attacks: Iterable[Any]) -> tuple[tuple[str, ...], int]:
     Args:
       attacks: each with `attack`, whose `objective` is looked at.
     """
-    used, samples = {}, {}
+    used, samples = {}, []
     for planned in attacks:
         if not protocols.takes_gradient(planned.attack):
             continue
@@ -119,9 +118,8 @@ def climbed(attacks: Iterable[Any]) -> tuple[tuple[str, ...], int]:
             name = name.removeprefix("targeted_")
             if name in LOSSES:
                 used[name] = None
-        threat = type(planned.attack.threat)
-        samples[threat] = max(draws, samples.get(threat, 1))
-    return tuple(used) or LOSSES, min(samples.values(), default=1)
+        samples.append(draws)
+    return tuple(used) or LOSSES, min(samples, default=1)
 
 
 def mismatch(probe: Probe) -> float:

@@ -1,6 +1,5 @@
 """What random networks share: the network inside, and their noise."""
 
-from collections.abc import Mapping
 from typing import Any, ClassVar
 
 import jax
@@ -18,7 +17,9 @@ class RandomNetwork(layers.ImageClassifier):
 
     The parameters are `weights`, those of the network inside, and one more subtree
     that says how strong the noise is. The noise stays on in evaluation. One draw
-    serves all images of a call, and in training those of all devices.
+    serves all images of a call, and in training those of all devices. A subclass has
+    `begin(inner, variables, images)`, what the noise's parameters are at first, and
+    `randomized(learned, weights, key)`, collections in place of the network's own.
 
     Attributes:
       network: the network inside; this one's `num_classes` and `compute_dtype` take
@@ -51,7 +52,8 @@ class RandomNetwork(layers.ImageClassifier):
         variables = self._weights(inner, images)
         learned = self._learned(inner, variables, images)
         key = self.make_rng("noise")
-        noise = self.randomized(learned, variables["params"], key)
+        subclass: Any = self
+        noise = subclass.randomized(learned, variables["params"], key)
         variables = {**variables, **noise}
         logits, moved = inner.apply(
             variables,
@@ -87,7 +89,8 @@ class RandomNetwork(layers.ImageClassifier):
     def _learned(self, inner, variables, images):
         """The noise's own parameters, made where there are none."""
         if self.is_initializing():
-            made = self.begin(inner, variables, images)
+            subclass: Any = self
+            made = subclass.begin(inner, variables, images)
             self.param(self.learns, lambda _: made)
         return self.get_variable("params", self.learns)
 
@@ -97,14 +100,6 @@ class RandomNetwork(layers.ImageClassifier):
             lambda x: jnp.full_like(x, self.off), params[self.learns]
         )
         return {**params, self.learns: learned}
-
-    def begin(self, inner: Any, variables: Any, images: jax.Array) -> Any:
-        """What the noise's parameters are at first."""
-        raise NotImplementedError
-
-    def randomized(self, learned: Any, weights: Any, key: Any) -> Mapping[str, Any]:
-        """Collections that replace the network's own in one call."""
-        raise NotImplementedError
 
 
 _MOVED = ("batch_stats", "features")
