@@ -21,11 +21,11 @@ _HOMES = {
         "Lagrangian", "Lpa", "MinMax", "Msd", "Pgd0", "Ppgd", "Square",
         "UniformNoise",
     ),
-    "jaxadv.checkpoints": ("load_classifier",),
     "jaxadv.classifier": ("Classifier",),
     "jaxadv.craft": ("Adversarial", "craft", "craft_batches", "craft_traced"),
     "jaxadv.evaluation.front": ("autoattack", "evaluate"),
     "jaxadv.evaluation.result": ("Result",),
+    "jaxadv.loading": ("load",),
     "jaxadv.objectives": (
         "DLR", "KL", "CrossEntropy", "Expectation", "Margin", "TargetedCrossEntropy",
         "TargetedMargin", "Weighted",
@@ -39,8 +39,9 @@ _HOMES = {
 }  # fmt: skip
 _HOME = {name: home for home, names in _HOMES.items() for name in names}
 
-# Config files of 0.1.0 import it from here.
+# What config files and scripts of before import from here.
 _MOVED = {"settings": "jaxadv.training.settings"}
+_HIDDEN = {"load_classifier": "jaxadv.checkpoints"}
 
 __all__ = sorted(["__version__", *_MODULES, *_HOME])  # pyright: ignore
 
@@ -77,7 +78,6 @@ if TYPE_CHECKING:
     from jaxadv.attacks import Ppgd as Ppgd
     from jaxadv.attacks import Square as Square
     from jaxadv.attacks import UniformNoise as UniformNoise
-    from jaxadv.checkpoints import load_classifier as load_classifier
     from jaxadv.classifier import Classifier as Classifier
     from jaxadv.craft import Adversarial as Adversarial
     from jaxadv.craft import craft as craft
@@ -86,6 +86,7 @@ if TYPE_CHECKING:
     from jaxadv.evaluation.front import autoattack as autoattack
     from jaxadv.evaluation.front import evaluate as evaluate
     from jaxadv.evaluation.result import Result as Result
+    from jaxadv.loading import load as load
     from jaxadv.objectives import DLR as DLR
     from jaxadv.objectives import KL as KL
     from jaxadv.objectives import CrossEntropy as CrossEntropy
@@ -116,8 +117,9 @@ else:
             return importlib.import_module(f"jaxadv.{name}")
         if name in _MOVED:
             return importlib.import_module(_MOVED[name])
-        if name not in _HOME:
+        homes = _HOME | _HIDDEN
+        if name not in homes:
             raise AttributeError(f"module 'jaxadv' has no attribute {name!r}")
-        value = getattr(importlib.import_module(_HOME[name]), name)
+        value = getattr(importlib.import_module(homes[name]), name)
         # Importing `jaxadv.craft` has put that module here, which is callable.
         return globals().setdefault(name, value)

@@ -15,7 +15,7 @@ import numbers
 import types
 import typing
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, TypeVar
 
 import jax
 import jax.numpy as jnp
@@ -25,6 +25,7 @@ from jax.core import Tracer
 from jaxadv import hints, struct
 
 Registry = Mapping[str, Callable[..., Any]]
+_Entry = TypeVar("_Entry")
 
 
 class UsageError(ValueError):
@@ -235,8 +236,8 @@ def flat(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     return rows
 
 
-def lookup(name: Any, registry: Registry, where: str) -> Callable[..., Any]:
-    """The registered constructor called `name`.
+def lookup(name: Any, registry: Mapping[str, _Entry], where: str) -> _Entry:
+    """The entry of a registry, usually a constructor, called `name`.
 
     Raises:
       UsageError: the name is unknown, and the message lists the known ones; or its

@@ -8,8 +8,8 @@ from tests.paths import ROOT
 ORDER = (
     "struct docstrings protocols hints specs extras plugins schema completion "
     "configfiles files console arrays numerics data models weights peers parallel "
-    "mapped adapters classifier checkpoints perceptual threats objectives attacks "
-    "programs craft smoothing defenses training overrides cli evaluation sweep "
+    "mapped adapters classifier checkpoints loading perceptual threats objectives "
+    "attacks programs craft smoothing defenses training overrides cli evaluation sweep "
     "commands __main__"
 ).split()
 # Within a folder, what its other files may import; each imports only from before it.
@@ -54,7 +54,10 @@ SHARED = {
         "wandb_writer log optim declared state validation settings data notes changes "
         "initial"
     ).split(),
-    "weights": ["torch_files", "layouts", "files"],
+    "weights": (
+        "normalizations wrappers torch_files tensors layouts own sidecars files"
+    ).split(),
+    "weights/layouts": ["base"],
 }
 
 

@@ -42,7 +42,8 @@ def _run(path, version):
 @functools.lru_cache(maxsize=4)
 def _pretrained(arch, path, version):
     del version
-    found = weights.load(path, arch, trunk=arch in weights.TRUNKS)
+    trunk = arch in weights.TRUNKS
+    found = weights.load(path, arch, trunk, assumed=True)
     return Classifier.from_linen(*found)
 
 

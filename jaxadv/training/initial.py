@@ -121,7 +121,9 @@ def _read(path, name):
         step = info["step"]
     else:
         storage.check_file(path)
-        _, found, mean, std = weights.load(path, name)
+        _, found, known = weights.read_content(path, name)
+        # Of a file that does not tell them nothing can be compared.
+        mean, std = known or (None, None)
         step = None
     flat = traverse_util.flatten_dict(jax.device_get(found), sep="/")
     return {k: np.asarray(v) for k, v in flat.items()}, mean, std, step
@@ -175,6 +177,7 @@ def _other_pixels(network, mean, std) -> list[str]:
     wrong = [
         f"config.normalize.{name} is {tuple(own)}, there {tuple(map(float, theirs))}"
         for name, own, theirs in pairs
-        if not np.allclose(np.asarray(own), np.asarray(theirs), atol=1e-6)
+        if theirs is not None
+        and not np.allclose(np.asarray(own), np.asarray(theirs), atol=1e-6)
     ]
     return [f"WARNING: {'; '.join(wrong)}"] if wrong else []

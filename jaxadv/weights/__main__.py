@@ -5,13 +5,13 @@ import sys
 from pathlib import Path
 
 from jaxadv import console
-from jaxadv.weights import files, layouts
+from jaxadv.weights import files, layouts, normalizations, own, tensors
 
 EXAMPLES = """\
 examples:
   python -m jaxadv.weights show alexnet-owt-7be5be79.pth
   python -m jaxadv.weights convert alexnet-owt-7be5be79.pth alexnet.safetensors \\
-      --arch alexnet --trunk
+      --arch alexnet --normalization imagenet --trunk
 
 Weights named ARCH.safetensors, ARCH.pth or ARCH.pt are found in
 $JAXADV_WEIGHTS_DIR, by default ~/jaxadv_weights.
@@ -44,6 +44,12 @@ def _parser():
     convert.add_argument("target", metavar="OUT.safetensors", type=Path)
     convert.add_argument("--arch", metavar="ARCH", help=", ".join(layouts.NAMES))
     convert.add_argument(
+        "--normalization",
+        metavar="NAME",
+        help="where neither the file nor its sidecar says it: "
+        f"{', '.join(normalizations.NORMALIZATIONS)}",
+    )
+    convert.add_argument(
         "--trunk",
         action="store_true",
         help="leave out the dense layers, which a distance does not need "
@@ -53,16 +59,19 @@ def _parser():
 
 
 def _show(path):
-    tensors = files.read(path)
-    for name, value in tensors.items():
+    found = tensors.read(path)
+    for name, value in found.items():
         print(f"{name}  {'x'.join(map(str, value.shape)) or 'scalar'}  {value.dtype}")
-    total = sum(value.size for value in tensors.values())
-    print(f"{len(tensors)} tensors, {total:,} numbers")
+    total = sum(value.size for value in found.values())
+    print(f"{len(found)} tensors, {total:,} numbers")
 
 
 def _convert(flags):
-    weights = files.load(flags.source, flags.arch, flags.trunk)
-    files.save(flags.target, weights)
+    own.check_target(flags.target)
+    told = flags.arch, flags.trunk, flags.normalization
+    # Of a trunk distances are measured, which no normalization makes easier to fool.
+    weights = files.load(flags.source, *told, assumed=flags.trunk)
+    own.save(flags.target, weights)
     print(f"{flags.target}: {type(weights.module).__name__}, mean {weights.mean}, "
           f"std {weights.std}")  # fmt: skip
 

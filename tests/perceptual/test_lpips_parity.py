@@ -32,7 +32,7 @@ def _distances(squared, *images):
 @functools.cache
 def network(net):
     module, variables = weights.convert(streams.backbone(net), net, trunk=True)
-    return Classifier.from_linen(module, variables, *weights.normalization(net))
+    return Classifier.from_linen(module, variables, *weights.NORMALIZATIONS["imagenet"])
 
 
 def linear_of(net, kind):

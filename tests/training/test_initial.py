@@ -136,13 +136,13 @@ def test_a_foreign_weight_file_is_begun_with(tmp_path, monkeypatch):
     config.model = {"name": "cifar_alexnet", "width": 4, "hidden": 8}
     config = settings.complete(config)
     module = MODELS["cifar_alexnet"](num_classes=7, width=4, hidden=8)
-    like = weights.layouts.abstract(module, (1, 32, 32, 3))
+    like = weights.layouts.base.abstract(module, (1, 32, 32, 3))
     variables = jax.tree.map(
         lambda x: rng.normal(size=x.shape).astype(np.float32), like
     )
     tensors = {}
     for path, value in traverse_util.flatten_dict(variables).items():
-        name = weights.NAMES["cifar_alexnet"](path[1:-1])
+        name = weights.LAYOUTS["cifar_alexnet"].name(path[1:-1])
         kernel = path[-1] == "kernel"
         axes = {4: (3, 2, 0, 1), 2: (1, 0)}
         value = value.transpose(axes[value.ndim]) if kernel else value

@@ -11,15 +11,6 @@ from tests.weights.layouts import state_of
 from tests.weights.pickled import fails, write_state
 
 
-def test_normalization():
-    for arch in weights.NAMES:
-        mean, std = weights.normalization(arch)
-        assert len(mean) == len(std) and min(std) > 0
-    assert weights.normalization("cifar_alexnet")[0] == (0.485, 0.456, 0.406)
-    assert weights.normalization("resnet50")[1] == (0.2023, 0.1994, 0.2010)
-    assert weights.normalization("wrn_34_10") == ((0.0,), (1.0,))
-
-
 def test_the_file_s_own_normalization_is_preferred(tmp_path):
     statistics = {
         "normalizer.new_mean": np.array([0.25, 0.5, 0.75], np.float32)[:, None, None],
@@ -33,10 +24,17 @@ def test_the_file_s_own_normalization_is_preferred(tmp_path):
     loaded = weights.load(path, "resnet18")
     assert (loaded.mean, loaded.std) == ((0.25, 0.5, 0.75), (0.5, 0.125, 1.0))
     path = write_state(tmp_path / "y.pt", state_of("resnet18"))
-    _, _, *found = weights.load(path, "resnet18")
-    assert tuple(found) == weights.normalization("resnet18")
+    fails(weights.load, path, "resnet18", match="give normalization")
+    assumed = weights.load(path, "resnet18", assumed=True)
+    assert assumed[2:] == weights.published("resnet18")
+    assert weights.published("resnet18")[1] == (0.2023, 0.1994, 0.2010)
+    _, _, *found = weights.load(path, "resnet18", normalization="cifar10")
+    assert found == list(weights.NORMALIZATIONS["cifar10"])
     fails(weights.load, path, match="give arch")
     assert str(path) in fails(weights.load, path, "resnet34", match="missing")
+
+
+PLAIN = {"normalization": "none"}
 
 
 def same(first, second):
@@ -47,9 +45,9 @@ def same(first, second):
 @pytest.mark.parametrize("arch", ["resnet18", "wrn_28_10", "alexnet"])
 def test_our_own_files_say_what_they_are(tmp_path, arch):
     source = write_state(tmp_path / "x.pth", state_of(arch))
-    weights.save(tmp_path / "x.safetensors", weights.load(source, arch))
+    weights.save(tmp_path / "x.safetensors", weights.load(source, arch, **PLAIN))
     first, second = (
-        weights.load(source, arch),
+        weights.load(source, arch, **PLAIN),
         weights.load(tmp_path / "x.safetensors"),
     )
     assert first.module == second.module
@@ -59,7 +57,7 @@ def test_our_own_files_say_what_they_are(tmp_path, arch):
     fails(weights.load, tmp_path / "x.safetensors", "vgg16", match=f"holds {arch}, not")
     if arch == "alexnet":
         trunk = weights.load(tmp_path / "x.safetensors", trunk=True)
-        other = weights.load(source, arch, trunk=True)
+        other = weights.load(source, arch, trunk=True, **PLAIN)
         assert trunk.module.trunk
         same(trunk.variables, other.variables)
         weights.save(tmp_path / "t.safetensors", trunk)
@@ -88,7 +86,7 @@ def test_our_own_file_with_damaged_metadata(tmp_path):
 def test_our_own_file_that_has_changed(tmp_path):
     path = tmp_path / "x.safetensors"
     source = write_state(tmp_path / "x.pth", state_of("resnet18"))
-    weights.save(path, weights.load(source, "resnet18"))
+    weights.save(path, weights.load(source, "resnet18", **PLAIN))
     assert [p.name for p in tmp_path.iterdir() if p.name.startswith(".")] == []
     whole = path.read_bytes()
     start = 8 + int.from_bytes(whole[:8], "little")
@@ -106,7 +104,7 @@ def test_our_own_file_that_has_changed(tmp_path):
 
 def test_saving_elsewhere_is_refused(tmp_path):
     path = write_state(tmp_path / "x.pth", state_of("cifar_alexnet"))
-    loaded = weights.load(path, "cifar_alexnet")
+    loaded = weights.load(path, "cifar_alexnet", **PLAIN)
     fails(weights.save, tmp_path / "x.pth", loaded, match="must end in .safetensors")
     absent = tmp_path / "absent" / "x.safetensors"
     fails(weights.save, absent, loaded, match="cannot be written")
@@ -124,7 +122,7 @@ def test_numbers_that_are_not_finite_are_named(tmp_path, bad):
     assert f"1 of the {tensors[name].size} numbers of {name} are NaN or inf" in message
     tensors[name][1] = 1.0
     safetensors.numpy.save_file(tensors, foreign)
-    found = weights.load(foreign, "resnet18")
+    found = weights.load(foreign, "resnet18", normalization="imagenet")
     own = tmp_path / "own.safetensors"
     kernel = np.array(found.variables["params"]["stem"]["kernel"])
     bad = bad if np.isnan(bad) else np.sign(bad) * np.inf  # in float32

@@ -156,7 +156,8 @@ def load_reference(path: str | None, architecture: str | None) -> Classifier | N
     if not path:
         return None
     if Path(path).suffix in weights.ENDINGS:
-        return Classifier.from_linen(*weights.load(path, architecture))
+        found = weights.load(path, architecture, assumed=True)
+        return Classifier.from_linen(*found)
     return checkpoints.load_classifier(path, "best")[0]
 
 
