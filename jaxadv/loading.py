@@ -35,11 +35,16 @@ def load(
         normalization is not known, or the logits are not the golden ones.
 
     Example:
-      >>> module = ja.models.MODELS["lenet"](num_classes=3)
-      >>> variables = jax.jit(module.init)(jax.random.key(0), jnp.zeros((1, 28, 28, 1)))
-      >>> path = Path(tempfile.mkdtemp()) / "digits.safetensors"
-      >>> weights.save(path, weights.Weights(module, variables, (0.13,), (0.31,)))
-      >>> ja.load(path)(jnp.zeros((28, 28, 1))).shape
+      >>> from tempfile import TemporaryDirectory
+      >>> from jaxadv import weights
+      >>> module = ja.models.MODELS["mlp"](num_classes=3)
+      >>> images = jnp.zeros((1, 4, 4, 1))
+      >>> variables = jax.jit(module.init)(jax.random.key(0), images)
+      >>> with TemporaryDirectory() as folder:
+      ...     path = folder + "/net.safetensors"
+      ...     weights.save(path, weights.Weights(module, variables, (0.5,), (0.5,)))
+      ...     model = ja.load(path)
+      >>> model(images[0]).shape
       (3,)
     """
     if Path(path).is_dir():
@@ -54,8 +59,8 @@ def load(
 
 def load_file(
     path: str | os.PathLike, arch: str | None = None, normalization: Any = None
-) -> tuple[Classifier, Any]:
-    """The classifier in a weight file, and its linen module; see `load`.
+) -> tuple[Classifier, weights.Weights]:
+    """The classifier in a weight file, and what it is made of; see `load`.
 
     Raises:
       UsageError: as `load`.
@@ -66,4 +71,4 @@ def load_file(
     if golden is not None:
         run = jax.jit(lambda model, images: jax.vmap(model)(images))
         golden.check(run(model, golden.images()), str(path))
-    return model, found.module
+    return model, found

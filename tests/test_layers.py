@@ -28,7 +28,7 @@ SHARED = {
     "defenses": ["base", "inner", "gaussian"],
     "evaluation": (
         "writing table metrics suite judging checks run report corruptions "
-        "certificates result tools"
+        "certificates result opened tools"
     ).split(),
     "evaluation/checks": "base graph results normalization starts gradients".split(),
     "evaluation/certificates": ["summary"],

@@ -3,6 +3,7 @@
 import dataclasses
 import os
 import re
+from collections.abc import Mapping
 from pathlib import Path
 
 from jaxadv import specs
@@ -24,6 +25,9 @@ class Entry:
       default_config: the configuration that the plain name stands for.
       configs: the names that may follow a slash.
       extra: of this package, that brings what prepares it.
+      budgets: threat -> the eps, in [0, 1] units, that networks for it are usually
+        judged at: those of RobustBench (Croce et al., "RobustBench: a standardized
+        adversarial robustness benchmark", 2021) and of AutoAttack's tables.
     """
 
     version: str
@@ -35,7 +39,11 @@ class Entry:
     default_config: str | None = None
     configs: tuple[str, ...] = ()
     extra: str = "data"
+    budgets: Mapping[str, float] = dataclasses.field(default_factory=dict)
 
+
+_CIFAR = {"linf": 8 / 255, "l2": 0.5}
+_IMAGENET = {"linf": 4 / 255, "l2": 3.0}
 
 DATASETS = Registry(
     "data",
@@ -57,6 +65,7 @@ DATASETS = Registry(
             "3.0.1",
             "digits, 28x28 gray, 10 classes",
             files="idx",
+            budgets={"linf": 0.3},
             published="train-images-idx3-ubyte.gz and the three files beside it, of "
             "Yann LeCun's page of MNIST or a mirror",
             download=True,
@@ -75,6 +84,7 @@ DATASETS = Registry(
             files="cifar",
             published="cifar-10-python.tar.gz of www.cs.toronto.edu/~kriz/cifar.html",
             download=True,
+            budgets=_CIFAR,
         ),
         "cifar100": Entry(
             "3.0.2",
@@ -82,6 +92,7 @@ DATASETS = Registry(
             files="cifar",
             published="cifar-100-python.tar.gz of www.cs.toronto.edu/~kriz/cifar.html",
             download=True,
+            budgets=_CIFAR,
         ),
         "stl10": Entry("1.0.0", "photographs, 96x96, 10 classes", download=True),
         "tf_flowers": Entry(
@@ -91,6 +102,7 @@ DATASETS = Registry(
             "1.0.0",
             "ImageNet's photographs of 100 classes, of varying size",
             files="imagenet",
+            budgets=_IMAGENET,
         ),
         "imagenet10": Entry(
             "1.0.0",

@@ -71,7 +71,10 @@ def _convert(flags):
     told = flags.arch, flags.trunk, flags.normalization
     # Of a trunk distances are measured, which no normalization makes easier to fool.
     weights = files.load(flags.source, *told, assumed=flags.trunk)
-    own.save(flags.target, weights)
+    golden = files.golden(flags.source)
+    # Those are of all layers.
+    kept = golden.json() if golden and not flags.trunk else None
+    own.save(flags.target, weights, kept)
     print(f"{flags.target}: {type(weights.module).__name__}, mean {weights.mean}, "
           f"std {weights.std}")  # fmt: skip
 

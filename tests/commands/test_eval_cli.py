@@ -187,7 +187,8 @@ def test_the_suites_of_the_project_are_complete(name, folder, monkeypatch):
     suite = f"--config={ROOT / 'configs' / 'suites' / name}.py"
     assert call(folder, suite, "--config.attacks.pgd_linf.threat.eps=0.2") == 0
     ((plan, run, workdir, _),) = asked
-    assert run.which == "best" and Path(workdir) == Path(run.folder) / "eval" / name
+    assert run.about["which"] == "best"
+    assert Path(workdir) == Path(run.path) / "eval" / name
     eps = {planned.label: planned.eps for planned in plan.attacks}
     assert eps["pgd_linf"] == 0.2  # one override does not spread to the others
     assert eps["fgsm_linf"] == eps["noise_linf"] == 0.1
@@ -199,7 +200,8 @@ def test_a_suite_is_resolved_once_for_the_run_that_it_judges(
     resolved = []
     resolve = config.resolve
 
-    def once(given, training=None):
+    def once(given, training=None, usual=None):
+        assert not usual  # the training says the eps
         resolved.append(training)
         return resolve(given, training)
 

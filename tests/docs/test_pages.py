@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from jaxadv import checkpoints, commands, configfiles, parallel
+from jaxadv import checkpoints, commands, configfiles, loading, parallel, weights
 from jaxadv.evaluation import command
 from jaxadv.perceptual import networks, saliency
 from jaxadv.sweep import steps
@@ -77,6 +77,9 @@ def parse(monkeypatch, tmp_path):
     monkeypatch.setattr(
         checkpoints, "load_classifier", lambda *_: (model, config, info)
     )
+    (tmp_path / "weights.pt").touch()
+    about = weights.Weights(None, {}, (0.0,), (1.0,))
+    monkeypatch.setattr(loading, "load_file", lambda *_: (model, about))
     monkeypatch.setattr(networks, "pretrained", lambda *_: model)
     monkeypatch.setattr(networks, "run", lambda *_: model)
     looks = saliency.Saliency({}, saliency.SaliencyNet())

@@ -7,7 +7,7 @@ import jax
 import numpy as np
 import pytest
 
-from jaxadv import checkpoints, evaluation
+from jaxadv import evaluation, loading
 from jaxadv.evaluation.tools import transfer
 from jaxadv.specs import UsageError
 from tests import nets
@@ -52,9 +52,8 @@ def evaluated(folder, name, eps=0.1, images="float32", count=COUNT):
 @pytest.fixture
 def two(tmp_path, monkeypatch):
     monkeypatch.setattr(
-        checkpoints, "load_classifier",
-        lambda path, which: (MODELS[path.split("/")[-1]], None, {}),
-    )  # fmt: skip
+        loading, "load", lambda path, which: MODELS[path.split("/")[-1]]
+    )
     return [evaluated(tmp_path / name, name) for name in MODELS]
 
 

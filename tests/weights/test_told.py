@@ -8,6 +8,7 @@ import pytest
 
 import jaxadv as ja
 from jaxadv import loading, weights
+from jaxadv.weights import __main__ as command
 from tests.weights.layouts import state_of
 from tests.weights.pickled import fails, write_state
 
@@ -120,6 +121,16 @@ def test_golden_logits_in_our_own_file(tmp_path):
     ja.load(path)
     weights.save(path, found._replace(mean=(0.0,)), made.json())
     fails(ja.load, path, match="away from the golden ones")
+
+
+def test_conversion_keeps_golden_logits(tmp_path, capsys):
+    found = golden(foreign(tmp_path), ARCH, "cifar10")
+    kept = found | {"logits": found["logits"].tolist()}
+    path = foreign(tmp_path, arch=ARCH, normalization="cifar10", golden=kept)
+    target = tmp_path / "own.safetensors"
+    assert command.main(["convert", str(path), str(target)]) == 0
+    assert weights.golden(target).json() == weights.golden(path).json()
+    ja.load(target)
 
 
 def test_a_run_knows_its_network(tmp_path):

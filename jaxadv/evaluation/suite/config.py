@@ -89,13 +89,18 @@ class Suite(Scope):
         return np.sort(order[:count])
 
 
-def resolve(config: Any, training: Mapping[str, Any] | None = None) -> Suite:
+def resolve(
+    config: Any,
+    training: Mapping[str, Any] | None = None,
+    usual: Mapping[str, float] | None = None,
+) -> Suite:
     """The suite that a config describes.
 
     Args:
       config: an ml_collections ConfigDict or a mapping; see the module.
       training: the config of the checkpoint's training, which gives the eps and the
         seen attacks that the suite leaves open.
+      usual: threat -> the eps that is taken where nothing else says it.
 
     Raises:
       UsageError: an unknown or missing field, a wrong type, a bad value.
@@ -107,7 +112,7 @@ def resolve(config: Any, training: Mapping[str, Any] | None = None) -> Suite:
     schema.check(Fields, full, "config")
     _check_names(full)
     metrics.chosen(full["metrics"])
-    eps = Eps(full["eps"], training_attacks(training))
+    eps = Eps(full["eps"], training_attacks(training), usual or {})
     attacks = tuple(
         plan(label, spec, eps, f"config.attacks.{label}")
         for label, spec in full["attacks"].items()

@@ -66,10 +66,12 @@ class Eps:
       given: the suite's, or None.
       training: the attack specs of the checkpoint's training; that of the same
         threat is taken where nothing is given.
+      usual: threat -> the eps that is taken where neither says it.
     """
 
     given: float | None
     training: list[dict[str, Any]]
+    usual: Mapping[str, float] = dataclasses.field(default_factory=dict)
 
     def fill(self, spec: Any, where: str) -> Any:
         """`spec` with every eps that is None filled in."""
@@ -89,6 +91,8 @@ class Eps:
             trained = attack.get("threat") or {}
             if trained.get("name") == threat and trained.get("eps") is not None:
                 return float(trained["eps"])
+        if threat in self.usual:
+            return float(self.usual[threat])
         raise OpenEps(
             f"{where}.eps is None and the checkpoint was not trained with a "
             f"{threat!r} threat; give --config.eps=<budget>"

@@ -18,7 +18,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from jaxadv import checkpoints, console, programs
+from jaxadv import console, loading, programs
 from jaxadv.evaluation import metrics, table
 from jaxadv.evaluation.judging.judge import Judge
 from jaxadv.evaluation.report import charts, plots
@@ -42,7 +42,8 @@ class Evaluated:
 
     Attributes:
       name: of the network.
-      checkpoint: the folder of its run, and which of its checkpoints.
+      checkpoint: the folder of its run or its weight file, and what `jaxadv.load` is
+        to be told of it.
       ids: [n].
       labels: [n].
       right: [n] whether the network is right without an attack.
@@ -50,7 +51,7 @@ class Evaluated:
     """
 
     name: str
-    checkpoint: tuple[str, str]
+    checkpoint: tuple[str, dict[str, Any]]
     ids: np.ndarray
     labels: np.ndarray
     right: np.ndarray
@@ -99,11 +100,8 @@ def _read(folder):
     try:
         report = json.loads((folder / "report.json").read_text("utf-8"))
         model = report["model"]
-        about = (
-            report["name"] or model["checkpoint"],
-            model["checkpoint"],
-            model["which"],
-        )
+        told = model.get("file") or {"which": model["which"]}
+        about = report["name"] or model["checkpoint"], model["checkpoint"], told
     except (OSError, ValueError, KeyError, TypeError):
         raise UsageError(
             f"transfer: {folder} has no report of a checkpoint; give folders that "
@@ -147,7 +145,8 @@ def _comparable(found):
 
 def _right(target, sources, attacks, common):
     """For each source: attack -> whether the target is right on its common images."""
-    model, _, _ = checkpoints.load_classifier(*target.checkpoint)
+    path, told = target.checkpoint
+    model = loading.load(path, **told)
     judge, ids = Judge(model, 128), target.ids[common].astype(np.int32)
     labels = target.labels[common].astype(np.int32)
     rows = []
