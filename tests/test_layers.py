@@ -41,7 +41,7 @@ SHARED = {
     "evaluation/run": ["meters", "bench"],
     "evaluation/suite": ["described", "planned", "declared"],
     "evaluation/writing": ["escape"],
-    "evaluation/tools": ["differences"],
+    "evaluation/tools": ["differences", "competitiveness"],
     "models": ["layers", "resnet", "alexnet", "cifar_resnet"],
     "models/noisy": ["base"],
     "numerics": ["loops", "safe", "search", "balls", "projections"],

@@ -7,6 +7,7 @@ import pytest
 
 from jaxadv.evaluation.report import charts
 from jaxadv.evaluation.tools import compare
+from jaxadv.specs import UsageError
 
 
 def share(correct, n=100):
@@ -81,6 +82,9 @@ def test_runs_become_rows_with_means_of_seen_and_unseen(tmp_path, panels, capsys
     page = (out / "compare.md").read_text()
     row = "| at | digits test | 100 | 90.00 (85.00 - 95.00) | 70.00 (65.00 - 75.00) |"
     assert row + " - | - | 10.00 (5.00 - 15.00) | 15.00 (10.00 - 20.00) | - |" in page
+    assert page.count("| not checked |") == 2 and "CR" not in page
+    html = (out / "compare.html").read_text()
+    assert "data:image/png;base64," in html and "<td>at</td>" in html
     assert (out / "compare.png").is_file() and "](compare.png)" in page
     printed = capsys.readouterr().out
     assert "pat" in printed and "90.00 (85.00 - 95.00)" in printed
@@ -129,6 +133,47 @@ def test_another_union_can_be_chosen(tmp_path, panels):
     (row,) = compare.compare([path], tmp_path, "lp")
     assert row["union"]["accuracy"] == 0.33
     assert list(panels[0]) == ["digits test: lp of b 0.1"]
+
+
+def test_how_near_each_run_is_to_the_best(tmp_path, panels):
+    """By hand: 40 / 60 and 20 / 20; 60 / 60 and 10 / 20, the dead attack left out."""
+    attacks = {"a": 40, "b": 20, "c": 0}, {"a": 60, "b": 10, "c": 0}
+    paths = [
+        save(tmp_path / f"{i}.json", report(str(i), attacks=one))
+        for i, one in enumerate(attacks)
+    ]
+    first, second = (row["ratios"] for row in compare.compare(paths, tmp_path))
+    assert first == (pytest.approx((2 / 3 + 1) / 2), pytest.approx(2 / 3), "a")
+    assert second == (pytest.approx(0.75), 0.5, "b")
+    with open(tmp_path / "compare.csv", newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert [row["CR worst"] for row in rows] == ["66.7", "50.0"]
+    page = (tmp_path / "compare.md").read_text()
+    assert "| 83.3 | 66.7 | a | not checked |" in page and "Dai et al." in page
+
+
+def test_specialists_are_given(tmp_path, panels):
+    path = save(tmp_path / "1.json", report(attacks={"a": 40, "b": 20}))
+    table = save(tmp_path / "ata.json", {"a": 0.8, "b": 0.2, "d": 0.5})
+    (row,) = compare.compare([path], tmp_path, specialists=table)
+    assert row["ratios"] == (pytest.approx(0.75), 0.5, "a")
+    assert "ata.json" in (tmp_path / "compare.md").read_text()
+    for content in ({}, [], {"a": 0}, {"a": 1.5}, {"a": "x"}, {"a": True}):
+        save(table, content)
+        with pytest.raises(UsageError, match="^--specialists: .*ata.json"):
+            compare.compare([path], tmp_path, specialists=table)
+
+
+def test_what_the_checks_and_sweeps_say(tmp_path, panels):
+    sweeps = {"jpeg": {"uar": 0.625, "points": []}, "snow": {"uar": None, "points": []}}
+    said = report(verdict="not sound: 1 of 9 checks failed", sweeps=sweeps)
+    paths = [save(tmp_path / "1.json", said), save(tmp_path / "2.json", report("at"))]
+    compare.compare(paths, tmp_path)
+    with open(tmp_path / "compare.csv", newline="") as file:
+        first, second = csv.DictReader(file)
+    assert (first["checks"], second["checks"]) == ("not sound", "not checked")
+    assert (first["UAR jpeg"], second["UAR jpeg"]) == ("62.5", "")
+    assert "UAR snow" not in first
 
 
 @pytest.mark.parametrize("count, first", [(2, "run"), (20, "run0")])

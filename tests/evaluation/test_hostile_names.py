@@ -123,8 +123,8 @@ def test_runs_that_are_compared_show_their_names(tmp_path, name, capsys):
     with open(out / "compare.csv", newline="") as file:
         (row,) = csv.DictReader(file)
     assert row["run"].lstrip("'") == escape.line(name)
-    # Head, row, and the three files: nothing more than a line each.
-    assert len(capsys.readouterr().out.splitlines()) == 5
+    # Head, row, and the four files: nothing more than a line each.
+    assert len(capsys.readouterr().out.splitlines()) == 6
 
 
 @pytest.mark.filterwarnings("ignore:Glyph")

@@ -1,8 +1,10 @@
 """Sets runs side by side.
 
-Reads reports, or every report of a run's folder, and writes `compare.md`,
-`compare.csv` and `compare.png`, clean accuracy against union accuracy. Fields of the
-training configs and of the suites that are not the same for all have columns.
+Reads reports, or every report of a run's folder, and writes `compare.html`,
+`compare.md`, `compare.csv` and `compare.png`, clean accuracy against union accuracy.
+Fields of the training configs and of the suites that are not the same for all have
+columns, and so do what the checks say, UAR of the suite's sweeps, and how near each
+network is to the best of them (`competitiveness`).
 
     python -m jaxadv.evaluation.tools.compare --output runs/all runs/pat runs/at_linf
     python -m jaxadv.evaluation.tools.compare --output out runs/*/eval/linf/report.json
@@ -16,8 +18,8 @@ from typing import Any
 
 from jaxadv import console
 from jaxadv.evaluation import metrics
-from jaxadv.evaluation.report import charts
-from jaxadv.evaluation.tools import differences
+from jaxadv.evaluation.report import charts, page
+from jaxadv.evaluation.tools import competitiveness, differences
 from jaxadv.evaluation.writing import escape, files
 from jaxadv.evaluation.writing.cells import PENALIZED, aligned, page_table, percent
 from jaxadv.files import storage
@@ -28,7 +30,10 @@ _KEYS = ("dataset", "split", "suite", "examples", "clean", "attacks", "unions", 
 
 
 def compare(
-    paths: Sequence[str | Path], output: str | Path, union: str = "union"
+    paths: Sequence[str | Path],
+    output: str | Path,
+    union: str = "union",
+    specialists: str | Path | None = None,
 ) -> list[dict[str, Any]]:
     """Writes table and picture of the runs; returns the rows of the table.
 
@@ -39,12 +44,17 @@ def compare(
       paths: report.json files, or folders of runs with `eval/*/report.json`.
       output: the folder to write into.
       union: which union of the reports is drawn.
+      specialists: JSON file, label of an attack -> accuracy of the network that was
+        trained against it alone, which competitiveness is measured by. None: the best
+        of the runs of the same panel, where there are several.
 
     Returns:
       One dictionary a report: `name`, `suite`, `dataset`, `split`, `n`, `clean`,
       `attacks` (label -> accuracy, a dictionary with its interval), `union`,
       `seen_mean` and `unseen_mean`, as fractions, what those are means of,
-      `seen_attacks` and `unseen_attacks`, and `differs`, field -> value as text.
+      `seen_attacks` and `unseen_attacks`, `verdict` of the checks, `uar`, sweep ->
+      UAR, `ratios` (`competitiveness.Ratios` or None), and `differs`, field -> value as
+      text.
 
     Raises:
       UsageError: no reports, a damaged one, or one without the union.
@@ -61,10 +71,24 @@ def compare(
     panels: dict[str, list] = {}
     for row in rows:
         panels.setdefault(_panel(row, union), []).append(row)
+    given = specialists and competitiveness.read(specialists)
+    for some in panels.values():
+        _rate(some, given)
     charts.tradeoff(panels, output / "compare.png")
     files.write_csv(output / "compare.csv", _csv(rows, labels))
-    files.write(output / "compare.md", _page(rows, labels, panels))
+    text = _page(rows, labels, panels, specialists)
+    files.write(output / "compare.md", text)
+    files.write(output / "compare.html", page.page(text, output))
     return rows
+
+
+def _rate(rows, specialists):
+    """Adds how competitive the runs of one panel are."""
+    found = [{k: a["accuracy"] for k, a in row["attacks"].items()} for row in rows]
+    if specialists is None and len(rows) > 1:
+        specialists = competitiveness.best(found)
+    for row, own in zip(rows, found, strict=True):
+        row["ratios"] = competitiveness.ratios(own, specialists or {})
 
 
 def _reports(path):
@@ -128,6 +152,13 @@ def _entries(content, path, union):
         "unseen_mean": content.get("unseen_mean"),
         "seen_attacks": [k for k in whole if k in seen],
         "unseen_attacks": [k for k in metrics.mean_labels(content) if k not in seen],
+        "verdict": str(content.get("verdict", "not checked")).partition(":")[0],
+        "uar": {
+            name: sweep["uar"]
+            for name, sweep in (content.get("sweeps") or {}).items()
+            if sweep["uar"] is not None
+        },
+        "ratios": None,
         "fields": differences.fields(content),
         "differs": {},
     }
@@ -176,6 +207,25 @@ def _mean(value, labels):
     return percent(value) + (f" ({labels[0]} alone)" if len(labels) == 1 else "")
 
 
+def _more(rows):
+    """Further columns, title -> cell of each row, where any row has them."""
+    sweeps = dict.fromkeys(name for row in rows for name in row["uar"])
+    columns = {
+        f"UAR {name}": [_number(row["uar"].get(name)) for row in rows]
+        for name in sweeps
+    }
+    if any(row["ratios"] for row in rows):
+        found = [row["ratios"] for row in rows]
+        columns["CR mean"] = [_number(one and one.mean) for one in found]
+        columns["CR worst"] = [_number(one and one.worst) for one in found]
+        columns["CR worst of"] = [one.attack if one else "-" for one in found]
+    return columns | {"checks": [row["verdict"] for row in rows]}
+
+
+def _number(fraction):
+    return "-" if fraction is None else f"{100 * fraction:.1f}"
+
+
 def _csv(rows, labels):
     """Percent, with the ends of the Wilson interval after each accuracy."""
     columns = ("clean", *labels, "union")
@@ -185,22 +235,25 @@ def _csv(rows, labels):
     # The suite has a column already.
     fields = [field for field in rows[0]["differs"] if field != "suite"]
     head = ["run", "suite", "dataset", "split", "n"]
-    yield [*head, *fields, *ends, *means, *counts]
-    for row in rows:
+    more = _more(rows)
+    yield [*head, *fields, *ends, *means, *counts, *more]
+    for i, row in enumerate(rows):
         cells = [row[key] for key in ("name", "suite", "dataset", "split", "n")]
         cells += [row["differs"][field] for field in fields]
         for found in _accuracies(row, labels).values():
             keys = ("accuracy", "low", "high")
             cells += [percent(found[k]) if found else "" for k in keys]
         cells += ["" if mean is None else percent(mean) for mean, _ in _means(row)]
-        yield [*cells, *(len(labels) for _, labels in _means(row))]
+        cells += [len(labels) for _, labels in _means(row)]
+        yield [*cells, *("" if c[i] == "-" else c[i] for c in more.values())]
 
 
 def _cells(rows: Sequence[Mapping[str, Any]], labels: Sequence[str]):
     columns = ("clean", *labels, "union", "seen mean", "unseen mean")
     differs = list(rows[0]["differs"])
-    cells: list[tuple[str, ...]] = [("run", *differs, "data", "n", *columns)]
-    for row in rows:
+    more = _more(rows)
+    cells: list[tuple[str, ...]] = [("run", *differs, "data", "n", *columns, *more)]
+    for i, row in enumerate(rows):
         accuracies = [
             f"{percent(a['accuracy'])} ({percent(a['low'])} - {percent(a['high'])})"
             if a
@@ -210,11 +263,12 @@ def _cells(rows: Sequence[Mapping[str, Any]], labels: Sequence[str]):
         means = [_mean(*found) for found in _means(row)]
         data = f"{row['dataset']} {row['split']}"
         own = (row["name"], *row["differs"].values())
-        cells.append((*own, data, str(row["n"]), *accuracies, *means))
+        last = [column[i] for column in more.values()]
+        cells.append((*own, data, str(row["n"]), *accuracies, *means, *last))
     return cells
 
 
-def _page(rows, labels, panels):
+def _page(rows, labels, panels, specialists):
     head, *cells = _cells(rows, labels)
     unions = escape.markdown("; ".join(panels))
     lines = [
@@ -228,9 +282,27 @@ def _page(rows, labels, panels):
         "alone. Unions are comparable only where "
         f"they take the same attacks: {unions}.",
         "",
+        *_competing(rows, specialists),
         "![clean accuracy against union accuracy](compare.png)",
     ]
     return "\n".join(lines) + "\n"
+
+
+def _competing(rows, specialists):
+    if not any(row["ratios"] for row in rows):
+        return []
+    whom = (
+        f"the networks of {escape.markdown(str(specialists))}"
+        if specialists
+        else "the best of the runs of the same union, attack by attack"
+    )
+    return [
+        f"CR is the accuracy under an attack over that of {whom}, times 100: its mean "
+        "over the attacks, the least, and of which attack that is (Dai et al., "
+        "MultiRobustBench, 2023, where each network of the denominator was trained "
+        "against that attack alone).",
+        "",
+    ]
 
 
 def _differences(rows):
@@ -252,17 +324,23 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("runs", nargs="+", metavar="RUN_OR_REPORT")
     parser.add_argument("--output", required=True, metavar="DIR")
     parser.add_argument("--union", default="union", help="which one (default: union)")
+    parser.add_argument(
+        "--specialists",
+        metavar="JSON",
+        help="label of an attack -> accuracy of the network trained against it alone, "
+        "for CR (default: the best of the runs)",
+    )
     flags = parser.parse_args(arguments)
 
     def work():
-        rows = compare(flags.runs, flags.output, flags.union)
+        rows = compare(flags.runs, flags.output, flags.union, flags.specialists)
         labels = list(dict.fromkeys(label for row in rows for label in row["attacks"]))
         cells = _cells(rows, labels)
         either = [aligned(cells)]
         if len(rows) > 1:
             either.append(aligned([*zip(*cells, strict=True)]))
         print("\n".join(min(either, key=lambda lines: max(map(len, lines)))))
-        for file in ("compare.md", "compare.csv", "compare.png"):
+        for file in ("compare.html", "compare.md", "compare.csv", "compare.png"):
             print(f"{Path(flags.output) / file}")
 
     return console.conclude(work)
