@@ -100,6 +100,14 @@ class Augmentation(Protocol):
     def __call__(self, key: jax.Array, image: jax.Array) -> jax.Array: ...
 
 
+class Mixing(Protocol):
+    """One training image [h, w, c] of two, and the share of it that the first has."""
+
+    def __call__(
+        self, key: jax.Array, image: jax.Array, other: jax.Array
+    ) -> tuple[jax.Array, jax.Array]: ...
+
+
 class Distance(Protocol):
     """How far two images [h, w, c] are from one another, a scalar."""
 
@@ -303,6 +311,17 @@ def noise_loss(defense: Any) -> Any:
 
 def _alternates(defense):
     return getattr(defense, "alternate", False)
+
+
+def crafts(defense: Any) -> bool:
+    """Whether it has `craft(params, state, batch, key)`, and a loss that takes what
+    that returns as its last argument, so that one crafting serves several losses."""
+    return hasattr(defense, "craft")
+
+
+def takes_targets(defense: Any) -> bool:
+    """Whether it learns the probabilities `target` of a batch where there are some."""
+    return getattr(defense, "takes_targets", False)
 
 
 # Of an augmentation ------------------------------------------------------------------

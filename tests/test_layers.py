@@ -21,7 +21,7 @@ SHARED = {
     "craft": ["journal", "base", "features", "arguments"],
     "data": (
         "images crops formats catalog rendering disk checked masks records own prepare "
-        "sources"
+        "sources batches"
     ).split(),
     "data/formats": ["contents"],
     "data/own": ["places"],
@@ -51,8 +51,8 @@ SHARED = {
     "sweep": ["flags", "grid", "budgets", "plans", "steps", "results"],
     "threats": ["base", "lp"],
     "training": (
-        "wandb_writer log optim declared state validation settings data notes changes "
-        "initial"
+        "wandb_writer log optim awp declared state validation settings data notes "
+        "changes initial"
     ).split(),
     "weights": (
         "normalizations wrappers torch_files tensors layouts own sidecars files"

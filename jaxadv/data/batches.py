@@ -82,7 +82,7 @@ def train_batches(
         the seed or the first step is negative.
     """
     per_epoch = steps_per_epoch(source, batch_size)
-    local = _local_size(batch_size, process_count)
+    local = local_size(batch_size, process_count)
     for name, value in (("seed", seed), ("start_step", start_step)):
         if value < 0:
             raise specs.UsageError(f"{name} is {value}; it must be >= 0")
@@ -127,7 +127,7 @@ def eval_batches(
     Raises:
       specs.UsageError: the batch is not positive, or not divisible.
     """
-    local = _local_size(batch_size, process_count)
+    local = local_size(batch_size, process_count)
     ids = np.asarray(ids, np.int32)
     mine = np.array_split(ids, process_count)[process_index]
     longest = -(-len(ids) // process_count)
@@ -143,7 +143,12 @@ def eval_batches(
     return prefetch(batches())
 
 
-def _local_size(batch_size: int, process_count: int) -> int:
+def local_size(batch_size: int, process_count: int) -> int:
+    """The images of a batch that one process gets.
+
+    Raises:
+      specs.UsageError: they are none, or not the same for all.
+    """
     if batch_size <= 0 or batch_size % process_count:
         raise specs.UsageError(
             f"batch_size is {batch_size}; it must be a positive multiple of the "

@@ -1,7 +1,7 @@
 """Adversarial training against one or several attacks."""
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, ClassVar
 
 import jax
 import jax.numpy as jnp
@@ -45,6 +45,7 @@ class Adversarial:
     beta: float = specs.static(1.0, minimum=0.0)
     only_attack_correct: bool = specs.static(False)
     predicted: bool = specs.static(False)
+    takes_targets: ClassVar[bool] = True
 
     def __post_init__(self):
         specs.check(self)
@@ -57,11 +58,16 @@ class Adversarial:
         return ()
 
     def loss(
-        self, params: Any, state: Any, batch: dict[str, jax.Array], key: jax.Array
+        self,
+        params: Any,
+        state: Any,
+        batch: dict[str, jax.Array],
+        key: jax.Array,
+        crafted: Any = None,
     ) -> tuple[jax.Array, base.Output]:
-        craft_key, train_key = jax.random.split(key)
-        model = state.network.target(params, state.batch_stats)
-        crafted = self._crafted(model, craft_key, batch)
+        if crafted is None:
+            crafted = self.craft(params, state, batch, key)
+        _, train_key = jax.random.split(key)
         clean, losses, hits, batch_stats, metrics = base.one_pass(
             state, params, batch, crafted, train_key, self.alpha
         )
@@ -71,10 +77,14 @@ class Adversarial:
         loss = clean + self.beta * jnp.mean(losses)
         return loss, base.Output(batch_stats, state.memory, metrics)
 
-    def _crafted(self, model, key, batch):
+    def craft(
+        self, params: Any, state: Any, batch: dict[str, jax.Array], key: jax.Array
+    ) -> list[jax.Array]:
         """A list of [b, h, w, c], one for each attack that counts in this step."""
+        model = state.network.target(params, state.batch_stats)
         images, labels, ids = batch["image"], batch["label"], batch["id"]
-        draw_key, key = jax.random.split(key)
+        craft_key, _ = jax.random.split(key)
+        draw_key, key = jax.random.split(craft_key)
         clean: Any = None
         wanted = labels
         if self.only_attack_correct or self.predicted:

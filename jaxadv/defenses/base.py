@@ -173,8 +173,18 @@ class Output:
 
 
 def cross_entropies(logits: jax.Array, labels: jax.Array) -> jax.Array:
-    """Cross-entropy in nats per example, [n], of logits [n, classes]."""
+    """Cross-entropy in nats per example, [n], of logits [n, classes].
+
+    `labels` are [n] class indices or the probabilities [n, classes] of each class.
+    """
+    if labels.ndim == 2:
+        return -jnp.sum(labels * jax.nn.log_softmax(logits), axis=-1)
     return jax.vmap(cross_entropy)(logits, labels)
+
+
+def wanted(batch: Mapping[str, Any]) -> jax.Array:
+    """What is to be learned of a batch: its `target` [b, classes], else its labels."""
+    return batch.get("target", batch["label"])
 
 
 def features(batch: Mapping[str, Any]) -> dict[str, Any]:
@@ -208,7 +218,7 @@ def one_pass(
     Args:
       state: the train state, for its network and its running statistics.
       params: what the losses are differentiated in.
-      batch: images [b, h, w, c], labels [b] and ids [b].
+      batch: images [b, h, w, c], labels [b] and ids [b]; see `wanted`.
       crafted: k arrays of attacked images [b, h, w, c].
       key: of dropout and other noise.
       alpha: weight of the clean loss; with 0 the clean images are left out.
@@ -222,7 +232,7 @@ def one_pass(
         params, state.batch_stats, jnp.concatenate(copies), key, batch["id"]
     )
     logits = logits.reshape(len(copies), len(batch["label"]), -1)
-    losses = jax.vmap(cross_entropies, (0, None))(logits, batch["label"])
+    losses = jax.vmap(cross_entropies, (0, None))(logits, wanted(batch))
     hits = jax.vmap(correct, (0, None))(logits, batch["label"])
     if not alpha:
         return jnp.zeros(()), losses, hits, batch_stats, {}

@@ -1,6 +1,6 @@
 """Training on unperturbed images."""
 
-from typing import Any
+from typing import Any, ClassVar
 
 import jax
 import jax.numpy as jnp
@@ -13,6 +13,8 @@ from jaxadv.defenses import base
 class Clean:
     """Mean cross-entropy of the clean images."""
 
+    takes_targets: ClassVar[bool] = True
+
     def init(self, image_shape: tuple[int, ...], examples: int) -> Any:
         return ()
 
@@ -22,6 +24,6 @@ class Clean:
         logits, batch_stats = state.network.train(
             params, state.batch_stats, batch["image"], key, batch["id"]
         )
-        loss = jnp.mean(base.cross_entropies(logits, batch["label"]))
+        loss = jnp.mean(base.cross_entropies(logits, base.wanted(batch)))
         metrics = {"clean_accuracy": jnp.mean(base.correct(logits, batch["label"]))}
         return loss, base.Output(batch_stats, state.memory, metrics)

@@ -74,25 +74,41 @@ def started(attack: Any, objective: Any, deviation: float | None) -> Any:
     return attack.replace(threat=GaussianStart(attack.threat, deviation))
 
 
-def two_passes(
+def crafted(
     attack: Any, state: Any, params: Any, batch: Any, key: jax.Array
+) -> jax.Array:
+    """The batch's images [b, h, w, c], attacked."""
+    craft_key, _ = jax.random.split(key)
+    images, labels, ids = batch["image"], batch["label"], batch["id"]
+    model = state.network.target(params, state.batch_stats)
+    return craft(
+        attack, model, craft_key, images, labels, ids=ids, features=base.features(batch)
+    ).image
+
+
+def two_passes(
+    attack: Any,
+    state: Any,
+    params: Any,
+    batch: Any,
+    key: jax.Array,
+    attacked: jax.Array | None = None,
 ) -> tuple[jax.Array, jax.Array, Any, dict[str, jax.Array]]:
     """Clean images and then attacked ones, each through a pass of its own.
 
     Both are in train mode, normalized by their own batch's statistics, and move the
-    running ones in turn. The gradient flows through both.
+    running ones in turn. The gradient flows through both. Images that have been
+    `attacked` by `crafted` with the same key are taken as they are.
 
     Returns:
       Logits [b, classes] of the clean and of the attacked images; the moved running
       statistics; the metrics `clean_accuracy` and `robust_accuracy`.
     """
-    craft_key, train_key = jax.random.split(key)
+    if attacked is None:
+        attacked = crafted(attack, state, params, batch, key)
+    _, train_key = jax.random.split(key)
     images, labels, ids = batch["image"], batch["label"], batch["id"]
     network, batch_stats = state.network, state.batch_stats
-    model = network.target(params, batch_stats)
-    attacked = craft(
-        attack, model, craft_key, images, labels, ids=ids, features=base.features(batch)
-    ).image
     keys = jax.random.split(train_key)
     clean, batch_stats = network.train(params, batch_stats, images, keys[0], ids)
     moved, batch_stats = network.train(params, batch_stats, attacked, keys[1], ids)

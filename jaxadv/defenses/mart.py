@@ -41,15 +41,27 @@ class Mart:
     def init(self, image_shape: tuple[int, ...], examples: int) -> Any:
         return ()
 
-    def loss(
+    def craft(
         self, params: Any, state: Any, batch: dict[str, jax.Array], key: jax.Array
+    ) -> jax.Array:
+        return inner.crafted(self._inner(), state, params, batch, key)
+
+    def loss(
+        self,
+        params: Any,
+        state: Any,
+        batch: dict[str, jax.Array],
+        key: jax.Array,
+        crafted: Any = None,
     ) -> tuple[jax.Array, base.Output]:
-        attack = inner.started(inner.only(self), CrossEntropy(), self.start)
         clean, moved, batch_stats, metrics = inner.two_passes(
-            attack, state, params, batch, key
+            self._inner(), state, params, batch, key, crafted
         )
         loss = mart_loss(clean, moved, batch["label"], self.lam)
         return loss, base.Output(batch_stats, state.memory, metrics)
+
+    def _inner(self):
+        return inner.started(inner.only(self), CrossEntropy(), self.start)
 
 
 def mart_loss(

@@ -1,6 +1,6 @@
 """TRADES: accuracy traded against the stability of the prediction."""
 
-from typing import Any
+from typing import Any, ClassVar
 
 import jax
 import jax.numpy as jnp
@@ -32,6 +32,7 @@ class Trades:
     attacks: Any = specs.given()
     beta: float = specs.static(6.0, minimum=0.0)
     start: float | None = specs.static(0.001, minimum=0.0)
+    takes_targets: ClassVar[bool] = True
 
     def __post_init__(self):
         specs.check(self)
@@ -46,13 +47,23 @@ class Trades:
     def init(self, image_shape: tuple[int, ...], examples: int) -> Any:
         return ()
 
-    def loss(
+    def craft(
         self, params: Any, state: Any, batch: dict[str, jax.Array], key: jax.Array
+    ) -> jax.Array:
+        return inner.crafted(self._inner(), state, params, batch, key)
+
+    def loss(
+        self,
+        params: Any,
+        state: Any,
+        batch: dict[str, jax.Array],
+        key: jax.Array,
+        crafted: Any = None,
     ) -> tuple[jax.Array, base.Output]:
         clean, moved, batch_stats, metrics = inner.two_passes(
-            self._inner(), state, params, batch, key
+            self._inner(), state, params, batch, key, crafted
         )
-        natural = jnp.mean(base.cross_entropies(clean, batch["label"]))
+        natural = jnp.mean(base.cross_entropies(clean, base.wanted(batch)))
         divergence = jnp.mean(jax.vmap(kl_divergence)(clean, moved))
         metrics["divergence"] = divergence
         loss = natural + self.beta * divergence

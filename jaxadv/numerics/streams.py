@@ -19,6 +19,7 @@ NUMBERS = {
     "verification": 2**32 - 3,  # the network's noise at what an attack returns
     "judgement": 2**32 - 4,  # the network's noise where a result is judged
     "background": 2**32 - 5,  # the second region of a threat
+    "mixing": 2**32 - 6,  # pairs of training images, beside the augmentation
     "training": 0x7E41,  # a step's attacks and dropout, beside the augmentation
     "validation": 0x5A11D,  # the attacks of validation
 }

@@ -1,15 +1,17 @@
 """The images of a training run: those that it learns from, and those held out."""
 
 import dataclasses
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import jax
 import numpy as np
 
-from jaxadv.data import augment, batches, sources
+from jaxadv.data import augment, batches, shares, sources
+from jaxadv.data import mixing as mixings
 from jaxadv.data.sources import Source
+from jaxadv.numerics import streams
 from jaxadv.specs import UsageError
 from jaxadv.training import settings
 
@@ -25,6 +27,7 @@ class Data:
       augmentations: of the training images, after they have been read.
       features: of the images, that attacks want.
       note: what its owner must know of the set, one line, or "".
+      extra: what gives a share of every batch, or None.
     """
 
     train: Source
@@ -33,6 +36,7 @@ class Data:
     augmentations: tuple[augment.Augmentation, ...] = ()
     features: tuple[str, ...] = ()
     note: str = ""
+    extra: Source | None = None
 
     @property
     def steps_per_epoch(self) -> int:
@@ -40,14 +44,38 @@ class Data:
 
     def batches(self, start: int) -> Iterator[dict[str, np.ndarray]]:
         """This process's part of all batches from step `start` on."""
-        return batches.train_batches(
-            self.train,
-            self.config.batch_size,
-            self.config.seed,
-            start,
-            process_index=jax.process_index(),
-            process_count=jax.process_count(),
-        )
+        config = self.config
+        which = config.batch_size, config.seed, start
+        place = {
+            "process_index": jax.process_index(),
+            "process_count": jax.process_count(),
+        }
+        if self.extra is None:
+            return batches.train_batches(self.train, *which, **place)
+        both = self.train, self.extra, config.data.extra_share
+        return shares.train_batches(*both, *which, **place)
+
+    @property
+    def fingerprints(self) -> dict[str, int | None]:
+        """Checksums of one's own files, as a checkpoint notes them."""
+        found = {"fingerprint": self.train.fingerprint}
+        if self.extra is not None:
+            found["extra_fingerprint"] = self.extra.fingerprint
+        return found
+
+    def soften(self, mixing: Any) -> Callable[[Any, Any], Any]:
+        """(step, batch) -> the batch with images mixed and labels smoothed."""
+        smoothing, classes = self.config.label_smoothing, self.train.num_classes
+        if mixing is None and not smoothing:
+            return lambda step, batch: batch
+        root = streams.stream(jax.random.key(self.config.seed), "mixing")
+        per_epoch = self.steps_per_epoch
+
+        def change(step, batch):
+            key = jax.random.fold_in(root, step // per_epoch)
+            return mixings.soften(mixing, smoothing, classes, key, batch)
+
+        return change
 
     def check_unchanged(self, meta: Mapping[str, Any], folder: Path) -> None:
         """Checks that the files are those of the notes of a run's checkpoint.
@@ -63,14 +91,17 @@ class Data:
                 "remembers of single images no longer belongs to them; restore the "
                 "data, or give another --workdir"
             )
-        then, now = meta.get("fingerprint"), self.train.fingerprint
-        if None not in (then, now) and then != now:
-            raise UsageError(
-                f"config.data.name is {self.config.data.name!r}, whose files have "
-                f"changed since the run in {folder} began (their checksum was "
-                f"{then:08x}, now it is {now:08x}); restore them, or give another "
-                "--workdir"
-            )
+        fields = self.config.data
+        named = {"fingerprint": ("name", fields.name)}
+        named["extra_fingerprint"] = ("extra", fields.extra)
+        for key, now in self.fingerprints.items():
+            then, (field, name) = meta.get(key), named[key]
+            if None not in (then, now) and then != now:
+                raise UsageError(
+                    f"config.data.{field} is {name!r}, whose files have changed since "
+                    f"the run in {folder} began (their checksum was {then:08x}, now it "
+                    f"is {now:08x}); restore them, or give another --workdir"
+                )
 
 
 def load_data(
@@ -93,6 +124,11 @@ def load_data(
     train = sources.load(fields.name, "train", fields.data_dir, **cut, **_open(fields))
     _check_size(fields, train)
     _check_features(fields, train, features)
+    if features and fields.mix:
+        raise UsageError(
+            f"config.data.mix is given, but attacks want each image's {features[0]}, "
+            "which mixed images have not; leave one of them out"
+        )
     augmentations = rest if train.varying else augmentations
     if train.num_classes < 2:
         raise UsageError(
@@ -117,7 +153,26 @@ def load_data(
         train, held_out = sources.split_train_validation(
             train, fields.validation, config.seed
         )
-    return Data(train, held_out, config, augmentations, features, note)
+    extra = _extra(fields, train, features) if fields.extra else None
+    return Data(train, held_out, config, augmentations, features, note, extra)
+
+
+def _extra(fields, train, features) -> Source:
+    """The second set, whose images must be as those of the first."""
+    found = sources.load(fields.extra, "train", fields.data_dir)
+    if features:
+        raise UsageError(
+            f"config.data.extra is given, but attacks want each image's {features[0]}; "
+            "leave one of them out"
+        )
+    for what in ("image_shape", "num_classes"):
+        here, there = (getattr(one, what) for one in (train, found))
+        if here != there:
+            raise UsageError(
+                f"config.data.extra is {fields.extra!r}, whose {what} is {there}; that "
+                f"of {fields.name} is {here}, and both must be the same"
+            )
+    return found
 
 
 def _open(fields) -> dict[str, Any]:

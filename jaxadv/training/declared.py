@@ -5,11 +5,13 @@ from collections.abc import Mapping
 
 from jaxadv import completion, schema
 from jaxadv.attacks import ATTACKS
+from jaxadv.data.mixing import MIXINGS
 from jaxadv.defenses import DEFENSES
 from jaxadv.models import MODELS
 from jaxadv.schema import Kind
 from jaxadv.specs import static
 from jaxadv.training import optim
+from jaxadv.training.awp import Awp
 
 PIXELS = "[0, 1] units"
 UNTIL = static(
@@ -28,6 +30,19 @@ class Data:
         (),
         help="names or specs of augmentations, first to last; stored images of varying "
         "size are cropped once, as resized_crop says or by its defaults",
+    )
+    mix: Mapping = schema.spec(
+        Kind(MIXINGS),
+        {},
+        help="cutmix or mixup: pairs of images become one, after `augment`",
+    )
+    extra: str | None = static(
+        None,
+        help="a second set of the same classes, as npz:FILE of generated images, that "
+        "gives a share of every batch; None: no",
+    )
+    extra_share: float = static(
+        0.7, above=0, below=1, help="of each batch that is of the second set"
     )
     validation: int = static(
         400, minimum=0, help="training images held out to select the best checkpoint"
@@ -110,6 +125,13 @@ class Training:
         help="defenses that come before the config's own: label -> defense, and the "
         "epoch, `until`, that it ends with",
     )
+    label_smoothing: float = static(
+        0.0,
+        minimum=0,
+        below=1,
+        help="probability that all classes share evenly in what is learned",
+    )
+    awp: Awp = schema.group(Awp, "perturbs the weights in each step")
     ema_decay: float | None = static(
         None,
         minimum=0,

@@ -161,7 +161,9 @@ class _Loop:
         return make_step(
             config.seed,
             augment=lambda s, *rows: change(config.seed, s // per_epoch, *rows),
+            soften=self.data.soften(self.plan.mixing),
             ema_decay=config.ema_decay,
+            awp=self.plan.awp,
         )
 
     def start(self, store):
@@ -378,7 +380,7 @@ class _Loop:
             "image_shape": list(self.data.train.image_shape),
             "examples": len(self.data.train),
             "dataset": self.config.data.name,
-            "fingerprint": self.data.train.fingerprint,
+            **self.data.fingerprints,
             "versions": {m.__name__: m.__version__ for m in (jax, flax, optax)},
         }
 

@@ -6,6 +6,7 @@ import math
 from collections.abc import Callable, Mapping
 from typing import Any
 
+import jax
 from ml_collections import ConfigDict
 
 from jaxadv import completion, docstrings, protocols, schema, specs
@@ -15,6 +16,7 @@ from jaxadv.craft import warn_units
 from jaxadv.craft.features import features_of
 from jaxadv.data import sources
 from jaxadv.data.augment import AUGMENTATIONS
+from jaxadv.data.mixing import MIXINGS
 from jaxadv.defenses import DEFENSES
 from jaxadv.defenses.clean import Clean
 from jaxadv.models import MODELS
@@ -22,6 +24,7 @@ from jaxadv.schema import Kind
 from jaxadv.specs import flat, plain
 from jaxadv.threats import lpips
 from jaxadv.training import optim, wandb_writer
+from jaxadv.training.awp import Awp
 from jaxadv.training.declared import KINDS, Log, Training
 
 # A ConfigDict, whose fields type checkers cannot know.
@@ -58,6 +61,8 @@ class Plan:
       optimizer: the optimizer's fields.
       schedule: the schedule's fields.
       augmentations: of the training images, first to last.
+      mixing: of pairs of them, or None.
+      awp: perturbs the weights in each step, or None.
     """
 
     phases: tuple[Phase, ...]
@@ -67,6 +72,8 @@ class Plan:
     optimizer: optim.Optimizer
     schedule: optim.Schedule
     augmentations: tuple[Any, ...]
+    mixing: Any = None
+    awp: Awp | None = None
 
     @property
     def defense(self) -> Any:
@@ -161,6 +168,7 @@ def plan(config: Config) -> Plan:
     sources.check_name(config.data.name, config.data.data_dir)
     attacks = _attacks(config)
     phases = _phases(config, attacks)
+    _check_extra(config, phases)
     network(config, classes=2)
     validation = _validation(config, attacks)
     comparable = not lpips.self_bounded(validation)
@@ -178,6 +186,8 @@ def plan(config: Config) -> Plan:
         optimizer=_of_kind(config, "optimizer", optim.Optimizer, optim.OPTIMIZERS),
         schedule=_of_kind(config, "schedule", optim.Schedule, optim.SCHEDULES),
         augmentations=_augmentations(config),
+        mixing=_mixing(config, phases),
+        awp=_awp(config, phases),
     )
 
 
@@ -287,6 +297,48 @@ def _augmentations(config) -> tuple[Any, ...]:
         where = f"config.data.augment[{i}]"
         found.append(specs.build(plain(spec), AUGMENTATIONS, where))
     return tuple(found)
+
+
+def _mixing(config, phases) -> Any:
+    """What mixes images, after it is clear that all defenses learn what comes of it."""
+    spec = plain(config.data.mix)
+    asked = {"data.mix": bool(spec), "label_smoothing": config.label_smoothing > 0}
+    for field in (name for name, given in asked.items() if given):
+        for phase in phases:
+            if not protocols.takes_targets(phase.defense):
+                kind = type(phase.defense).__name__
+                raise specs.UsageError(
+                    f"config.{field} is given, but {kind} learns labels, not "
+                    "probabilities; leave it out, or take adversarial or trades"
+                )
+    return specs.build(spec, MIXINGS, "config.data.mix") if spec else None
+
+
+def _check_extra(config, phases):
+    """Raises UsageError where a phase remembers single images, beside a second set."""
+    for phase in phases if config.data.extra else ():
+        many = 977  # no size of an image
+        memory = jax.tree.leaves(phase.defense.init((4, 4, 1), many))
+        if any(len(leaf) == many for leaf in memory if leaf.ndim):
+            kind = type(phase.defense).__name__
+            raise specs.UsageError(
+                f"config.data.extra is given, but {kind} remembers single images of "
+                "the first set; leave it out, or take another defense"
+            )
+
+
+def _awp(config, phases) -> Awp | None:
+    found = Awp(**plain(config.awp))
+    if found.gamma is None:
+        return None
+    defense = phases[-1].defense
+    if not protocols.crafts(defense):
+        raise specs.UsageError(
+            f"config.awp.gamma is {found.gamma}, but {type(defense).__name__} does not "
+            "attack images apart from its loss; leave it out, or take adversarial, "
+            "trades or mart"
+        )
+    return found
 
 
 def _validation(config, attacks) -> tuple[Any, ...]:

@@ -13,6 +13,7 @@ from jaxadv import parallel, protocols, struct
 from jaxadv.data import batches
 from jaxadv.defenses.base import Network, features
 from jaxadv.numerics import streams
+from jaxadv.training.awp import Awp, perturbation
 from jaxadv.training.optim import noise_step
 
 
@@ -89,7 +90,9 @@ def make_step(
     seed: int,
     *,
     augment: Callable = lambda step, ids, images, features: (images, features),
+    soften: Callable = lambda step, batch: batch,
     ema_decay: float | None = None,
+    awp: Awp | None = None,
 ) -> Callable:
     """`step(state, batch, defense) -> (state, metrics)`, for `parallel.mapped`.
 
@@ -103,7 +106,9 @@ def make_step(
       seed: of the attacks and of dropout; the step and the example ids, not the
         devices, make their keys.
       augment: (step, ids, images, features) -> images and features, all traced.
+      soften: (step, batch) -> batch, as `data.mixing.soften` with the epoch's key.
       ema_decay: of the averaged params, if the state has them.
+      awp: takes the gradient of defenses that `craft` at perturbed weights.
     """
 
     def step(state, batch, defense):
@@ -111,15 +116,24 @@ def make_step(
         key = jax.random.fold_in(key, state.step)
         images = batches.to_float(batch["image"])
         images, maps = augment(state.step, batch["id"], images, features(batch))
-        batch = {**batch, "image": images, **maps}
+        batch = soften(state.step, {**batch, "image": images, **maps})
 
         if own := protocols.noise_loss(defense):
             state = _with_noise_step(state, own)
 
-        def loss_of(params):
-            return defense.loss(params, state, batch, key)
+        params, crafted = state.params, ()
+        perturbed = awp if protocols.crafts(defense) else None
+        if perturbed is not None:
+            crafted = (defense.craft(params, state, batch, key),)
 
-        (loss, out), grads = jax.value_and_grad(loss_of, has_aux=True)(state.params)
+        def loss_of(params):
+            return defense.loss(params, state, batch, key, *crafted)
+
+        if perturbed is not None:
+            gamma = perturbed.at(state.step, state.steps_per_epoch)
+            moved = perturbation(lambda p: loss_of(p)[0], params, gamma)
+            params = jax.tree.map(jnp.add, params, moved)
+        (loss, out), grads = jax.value_and_grad(loss_of, has_aux=True)(params)
         values = {**out.metrics, "loss": loss}
         grads, batch_stats, values = jax.lax.pmean(
             (grads, out.batch_stats, values), parallel.AXIS

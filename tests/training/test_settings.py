@@ -52,3 +52,15 @@ def test_a_penalized_attack_gives_no_ball_to_validate_in():
         }
     (attack,) = settings.plan(settings.complete(config)).validation
     assert attack.threat.norm == "linf" and attack.keep == "best"
+
+
+def test_what_learns_labels_alone_is_refused(small_config):
+    small_config.data.mix = {"name": "cutmix"}
+    config = settings.complete(small_config)
+    assert type(settings.plan(config).mixing).__name__ == "CutMix"
+    config.defense = {"name": "mart"}
+    with pytest.raises(UsageError, match="config.data.mix is given, but Mart"):
+        settings.plan(settings.complete(config))
+    config.data.mix, config.label_smoothing = {}, 0.1
+    with pytest.raises(UsageError, match="config.label_smoothing is given, but Mart"):
+        settings.plan(settings.complete(config))

@@ -12,10 +12,12 @@ from jaxadv.data import checked, records
 from jaxadv.data.own import places
 from jaxadv.files import checksums
 
-# By split, the pairs of names: ours, those of MedMNIST and those of Keras.
+# By split, the pairs of names: ours, those of generated images that are published with
+# robust networks, those of MedMNIST and those of Keras.
 _PAIRS = {
     "train": (
         ("images", "labels"),
+        ("image", "label"),
         ("train_images", "train_labels"),
         ("x_train", "y_train"),
     ),
