@@ -252,6 +252,11 @@ def self_bounded(threat: Any) -> bool:
     return has_distance(threat) and getattr(threat, "network", 0) is None
 
 
+def has_roughness(threat: Any) -> bool:
+    """Whether its parameters have a `roughness` that a search can pay for."""
+    return hasattr(threat, "roughness")
+
+
 def has_maximizer(threat: Any) -> bool:
     """Whether it has `maximize`: the exact maximizer of a linear function."""
     return hasattr(threat, "maximize")

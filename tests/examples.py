@@ -39,6 +39,7 @@ _THREATS = {
     },
 }
 _ATTACKS = {
+    "adam": {"steps": 4, "learning_rate": 0.05},
     "apgd": {"steps": 8},
     "apgd_l1": {"steps": 10},
     "carlini_wagner": {"rounds": 2, "round_steps": 3, "search": 2},

@@ -18,6 +18,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from jaxadv import protocols, specs
+from jaxadv.attacks.gradient.adam import Adam
 from jaxadv.attacks.gradient.apgd import Apgd
 from jaxadv.attacks.gradient.apgd_l1 import ApgdL1
 from jaxadv.attacks.gradient.ascent import Ascent
@@ -47,6 +48,7 @@ from jaxadv.plugins import Registry
 ATTACKS = Registry(
     "attacks",
     {
+        "adam": Adam,
         "apgd": Apgd,
         "apgd_l1": ApgdL1,
         "carlini_wagner": CarliniWagner,
