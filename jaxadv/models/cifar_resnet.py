@@ -8,7 +8,7 @@ import jax.numpy as jnp
 from flax import linen as nn
 
 from jaxadv import specs
-from jaxadv.models import layers
+from jaxadv.models import layers, resnet
 
 
 class PlainBlock(nn.Module):
@@ -44,17 +44,20 @@ class PlainBlock(nn.Module):
 
 
 class CifarResNet(layers.ImageClassifier):
-    """A residual network of 6 n + 2 layers whose shortcuts have no parameters.
+    """A residual network of 6 n + 2 layers.
 
     He, Zhang, Ren and Sun, "Deep Residual Learning for Image Recognition" (2016),
     section 4.2: a 3x3 convolution, three stages of n blocks with 1, 2 and 4 times
-    `width` channels, the average. Kernels start from N(0, 2/fan_out), that of the head
-    from N(0, 2/fan_in). The taps are the stages' outputs.
+    `width` channels, the average; shortcuts have no parameters (option A). Kernels
+    start from N(0, 2/fan_out), that of the head from N(0, 2/fan_in). The taps are the
+    stages' outputs.
 
     Attributes:
       depth: number of layers, 6 n + 2.
       width: channels of the stem and of the first stage; the source's 16. The wider
         networks of Jeddi et al., "Learn2Perturb" (2020), have 24, 32 and 64.
+      projection: where the shape changes, the shortcut is a 1x1 convolution and its
+        normalization (option B).
 
     Raises:
       UsageError: `depth` is not 8, 14, 20, 26, …
@@ -62,6 +65,7 @@ class CifarResNet(layers.ImageClassifier):
 
     depth: int = specs.static(20, minimum=8)
     width: int = specs.static(16, minimum=1)
+    projection: bool = specs.static(False)
 
     def __post_init__(self):
         super().__post_init__()
@@ -83,12 +87,19 @@ class CifarResNet(layers.ImageClassifier):
                 features = self.width * 2 ** (stage - 1)
                 strides = 2 if stage > 1 and block == 1 else 1
                 name = f"stage{stage}_block{block}"
-                x = PlainBlock(features, strides, self.dtype, name=name)(x, train)
+                x = self._block(features, strides, name)(x, train)
             self.tap(x)
         head = nn.Dense(
             self.num_classes, kernel_init=nn.initializers.he_normal(), name="head"
         )
         return head(layers.global_mean(x))
+
+    def _block(self, features, strides, name):
+        if not self.projection:
+            return PlainBlock(features, strides, self.dtype, name=name)
+        init = layers.HE_FAN_OUT
+        block = resnet.ResidualBlock
+        return block(features, strides, False, init, self.dtype, name=name)
 
 
 class ResNet20(CifarResNet):
@@ -111,3 +122,14 @@ class ResNet56(CifarResNet):
     """ResNet-56: 853,018 parameters for 10 classes."""
 
     depth: int = specs.static(56, minimum=8)
+
+
+class ResNet110(CifarResNet):
+    """ResNet-110 with projections: 1,730,714 parameters for 10 classes.
+
+    The network for CIFAR-10 of Cohen, Rosenfeld and Kolter, "Certified Adversarial
+    Robustness via Randomized Smoothing" (2019), section 4, in its public code.
+    """
+
+    depth: int = specs.static(110, minimum=8)
+    projection: bool = specs.static(True)

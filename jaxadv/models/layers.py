@@ -17,6 +17,13 @@ HE_FAN_OUT = nn.initializers.variance_scaling(2.0, "fan_out", "normal")
 """He et al., "Delving Deep into Rectifiers" (2015), equation 14: N(0, 2/fan_out)."""
 
 
+ACTIVATIONS = {"relu": nn.relu, "silu": nn.silu}
+"""Name -> function. SiLU, x times its sigmoid, is also called swish."""
+
+PADDINGS = ("both", "far")
+"""Where the zeros around an image are that a convolution of stride 2 sees."""
+
+
 class ImageClassifier(nn.Module):
     """The contract of every network here, and the two fields they all have.
 
@@ -53,6 +60,14 @@ class ImageClassifier(nn.Module):
         if not self.is_initializing():
             self.sow("features", "taps", x)
         return x
+
+
+def remat(kind: type[nn.Module], wanted: bool) -> Any:
+    """`kind`, a block called as `block(x, train)`; its insides are computed again.
+
+    A gradient keeps its input alone where this is `wanted`; names of variables stay.
+    """
+    return nn.remat(kind, static_argnums=(2,)) if wanted else kind
 
 
 def site(module: nn.Module, x: jax.Array) -> jax.Array:
@@ -173,17 +188,24 @@ def conv(
     kernel_init: Any,
     dtype: Any,
     name: str,
+    padding: str = "both",
 ) -> nn.Conv:
-    """A square convolution without bias, padded by kernel // 2 on both sides.
+    """A square convolution without bias; `padding` is one of `PADDINGS`.
 
-    Padding "SAME" would pad an even image at stride 2 on its far side alone, which
-    shifts the filters against weights trained in PyTorch.
+    "both" puts kernel // 2 zeros on each side, as networks of PyTorch do. "far" puts
+    kernel - strides zeros, one more on the far side than on the near one if that is
+    odd: what TensorFlow and Haiku call "SAME", for images of an even side. At stride 2
+    the two shift the filters against each other.
     """
+    before = after = kernel // 2
+    if padding == "far":
+        before = max(kernel - strides, 0) // 2
+        after = max(kernel - strides, 0) - before
     return nn.Conv(
         features,
         (kernel, kernel),
         strides,
-        padding=kernel // 2,
+        padding=((before, after),) * 2,
         use_bias=False,
         kernel_init=kernel_init,
         dtype=dtype,
@@ -223,36 +245,3 @@ def torch_dense(num_classes: int, fan_in: int, *, zero_bias: bool = False) -> nn
     return nn.Dense(
         num_classes, kernel_init=TORCH_KERNEL, bias_init=bias_init, name="head"
     )
-
-
-class PreActBlock(nn.Module):
-    """Two 3x3 convolutions, each after its normalization and ReLU.
-
-    He, Zhang, Ren and Sun, "Identity Mappings in Deep Residual Networks" (2016),
-    figure 1b. Where the shape changes, the shortcut is a 1x1 convolution of the
-    normalized input, as in their code and in wide residual networks.
-
-    Attributes:
-      features: output channels.
-      strides: of the first convolution and the shortcut.
-      kernel_init: initializer of the kernels.
-      dtype: of the activations.
-    """
-
-    features: int
-    strides: int
-    kernel_init: Any
-    dtype: Any
-
-    @nn.compact
-    def __call__(self, x: jax.Array, train: bool) -> jax.Array:
-        """[n, h, w, c] to [n, h / strides, w / strides, features]."""
-        make = functools.partial(conv, kernel_init=self.kernel_init, dtype=self.dtype)
-        norm = functools.partial(batch_norm, train, self.dtype)
-        active = nn.relu(norm("norm1")(x))
-        y = make(self.features, 3, self.strides, name="conv1")(active)
-        y = nn.relu(norm("norm2")(y))
-        y = make(self.features, 3, name="conv2")(y)
-        if self.strides != 1 or x.shape[-1] != self.features:
-            x = make(self.features, 1, self.strides, name="shortcut")(active)
-        return site(self, x + y)

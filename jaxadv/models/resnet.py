@@ -1,9 +1,9 @@
 """Residual networks with a CIFAR or an ImageNet stem.
 
 He, Zhang, Ren and Sun, "Deep Residual Learning for Image Recognition" (2016), table
-1, and "Identity Mappings in Deep Residual Networks" (2016). Convolutions are padded
-explicitly and normalized as in PyTorch, so that weights trained there fit. Smaller
-networks of the same kind come from `width` and `stage_sizes`.
+1. Convolutions are padded explicitly and normalized as in PyTorch, so that weights
+trained there fit. Smaller networks of the same kind come from `width` and
+`stage_sizes`.
 """
 
 import functools
@@ -155,43 +155,3 @@ class ResNet50ImageNet(ResNet50):
     """ResNet-50, ImageNet stem: 23,712,932 parameters for 100 classes."""
 
     stem: str = specs.static("imagenet", choices=STEMS)
-
-
-class PreActResNet18(layers.ImageClassifier):
-    """Pre-activation ResNet-18 for CIFAR: 11,172,170 parameters for 10 classes.
-
-    The form of the fast adversarial training of Wong, Rice and Kolter (2020) and of
-    Rice, Wong and Kolter, "Overfitting in Adversarially Robust Deep Learning"
-    (2020): one 3x3 convolution as stem, and a normalization and ReLU before the
-    average. The taps are the stages' outputs before those.
-
-    Attributes:
-      stage_sizes: number of blocks of each stage; each stage after the first halves
-        the image and doubles the channels.
-      width: channels of the stem and of the first stage.
-
-    Raises:
-      UsageError: a field is out of bounds.
-    """
-
-    stage_sizes: tuple[int, ...] = (2, 2, 2, 2)
-    width: int = specs.static(64, minimum=1)
-
-    def __post_init__(self):
-        super().__post_init__()
-        layers.check_stage_sizes(self.stage_sizes)
-
-    @nn.compact
-    def __call__(self, images: jax.Array, train: bool = False) -> jax.Array:
-        """Images [n, h, w, c] to float32 logits [n, num_classes]."""
-        make = {"kernel_init": layers.TORCH_KERNEL, "dtype": self.dtype}
-        x = layers.conv(self.width, 3, name="stem", **make)(images)
-        for stage, blocks in enumerate(self.stage_sizes, start=1):
-            for block in range(1, blocks + 1):
-                features = self.width * 2 ** (stage - 1)
-                strides = 2 if stage > 1 and block == 1 else 1
-                name = f"stage{stage}_block{block}"
-                x = layers.PreActBlock(features, strides, name=name, **make)(x, train)
-            self.tap(x)
-        x = nn.relu(layers.batch_norm(train, self.dtype, "final_norm")(x))
-        return layers.torch_dense(self.num_classes, x.shape[-1])(layers.global_mean(x))

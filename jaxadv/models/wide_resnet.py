@@ -7,7 +7,7 @@ import jax.numpy as jnp
 from flax import linen as nn
 
 from jaxadv import specs
-from jaxadv.models import layers
+from jaxadv.models import layers, preact_resnet
 
 
 class WideResNet(layers.ImageClassifier):
@@ -22,13 +22,20 @@ class WideResNet(layers.ImageClassifier):
     Attributes:
       depth: number of convolutions on the longest path plus three; 6 k + 4.
       widen_factor: channels of the first stage, in units of 16.
+      activation: "relu" or "silu".
+      padding: "both" or "far"; see `layers.conv`.
+      remat: keep the blocks' inputs alone for a gradient, and compute what is inside
+        once more: less memory, for the time of another forward pass.
 
     Raises:
-      UsageError: `depth` is not 10, 16, 22, 28, ...
+      UsageError: `depth` is not 10, 16, 22, 28, ..., or another field is out of bounds.
     """
 
     depth: int = specs.static(28, minimum=10)
     widen_factor: int = specs.static(10, minimum=1)
+    activation: str = specs.static("relu", choices=tuple(layers.ACTIVATIONS))
+    padding: str = specs.static("both", choices=layers.PADDINGS)
+    remat: bool = specs.static(False)
 
     def __post_init__(self):
         super().__post_init__()
@@ -42,15 +49,18 @@ class WideResNet(layers.ImageClassifier):
     def __call__(self, images: jax.Array, train: bool = False) -> jax.Array:
         """Images [n, h, w, c] to float32 logits [n, num_classes]."""
         make = {"kernel_init": layers.HE_FAN_OUT, "dtype": self.dtype}
+        forms = {"activation": self.activation, "padding": self.padding}
+        kind = layers.remat(preact_resnet.PreActBlock, self.remat)
         x = layers.conv(16, 3, name="stem", **make)(images)
         for stage in (1, 2, 3):
             for block in range(1, (self.depth - 4) // 6 + 1):
                 features = 8 * 2**stage * self.widen_factor
                 strides = 2 if stage > 1 and block == 1 else 1
                 name = f"stage{stage}_block{block}"
-                x = layers.PreActBlock(features, strides, name=name, **make)(x, train)
+                x = kind(features, strides, **make, **forms, name=name)(x, train)
             self.tap(x)
-        x = nn.relu(layers.batch_norm(train, self.dtype, "final_norm")(x))
+        activate = layers.ACTIVATIONS[self.activation]
+        x = activate(layers.batch_norm(train, self.dtype, "final_norm")(x))
         head = layers.torch_dense(self.num_classes, x.shape[-1], zero_bias=True)
         return head(layers.global_mean(x))
 
@@ -63,6 +73,32 @@ class WRN34x10(WideResNet):
     """WRN-34-10, as in TRADES: 46,160,474 parameters for 10 classes."""
 
     depth: int = specs.static(34, minimum=10)
+
+
+class WRN34x15(WRN34x10):
+    """WRN-34-15: 103,819,674 parameters for 10 classes."""
+
+    widen_factor: int = specs.static(15, minimum=1)
+
+
+class WRN34x20(WRN34x10):
+    """WRN-34-20: 184,531,674 parameters for 10 classes."""
+
+    widen_factor: int = specs.static(20, minimum=1)
+
+
+class WRN40x2(WideResNet):
+    """WRN-40-2: 2,243,546 parameters for 10 classes."""
+
+    depth: int = specs.static(40, minimum=10)
+    widen_factor: int = specs.static(2, minimum=1)
+
+
+class WRN70x16(WideResNet):
+    """WRN-70-16: 266,796,506 parameters for 10 classes."""
+
+    depth: int = specs.static(70, minimum=10)
+    widen_factor: int = specs.static(16, minimum=1)
 
 
 class MadryBlock(nn.Module):

@@ -20,13 +20,17 @@ NORMALIZATIONS: dict[str, Statistics] = {
     "cifar10": ((0.4914, 0.4822, 0.4465), (0.2471, 0.2435, 0.2616)),
     "cifar10_robustness": ((0.4914, 0.4822, 0.4465), (0.2023, 0.1994, 0.2010)),
     "cifar100": ((0.5071, 0.4865, 0.4409), (0.2673, 0.2564, 0.2762)),
+    "imagenet100_robustness": ((0.4717, 0.4499, 0.3837), (0.2600, 0.2516, 0.2575)),
     "mnist": ((0.1307,), (0.3081,)),
 }
 """Name -> mean and standard deviation in [0, 1] units.
 
-"none" is what networks in TRADES' form take, "half" what many transformers do;
+"none" is what networks in TRADES' form take, "half" what many transformers do.
 "cifar10_robustness" is that of the robustness package and of kuangliu's models, whose
-deviations are means of single images'.
+deviations are means of single images', and so of perceptual-advex's ResNets for
+CIFAR-10 and of Cohen's smoothed networks; "imagenet100_robustness" that of the
+robustness package for a choice of ImageNet's classes, and so of perceptual-advex's
+ResNets for ImageNet-100. Their AlexNets take "imagenet", also for CIFAR-10.
 """
 
 

@@ -35,14 +35,21 @@ def read(path: str | os.PathLike) -> dict[str, np.ndarray]:
 
 
 def state(path: Path) -> tuple[dict[str, np.ndarray], Statistics | None]:
-    """The tensors of a file, and the mean and deviation where it carries them."""
+    """The tensors of a file, and the mean and deviation where it carries them.
+
+    Raises:
+      UsageError: as `read`, or what it carries is no normalization or is two.
+    """
     require(path)
     if path.suffix == ".safetensors":
         named = safetensors_of(path)
     else:
         payload, fetch = torch_files.read(path)
         named = {name: fetch(t) for name, t in _described(path, payload).items()}
-    return wrappers.unwrapped(named)
+    try:
+        return wrappers.unwrapped(named)
+    except specs.UsageError as error:
+        raise specs.UsageError(f"{path}: {error}") from None
 
 
 def _described(path, payload) -> dict[str, torch_files.Tensor]:

@@ -1,13 +1,22 @@
 """What training codes wrap around a network, and leave in its state dictionary."""
 
+import re
 from collections.abc import Mapping
 
 import numpy as np
 
+from jaxadv import specs
 from jaxadv.weights.normalizations import Statistics
 
-_STATISTICS = (("normalizer.new_mean", "normalizer.new_std"),)
-_PARTS = ("normalizer.", "attacker.")
+# Sequences of a normalization and a network name the network "1.".
+_PREFIXES = ("module.", "model.", "1.")
+# Of the network itself, RobustBench's normalization, the robustness package's, and the
+# first module of a sequence.
+_HOLDERS = ("", "normalize.", "normalizer.", "0.")
+_PAIRS = (("mean", "std"), ("mu", "sigma"), ("new_mean", "new_std"))
+# The layers of perceptual-advex are the model's own, listed a second time.
+_LAYERS = re.compile(r"layer\d+\.")
+_ATTACKER, _ITS_NORMALIZATION = "attacker.", "attacker.normalize."
 
 
 def unwrapped(
@@ -15,25 +24,67 @@ def unwrapped(
 ) -> tuple[dict[str, np.ndarray], Statistics | None]:
     """Tensors without what wrappers add, and the mean and deviation that one carries.
 
-    The prefixes `module.` and `model.` are taken off; the normalizer and attacker of
-    the robustness package and the feature layers that perceptual-advex lists twice
-    are left out.
+    The prefixes `module.`, `model.` and `1.` are taken off where all tensors have them;
+    the attacker of the robustness package, which holds the network once more, and the
+    feature layers that perceptual-advex lists twice are left out. A mean without a
+    deviation stays among the tensors.
+
+    Raises:
+      UsageError: two normalizations are carried, one is no row of numbers for the
+        channels, or the attacker holds another network.
     """
-    named = _stripped(dict(named), "module.")
-    statistics = None
-    for pair in _STATISTICS:
-        if all(name in named for name in pair):
-            mean, std = (tuple(map(float, named[name].ravel())) for name in pair)
-            statistics = mean, std
-    named = {k: v for k, v in named.items() if not k.startswith(_PARTS)}
-    if any(name.startswith("model.") for name in named):
-        # The layers are the model's own, listed a second time.
-        twice = [k for k in named if k.startswith("layer")]
-        named = {k: v for k, v in named.items() if k not in twice}
-    return _stripped(named, "model."), statistics
+    named, told = dict(named), []
+    while True:
+        told += _taken_out(named)
+        named = _once(named)
+        common = [p for p in _PREFIXES if named and all(n.startswith(p) for n in named)]
+        if not common:
+            break
+        named = {name.removeprefix(common[0]): named[name] for name in named}
+    if len(told) > 1:
+        names = " and ".join(name for name, _ in told)
+        raise specs.UsageError(
+            f"it carries two normalizations, {names}; save the state dict of the "
+            "network without what is wrapped around it"
+        )
+    return named, told[0][1] if told else None
 
 
-def _stripped(named, prefix):
-    while named and all(name.startswith(prefix) for name in named):
-        named = {name.removeprefix(prefix): value for name, value in named.items()}
-    return named
+def _taken_out(named) -> list[tuple[str, Statistics]]:
+    """The names and numbers of normalizations, whose buffers leave `named`."""
+    pairs = [[holder + part for part in pair] for holder in _HOLDERS for pair in _PAIRS]
+    return [
+        (mean, (_row(mean, named.pop(mean)), _row(std, named.pop(std), positive=True)))
+        for mean, std in pairs
+        if mean in named and std in named
+    ]
+
+
+def _row(name, values, positive=False) -> tuple[float, ...]:
+    """The numbers of a buffer [c], [c, 1, 1] or [1, c, 1, 1]."""
+    if values.size == 0 or values.size != max(values.shape, default=1):
+        wrong = f"has shape {values.shape}; it must have one number for each channel"
+    elif positive and values.min() <= 0:
+        wrong = f"is {values.ravel().tolist()}; a deviation must be > 0"
+    else:
+        return tuple(map(float, values.ravel()))
+    raise specs.UsageError(f"{name} {wrong}: save the state dict without it")
+
+
+def _once(named):
+    """Without second copies of the network."""
+    if not any(name.startswith("model.") for name in named):
+        return named
+    for name, value in named.items():
+        if name.startswith(_ATTACKER) and not name.startswith(_ITS_NORMALIZATION):
+            other = named.get(name.removeprefix(_ATTACKER))
+            if other is None or not np.array_equal(value, other, equal_nan=True):
+                raise specs.UsageError(
+                    f"{name} is not {name.removeprefix(_ATTACKER)}, as if it held two "
+                    "networks; save the state dict of one"
+                )
+    return {
+        name: value
+        for name, value in named.items()
+        if not name.startswith(_ATTACKER) and not _LAYERS.match(name)
+    }

@@ -14,113 +14,10 @@ import jax
 import numpy as np
 import torch
 from torch import nn
-from torch.nn import functional
 
 from jaxadv import weights
 from tests.golden.vision import torchvision
-
-
-class Shortcut(nn.Sequential):
-    def __init__(self, inputs, outputs, stride):
-        super().__init__(
-            nn.Conv2d(inputs, outputs, 1, stride, bias=False), nn.BatchNorm2d(outputs)
-        )
-
-
-class CifarBlock(nn.Module):
-    """Both forms of the CIFAR ResNets' block, named as in the robustness package."""
-
-    def __init__(self, inputs, width, stride, bottleneck):
-        super().__init__()
-        outputs = width * (4 if bottleneck else 1)
-        plan = [(inputs, width, 3, stride), (width, width, 3, 1)]
-        if bottleneck:
-            plan = [(inputs, width, 1, 1), (width, width, 3, stride),
-                    (width, outputs, 1, 1)]  # fmt: skip
-        self.depth = len(plan)
-        for i, (before, after, kernel, step) in enumerate(plan, start=1):
-            conv = nn.Conv2d(before, after, kernel, step, kernel // 2, bias=False)
-            setattr(self, f"conv{i}", conv)
-            setattr(self, f"bn{i}", nn.BatchNorm2d(after))
-        same = stride == 1 and inputs == outputs
-        self.shortcut = nn.Sequential() if same else Shortcut(inputs, outputs, stride)
-
-    def forward(self, x):
-        y = x
-        for i in range(1, self.depth + 1):
-            y = y if i == 1 else functional.relu(y)
-            y = getattr(self, f"bn{i}")(getattr(self, f"conv{i}")(y))
-        return functional.relu(y + self.shortcut(x))
-
-
-class CifarResNet(nn.Module):
-    def __init__(self, blocks, bottleneck, num_classes=10):
-        super().__init__()
-        self.conv1 = nn.Conv2d(3, 64, 3, padding=1, bias=False)
-        self.bn1 = nn.BatchNorm2d(64)
-        channels = 64
-        for stage, count in enumerate(blocks):
-            rows = []
-            for i in range(count):
-                stride = 2 if stage and not i else 1
-                rows.append(CifarBlock(channels, 64 * 2**stage, stride, bottleneck))
-                channels = 64 * 2**stage * (4 if bottleneck else 1)
-            setattr(self, f"layer{stage + 1}", nn.Sequential(*rows))
-        self.linear = nn.Linear(channels, num_classes)
-
-    def forward(self, x):
-        x = functional.relu(self.bn1(self.conv1(x)))
-        for stage in range(1, 5):
-            x = getattr(self, f"layer{stage}")(x)
-        return self.linear(x.mean((2, 3)))
-
-
-class WideBlock(nn.Module):
-    def __init__(self, inputs, outputs, stride):
-        super().__init__()
-        self.bn1 = nn.BatchNorm2d(inputs)
-        self.conv1 = nn.Conv2d(inputs, outputs, 3, stride, 1, bias=False)
-        self.bn2 = nn.BatchNorm2d(outputs)
-        self.conv2 = nn.Conv2d(outputs, outputs, 3, 1, 1, bias=False)
-        self.convShortcut = None
-        if inputs != outputs:
-            self.convShortcut = nn.Conv2d(inputs, outputs, 1, stride, bias=False)
-
-    def forward(self, x):
-        active = functional.relu(self.bn1(x))
-        y = self.conv2(functional.relu(self.bn2(self.conv1(active))))
-        return y + (x if self.convShortcut is None else self.convShortcut(active))
-
-
-class WideStage(nn.Module):
-    def __init__(self, count, inputs, outputs, stride):
-        super().__init__()
-        self.layer = nn.Sequential(
-            WideBlock(inputs, outputs, stride),
-            *(WideBlock(outputs, outputs, 1) for _ in range(count - 1)),
-        )
-
-    def forward(self, x):
-        return self.layer(x)
-
-
-class WideResNet(nn.Module):
-    """As in TRADES, with the stage `sub_block1` that it has and never uses."""
-
-    def __init__(self, depth, widen, num_classes=10):
-        super().__init__()
-        count = (depth - 4) // 6
-        self.conv1 = nn.Conv2d(3, 16, 3, padding=1, bias=False)
-        self.block1 = WideStage(count, 16, 16 * widen, 1)
-        self.sub_block1 = WideStage(count, 16, 16 * widen, 1)
-        self.block2 = WideStage(count, 16 * widen, 32 * widen, 2)
-        self.block3 = WideStage(count, 32 * widen, 64 * widen, 2)
-        self.bn1 = nn.BatchNorm2d(64 * widen)
-        self.fc = nn.Linear(64 * widen, num_classes)
-
-    def forward(self, x):
-        x = self.block3(self.block2(self.block1(self.conv1(x))))
-        return self.fc(functional.relu(self.bn1(x)).mean((2, 3)))
+from tests.weights import torch_zoo as zoo
 
 
 class CifarAlexNet(nn.Module):
@@ -147,6 +44,8 @@ STAGES = ("layer1", "layer2", "layer3", "layer4")
 ALEX_TAPS = tuple(f"features.{i}" for i in (1, 4, 7, 9, 11))
 VGG_TAPS = tuple(f"features.{i}" for i in (3, 8, 15, 22, 29))
 WIDE_TAPS = ("block1", "block2", "block3")
+DM_TAPS = ("layer.0", "layer.1", "layer.2")
+DM_STAGES = tuple(f"layer_{i}" for i in range(4))
 tv = torchvision.models
 CASES = [
     # architecture, network, taps, shapes of the images
@@ -157,10 +56,23 @@ CASES = [
     ("resnet18_imagenet", lambda: tv.resnet18(), STAGES, [(64, 3)]),
     ("resnet34_imagenet", lambda: tv.resnet34(num_classes=7), STAGES, [(64, 3)]),
     ("resnet50_imagenet", lambda: tv.resnet50(), STAGES, [(96, 3)]),
-    ("resnet18", lambda: CifarResNet((2, 2, 2, 2), False), STAGES, [(32, 3)]),
-    ("resnet50", lambda: CifarResNet((3, 4, 6, 3), True), STAGES, [(32, 3)]),
-    ("wrn_28_10", lambda: WideResNet(28, 10), WIDE_TAPS, [(32, 3)]),
-    ("wrn_34_10", lambda: WideResNet(34, 2), WIDE_TAPS, [(32, 3)]),
+    ("resnet18", lambda: zoo.ResNet((2, 2, 2, 2)), STAGES, [(32, 3)]),
+    ("resnet50", lambda: zoo.ResNet((3, 4, 6, 3), True), STAGES, [(32, 3)]),
+    ("wrn_28_10", lambda: zoo.WideResNet(28, 10, sub_block=True), WIDE_TAPS, [(32, 3)]),
+    ("wrn_34_10", lambda: zoo.WideResNet(34, 2), WIDE_TAPS, [(32, 3)]),
+    ("wrn_70_16", lambda: zoo.WideResNet(70, 2), WIDE_TAPS, [(32, 3)]),
+    ("wrn_28_10_dm", lambda: zoo.DmWideResNet(28, 10), DM_TAPS, [(32, 3)]),
+    ("wrn_70_16_dm", lambda: zoo.DmWideResNet(70, 2), DM_TAPS, [(32, 3)]),
+    ("preact_resnet18", lambda: zoo.PreActResNet(), STAGES, [(32, 3)]),
+    ("preact_resnet18", lambda: zoo.PreActResNet(norm=False), STAGES, [(32, 3)]),
+    ("preact_resnet18_fast", lambda: zoo.PreActResNet(True), STAGES, [(32, 3)]),
+    ("preact_resnet18_dm", lambda: zoo.DmPreActResNet(), DM_STAGES, [(32, 3)]),
+    (
+        "resnet110",
+        lambda: zoo.ResNet((18, 18, 18), width=16, shortcut="downsample", head="fc"),
+        STAGES[:3],
+        [(32, 3)],
+    ),
 ]
 
 
@@ -191,7 +103,7 @@ def in_torch(network, names, images):
 
 
 def in_jax(path, arch, images):
-    module, variables, _, _ = weights.load(path, arch)
+    module, variables, _, _ = weights.load(path, arch, assumed=True)
     logits, state = jax.jit(lambda v, x: module.apply(v, x, mutable=["features"]))(
         variables, images
     )

@@ -17,6 +17,7 @@ TINY = {
     "lenet_v2": {},
     "resnet20": {"width": 2, "depth": 8},
     "resnet32": {"width": 3, "depth": 14},
+    "resnet110": {"width": 2, "depth": 14},
     "resnet18": {"width": 2, "stage_sizes": (1, 1)},
     "resnet34": {"width": 2, "stage_sizes": (2, 1)},
     "resnet50": {"width": 2, "stage_sizes": (1, 1)},
@@ -24,8 +25,11 @@ TINY = {
     "resnet34_imagenet": {"width": 2, "stage_sizes": (2, 1)},
     "resnet50_imagenet": {"width": 2, "stage_sizes": (1, 1)},
     "preact_resnet18": {"width": 2, "stage_sizes": (1, 2)},
+    "preact_resnet18_fast": {"width": 2, "stage_sizes": (1, 2), "final_norm": False},
+    "preact_resnet18_dm": {"width": 2, "stage_sizes": (1, 2, 1)},
     "wrn_28_10": {"depth": 10, "widen_factor": 1},
     "wrn_34_10": {"depth": 16, "widen_factor": 1},
+    "wrn_28_10_dm": {"depth": 10, "widen_factor": 2},
     "madry_wrn": {"blocks": 2, "widen_factor": 2},
     "cifar_vgg16": {"width": 2},
     "googlenet": {"divisor": 16},
@@ -154,23 +158,36 @@ def residual_reference(variables, image, stage_sizes, stem, bottleneck):
     return dense_reference(x.mean((0, 1)), params["head"]), taps
 
 
-def preact_reference(variables, image, stage_sizes):
-    params = variables["params"]
+def silu(x):
+    return x / (1 + np.exp(-x))
+
+
+def preact_reference(variables, image, stage_sizes, dm=False, of_input=False):
+    """`dm`: SiLU and zeros on the far side; `of_input`: shortcuts of the raw input."""
+    params, activate = variables["params"], silu if dm else relu
     x = conv_reference(image, params["stem"])
     taps = []
+
+    def conv(x, params, stride):
+        near = 0 if dm and stride == 2 else None
+        far = 1 if dm and stride == 2 and params["kernel"].shape[0] == 3 else near
+        return conv_reference(x, params, stride, near, far)
+
     for stage, blocks in enumerate(stage_sizes, start=1):
         for block in range(1, blocks + 1):
             name = f"stage{stage}_block{block}"
             stride = 2 if stage > 1 and block == 1 else 1
-            active = relu(norm_reference(x, variables, [name, "norm1"]))
-            y = conv_reference(active, params[name]["conv1"], stride)
-            y = relu(norm_reference(y, variables, [name, "norm2"]))
-            y = conv_reference(y, params[name]["conv2"])
+            active = activate(norm_reference(x, variables, [name, "norm1"]))
+            y = conv(active, params[name]["conv1"], stride)
+            y = activate(norm_reference(y, variables, [name, "norm2"]))
+            y = conv(y, params[name]["conv2"], 1)
             if "shortcut" in params[name]:
-                x = conv_reference(active, params[name]["shortcut"], stride)
+                before = x if of_input else active
+                x = conv(before, params[name]["shortcut"], stride)
             x = x + y
         taps.append(x)
-    x = relu(norm_reference(x, variables, ["final_norm"]))
+    if "final_norm" in params:
+        x = activate(norm_reference(x, variables, ["final_norm"]))
     return dense_reference(x.mean((0, 1)), params["head"]), taps
 
 
@@ -281,11 +298,13 @@ def reference(name, variables, image):
         return vgg_reference(variables, image)
     if name == "googlenet":
         return googlenet_reference(variables, image)
-    if name == "preact_resnet18":
-        return preact_reference(variables, image, fields["stage_sizes"])
+    dm = name.endswith("_dm")
+    if name.startswith("preact_resnet18"):
+        of_input = name != "preact_resnet18"
+        return preact_reference(variables, image, fields["stage_sizes"], dm, of_input)
     if name.startswith("wrn"):
         blocks = (fields["depth"] - 4) // 6
-        return preact_reference(variables, image, (blocks,) * 3)
+        return preact_reference(variables, image, (blocks,) * 3, dm)
     if name.startswith("resnet"):
         stem = "imagenet" if name.endswith("imagenet") else "cifar"
         plain = ((fields["depth"] - 2) // 6,) * 3 if "depth" in fields else None

@@ -53,6 +53,18 @@ def _madry_count():
     return total + 2 * 640 + 641 * 10
 
 
+def _wide_count(depth, widen):
+    """As `_madry_count`, and a 1x1 convolution where the channels change."""
+    total, channels = 27 * 16, 16
+    for features in (16 * widen, 32 * widen, 64 * widen):
+        total += channels * features
+        for _ in range((depth - 4) // 6):
+            total += 2 * channels + 9 * channels * features
+            total += 2 * features + 9 * features**2
+            channels = features
+    return total + 2 * channels + (channels + 1) * 10
+
+
 def _googlenet_count():
     """From the columns of table 1 of Szegedy et al. (2015)."""
     modules = [
@@ -95,9 +107,24 @@ def _googlenet_count():
         ("resnet18_imagenet", 1000, 11_689_512),
         ("resnet34_imagenet", 100, 21_335_972),
         ("resnet50_imagenet", 100, 23_712_932),
+        ("resnet110", 10, 853_018 + 9 * (18 * 21 * 256 + 4 * 112) + 2_752),
         ("preact_resnet18", 10, 11_172_170),
+        ("preact_resnet18_fast", 10, 11_172_170),
+        # 3x3 shortcuts in the place of 1x1.
+        ("preact_resnet18_dm", 10, 11_172_170 + 8 * 64**2 * (2 + 8 + 32)),
         ("wrn_28_10", 10, 36_479_194),
         ("wrn_34_10", 10, 46_160_474),
+        ("wrn_34_15", 10, _wide_count(34, 15)),
+        ("wrn_34_20", 10, _wide_count(34, 20)),
+        ("wrn_40_2", 10, _wide_count(40, 2)),
+        ("wrn_70_16", 10, 266_796_506),
+        ("wrn_28_10_dm", 10, 36_479_194),
+        ("wrn_34_10_dm", 10, 46_160_474),
+        ("wrn_34_20_dm", 10, _wide_count(34, 20)),
+        ("wrn_70_16_dm", 10, _wide_count(70, 16)),
+        ("wrn_82_8_dm", 10, _wide_count(82, 8)),
+        ("wrn_94_16_dm", 10, _wide_count(94, 16)),
+        ("wrn_106_16_dm", 10, _wide_count(106, 16)),
         # CIFAR stem: 27 instead of 147 inputs a filter; 90 classes fewer.
         ("resnet34", 10, 21_335_972 - 64 * (147 - 27) - 90 * 513),
         ("mlp", 10, 785 * 128 + 129 * 128 + 129 * 64 + 65 * 10),
@@ -150,6 +177,10 @@ def maps(*shapes):
         ("preact_resnet18", 32, maps((32, 64), (16, 128), (8, 256), (4, 512))),
         ("wrn_28_10", 32, maps((32, 160), (16, 320), (8, 640))),
         ("wrn_34_10", 32, maps((32, 160), (16, 320), (8, 640))),
+        ("wrn_70_16", 32, maps((32, 256), (16, 512), (8, 1024))),
+        ("wrn_34_20_dm", 32, maps((32, 320), (16, 640), (8, 1280))),
+        ("preact_resnet18_dm", 32, maps((32, 64), (16, 128), (8, 256), (4, 512))),
+        ("resnet110", 32, maps((32, 16), (16, 32), (8, 64))),
         ("madry_wrn", 32, maps((32, 160), (16, 320), (8, 640))),
         (
             "cifar_vgg16",
@@ -265,6 +296,35 @@ def test_one_image_at_a_time_under_vmap_equals_the_batch(name):
     )
 
 
+@pytest.mark.parametrize("train", [False, True])
+def test_what_is_computed_again_is_the_same(train):
+    plain, again = (
+        build("wrn_28_10_dm", depth=10, widen_factor=1, num_classes=3, remat=remat)
+        for remat in (False, True)
+    )
+    images = random_images((2, 8, 8, 3))
+    variables = random_variables(plain, images.shape)
+
+    def found(module):
+        def total(params):
+            logits, state = module.apply(
+                {**variables, "params": params}, images, train=train,
+                mutable=["batch_stats", "features"],
+            )  # fmt: skip
+            return jnp.sum(logits**2), (logits, state)
+
+        return jax.jit(jax.grad(total, has_aux=True))(variables["params"])
+
+    jax.tree.map(
+        lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-4),
+        *map(found, (plain, again)),
+    )
+    text = str(
+        jax.make_jaxpr(jax.grad(lambda v: again.apply(v, images).sum()))(variables)
+    )
+    assert "remat" in text or "checkpoint" in text
+
+
 def test_initializers():
     # The default generator compiles several times slower.
     key, images = jax.random.key(0, impl="rbg"), jnp.zeros((1, 8, 8, 3))
@@ -310,7 +370,15 @@ def test_unknown_fields_are_named_and_linen_s_own_are_not_offered(name):
         ("resnet50", {"width": 0}, "width is 0; it must be >= 1"),
         ("resnet50", {"stage_sizes": [2, 0]}, r"stage_sizes is \(2, 0\)"),
         ("preact_resnet18", {"stage_sizes": []}, r"stage_sizes is \(\)"),
+        (
+            "preact_resnet18",
+            {"shortcut": "raw"},
+            "shortcut is 'raw'; allowed: 'act",
+        ),
         ("wrn_28_10", {"depth": 27}, "depth is 27; it must be 6 k"),
+        ("wrn_28_10_dm", {"padding": "same"}, "padding is 'same'; allowed: 'both', 'f"),
+        ("wrn_28_10_dm", {"activation": "elu"}, "activation is 'elu'; allowed: 'relu'"),
+        ("wrn_28_10", {"remat": 1}, "remat is 1; it must be of type bool"),
         ("wrn_34_10", {"widen_factor": 0}, "widen_factor is 0"),
         ("madry_wrn", {"blocks": 0}, "blocks is 0; it must be >= 1"),
         ("googlenet", {"divisor": 17}, "divisor is 17; it must be <= 16"),

@@ -1,5 +1,7 @@
 """The foreign layouts of networks, written out here once more."""
 
+import zlib
+
 import numpy as np
 
 
@@ -31,24 +33,63 @@ def resnet_shapes(blocks, bottleneck, shortcut, head, stem, width=2):
     return shapes | {f"{head}.weight": (7, inputs), f"{head}.bias": (7,)}
 
 
-def wide_shapes(depth):
-    shapes, inputs = {"conv1.weight": (16, 3, 3, 3)}, 16
-    for stage, outputs in enumerate((32, 64, 128), start=1):
-        for block in range((depth - 4) // 6):
-            name = f"block{stage}.layer.{block}"
-            shapes |= norm(f"{name}.bn1", inputs) | norm(f"{name}.bn2", outputs)
-            shapes[f"{name}.conv1.weight"] = (outputs, inputs, 3, 3)
-            shapes[f"{name}.conv2.weight"] = (outputs, outputs, 3, 3)
-            if block == 0:
-                shapes[f"{name}.convShortcut.weight"] = (outputs, inputs, 1, 1)
+TRADES = {
+    "stem": "conv1",
+    "block": "block{stage}.layer.{block}",
+    "inside": ("bn1", "conv1", "bn2", "conv2", "convShortcut"),
+    "norm": "bn1",
+    "head": "fc",
+}
+DM_WIDE = {
+    "stem": "init_conv",
+    "block": "layer.{index}.block.{block}",
+    "inside": ("batchnorm_0", "conv_0", "batchnorm_1", "conv_1", "shortcut"),
+    "norm": "batchnorm",
+    "head": "logits",
+}
+KUANGLIU = {
+    "stem": "conv1",
+    "block": "layer{stage}.{block}",
+    "inside": ("bn1", "conv1", "bn2", "conv2", "shortcut.0"),
+    "norm": "bn",
+    "head": "linear",
+}
+DM_PREACT = {
+    "stem": "conv_2d",
+    "block": "layer_{index}.{block}",
+    "inside": ("batchnorm_0", "conv_2d_1", "batchnorm_1", "conv_2d_2", "shortcut"),
+    "norm": "batchnorm",
+    "head": "logits",
+}
+
+
+def preact_shapes(names, first, widths, blocks, shortcut=1):
+    """Pre-activation networks; `shortcut` is the side of its kernel."""
+    shapes, inputs = {f"{names['stem']}.weight": (first, 3, 3, 3)}, first
+    norm1, conv1, norm2, conv2, projection = names["inside"]
+    for index, outputs in enumerate(widths):
+        for block in range(blocks):
+            name = names["block"].format(stage=index + 1, index=index, block=block)
+            shapes |= norm(f"{name}.{norm1}", inputs)
+            shapes |= norm(f"{name}.{norm2}", outputs)
+            shapes[f"{name}.{conv1}.weight"] = (outputs, inputs, 3, 3)
+            shapes[f"{name}.{conv2}.weight"] = (outputs, outputs, 3, 3)
+            if inputs != outputs:
+                side = (shortcut, shortcut)
+                shapes[f"{name}.{projection}.weight"] = (outputs, inputs, *side)
             inputs = outputs
-    unused = {
-        f"sub_{name}": shape
-        for name, shape in shapes.items()
-        if name.startswith("block1.")
-    }
-    head = {"fc.weight": (7, 128), "fc.bias": (7,)}
-    return shapes | unused | norm("bn1", 128) | head
+    head = {f"{names['head']}.weight": (7, inputs), f"{names['head']}.bias": (7,)}
+    return shapes | norm(names["norm"], inputs) | head
+
+
+def wide_shapes(names, depth):
+    return preact_shapes(names, 16, (32, 64, 128), (depth - 4) // 6)
+
+
+def with_sub_block(shapes):
+    """The stage that TRADES' networks have twice and use once."""
+    twice = {n: shape for n, shape in shapes.items() if n.startswith("block1.")}
+    return shapes | {f"sub_{name}": shape for name, shape in twice.items()}
 
 
 def plain_shapes(net):
@@ -74,8 +115,29 @@ def plain_shapes(net):
 
 SHAPES = {
     **{net: plain_shapes(net) for net in ("alexnet", "cifar_alexnet", "vgg16")},
-    "wrn_28_10": wide_shapes(28),
-    "wrn_34_10": wide_shapes(34),
+    "resnet110": resnet_shapes((18, 18, 18), False, "downsample", "fc", 3),
+    "preact_resnet18": preact_shapes(KUANGLIU, 2, (2, 4, 8, 16), 2),
+    "preact_resnet18_fast": preact_shapes(KUANGLIU, 2, (2, 4, 8, 16), 2),
+    "preact_resnet18_dm": preact_shapes(DM_PREACT, 2, (2, 4, 8, 16), 2, shortcut=3),
+    "wrn_28_10": with_sub_block(wide_shapes(TRADES, 28)),
+    "wrn_34_10": with_sub_block(wide_shapes(TRADES, 34)),
+    "wrn_34_15": with_sub_block(wide_shapes(TRADES, 34)),
+    **{
+        f"wrn_{depth}_{widen}": wide_shapes(TRADES, depth)
+        for depth, widen in ((34, 20), (40, 2), (70, 16))
+    },
+    **{
+        f"wrn_{depth}_{widen}_dm": wide_shapes(DM_WIDE, depth)
+        for depth, widen in (
+            (28, 10),
+            (34, 10),
+            (34, 20),
+            (70, 16),
+            (82, 8),
+            (94, 16),
+            (106, 16),
+        )
+    },
 }
 for _depth, _blocks, _bottleneck in (
     (18, (2, 2, 2, 2), False),
@@ -94,6 +156,33 @@ def state_of(arch):
     """Random tensors; every value differs from every other."""
     rng = np.random.default_rng(0)
     return {n: rng.standard_normal(s, np.float32) for n, s in SHAPES[arch].items()}
+
+
+def without_norm(shapes, name="bn"):
+    """The last normalization of a pre-activation network left out."""
+    return {n: shape for n, shape in shapes.items() if not n.startswith(f"{name}.")}
+
+
+def plausible(shapes):
+    """Tensors of a network whose activations neither vanish nor explode.
+
+    They are the same everywhere; scales, offsets and statistics are nowhere 0 or 1.
+    """
+    kernels = sum(len(shape) == 4 for shape in shapes.values())
+    gain = (24 / kernels) ** 0.25  # so that what all blocks add is of the order of 1
+    return {name: _drawn(name, shape, gain) for name, shape in shapes.items()}
+
+
+def _drawn(name, shape, gain):
+    rng = np.random.default_rng(zlib.crc32(name.encode()))
+    kind = name.rpartition(".")[2]
+    if kind == "num_batches_tracked":
+        return np.int64(rng.integers(1, 100))
+    if len(shape) > 1:
+        std = gain / np.sqrt(np.prod(shape[1:]))
+        return (std * rng.standard_normal(shape)).astype(np.float32)
+    low, high = (0.5, 1.5) if kind in ("weight", "running_var") else (-0.3, 0.3)
+    return rng.uniform(low, high, shape).astype(np.float32)
 
 
 def same_values(first, second):

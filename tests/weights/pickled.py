@@ -72,12 +72,12 @@ def write_zip(path, payload, storages, compression=zipfile.ZIP_STORED):
     return path
 
 
-def write_state(path, tensors):
-    """A state dict of float32 arrays, one storage each."""
+def write_state(path, tensors, wrap=lambda state: state):
+    """A state dict of float32 arrays, one storage each; `wrap` puts it into more."""
     storages = {str(i): np.float32(v) for i, v in enumerate(tensors.values())}
     state = collections.OrderedDict()
     for (key, values), name in zip(storages.items(), tensors, strict=True):
         strides = tuple(step // 4 for step in values.strides)
         storage = FloatStorage(key, values.size)
         state[name] = Tensor(storage, 0, values.shape, strides)
-    return write_zip(path, state, storages)
+    return write_zip(path, wrap(state), storages)

@@ -83,6 +83,14 @@ def test_our_own_file_with_damaged_metadata(tmp_path):
         fails(weights.load, path, match=match)
 
 
+def test_how_a_network_is_computed_is_not_in_its_file(tmp_path):
+    source = write_state(tmp_path / "x.pth", state_of("wrn_28_10_dm"))
+    found = weights.load(source, "wrn_28_10_dm", **PLAIN)
+    module = found.module.clone(remat=True, compute_dtype="bfloat16")
+    weights.save(tmp_path / "x.safetensors", found._replace(module=module))
+    assert weights.load(tmp_path / "x.safetensors").module == found.module != module
+
+
 def test_our_own_file_that_has_changed(tmp_path):
     path = tmp_path / "x.safetensors"
     source = write_state(tmp_path / "x.pth", state_of("resnet18"))

@@ -32,6 +32,28 @@ def residual_fields(size: Size) -> dict[str, Any]:
     return {"width": size(0, "stem"), "num_classes": size(0, "head")}
 
 
+def by_blocks(
+    outside: Mapping[str, str], block: str, inside: Mapping[str, str]
+) -> Callable[[Path], str]:
+    """How a network of stages of blocks names its modules: `Layout.name`.
+
+    Args:
+      outside: our module beside the blocks -> theirs.
+      block: their name of a block, of `{stage}` counted from 1, or `{index}`, that from
+        0, and `{block}` from 0.
+      inside: our module of a block -> theirs, where it is not ours with bn for norm.
+    """
+
+    def name(path):
+        if len(path) == 1:
+            return outside[path[0]]
+        stage, number = map(int, re.findall(r"\d+", path[0]))
+        place = block.format(stage=stage, index=stage - 1, block=number - 1)
+        return f"{place}.{inside.get(path[1], path[1].replace('norm', 'bn'))}"
+
+    return name
+
+
 @dataclasses.dataclass(frozen=True)
 class Layout:
     """How a public code names and lays out the tensors of one of our networks.
@@ -41,6 +63,8 @@ class Layout:
       name: (path of a module of ours) -> what its tensors' names begin with.
       statistics: the name in `NORMALIZATIONS` that goes with the code's own files.
       fields: the lengths of axes -> the fields of our module that they tell.
+      optional: field of our module -> path of the module that it is True with; the
+        tensors tell whether there is one.
       trunk: the first and the last convolution of a network that a distance can use
         without its dense layers, whose first one takes the flattened maps of the last
         convolution; None for others.
@@ -53,6 +77,7 @@ class Layout:
     name: Callable[[Path], str]
     statistics: str
     fields: Callable[[Size], dict[str, Any]] = residual_fields
+    optional: tuple[tuple[str, Path], ...] = ()
     trunk: tuple[str, str] | None = None
     first: str = "stem"
     side: Callable[[Size], int] = lambda size: 32
@@ -126,6 +151,9 @@ def _module(tensors, layout, arch, trunk):
         fields, side = {"width": size(0, layout.first), "trunk": True}, 64
     else:
         fields, side = layout.fields(size), layout.side(size)
+        for field, path in layout.optional:
+            start = f"{layout.name(path)}."
+            fields[field] = any(name.startswith(start) for name in tensors)
     module = MODELS[layout.model](**fields)
     return module, (1, side, side, size(1, layout.first))
 

@@ -1,23 +1,13 @@
-"""ResNets: of the robustness package and kuangliu's models, and torchvision's."""
+"""ResNets: of the robustness package and kuangliu's models, torchvision's, Cohen's."""
 
-import re
-
-from jaxadv.weights.layouts.base import Layout
+from jaxadv.weights.layouts.base import Layout, by_blocks
 
 
 def _names(shortcut, head):
-    """ResNet's modules; `shortcut` and `head` are what the layouts differ in."""
-    names = {"stem": "conv1", "stem_norm": "bn1", "head": head}
+    """`shortcut` and `head` are what the layouts differ in."""
+    outside = {"stem": "conv1", "stem_norm": "bn1", "head": head}
     inside = {"shortcut": f"{shortcut}.0", "shortcut_norm": f"{shortcut}.1"}
-
-    def name(path):
-        if len(path) == 1:
-            return names[path[0]]
-        stage, block = re.findall(r"\d+", path[0])
-        part = inside.get(path[1], path[1].replace("norm", "bn"))
-        return f"layer{stage}.{int(block) - 1}.{part}"
-
-    return name
+    return by_blocks(outside, "layer{stage}.{block}", inside)
 
 
 _CIFAR, _IMAGENET = _names("shortcut", "linear"), _names("downsample", "fc")
@@ -29,3 +19,5 @@ LAYOUTS = {
     )
     for depth in (18, 34, 50)
 }
+# Of randomized smoothing (Cohen et al., 2019), which names them as torchvision does.
+LAYOUTS["resnet110"] = Layout("resnet110", _IMAGENET, "cifar10_robustness")

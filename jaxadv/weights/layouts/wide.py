@@ -1,16 +1,24 @@
-"""Wide residual networks: TRADES' form, which most public CIFAR networks have."""
+"""Wide residual networks: TRADES' form and DeepMind's, which public ones have."""
 
-import re
+from jaxadv.weights.layouts.base import Layout, by_blocks
 
-from jaxadv.weights.layouts.base import Layout
-
-
-def _trades(path):
-    if len(path) == 1:
-        return {"stem": "conv1", "final_norm": "bn1", "head": "fc"}[path[0]]
-    stage, block = re.findall(r"\d+", path[0])
-    part = {"shortcut": "convShortcut"}.get(path[1], path[1].replace("norm", "bn"))
-    return f"block{stage}.layer.{int(block) - 1}.{part}"
+_TRADES = by_blocks(
+    {"stem": "conv1", "final_norm": "bn1", "head": "fc"},
+    "block{stage}.layer.{block}",
+    {"shortcut": "convShortcut"},
+)
+_DM = by_blocks(
+    {"stem": "init_conv", "final_norm": "batchnorm", "head": "logits"},
+    "layer.{index}.block.{block}",
+    {
+        "norm1": "batchnorm_0",
+        "conv1": "conv_0",
+        "norm2": "batchnorm_1",
+        "conv2": "conv_1",
+    },
+)
+_SIZES = ("28_10", "34_10", "34_15", "34_20", "40_2", "70_16")
+_DM_SIZES = ("28_10", "34_10", "34_20", "70_16", "82_8", "94_16", "106_16")
 
 
 def _fields(size):
@@ -19,6 +27,14 @@ def _fields(size):
 
 
 LAYOUTS = {
-    name: Layout(name, _trades, "none", _fields, unused=r"^sub_block1\.")
-    for name in ("wrn_28_10", "wrn_34_10")
+    **{
+        f"wrn_{size}": Layout(
+            f"wrn_{size}", _TRADES, "none", _fields, unused=r"^sub_block1\."
+        )
+        for size in _SIZES
+    },
+    **{
+        f"wrn_{size}_dm": Layout(f"wrn_{size}_dm", _DM, "cifar10", _fields)
+        for size in _DM_SIZES
+    },
 }
