@@ -70,7 +70,7 @@ def main():
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     args = parser.parse_args()
     if not (args.runs / "shapes_alexnet" / "best").exists():
-        train("shapes_alexnet", args.runs / "shapes_alexnet")
+        train("perceptual/shapes_alexnet", args.runs / "shapes_alexnet")
     lines = []
     for method in METHODS:
         found = [accuracies(report(args.runs, method, s)) for s in args.seeds]
