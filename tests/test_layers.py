@@ -42,7 +42,7 @@ SHARED = {
     "evaluation/suite": ["described", "planned", "declared"],
     "evaluation/writing": ["escape"],
     "evaluation/tools": ["differences"],
-    "models": ["layers", "resnet", "alexnet", "cifar_resnet"],
+    "models": "layers patches attention resnet alexnet cifar_resnet".split(),
     "models/noisy": ["base"],
     "numerics": ["loops", "safe", "search", "balls", "projections"],
     "objectives": ["losses", "base", "untargeted", "transforms"],

@@ -17,6 +17,9 @@ from jaxadv.files import storage
 from jaxadv.models import MODELS
 from jaxadv.weights import layouts, tensors
 
+# What is a choice of whoever computes, not a property of the weights.
+_CHOSEN = ("compute_dtype", "remat")
+
 
 class Weights(NamedTuple):
     """A network as `Classifier.from_linen(*weights)` takes it.
@@ -65,8 +68,7 @@ def save(
             f"{type(module).__name__} has no name among the models: {', '.join(MODELS)}"
         )
     names = [field.name for field in specs.configurable(type(module))]
-    # A dtype is a choice of whoever computes, not a property of the weights.
-    fields = {name: getattr(module, name) for name in names if name != "compute_dtype"}
+    fields = {name: getattr(module, name) for name in names if name not in _CHOSEN}
     metadata = {
         "arch": arch,
         "fields": json.dumps(fields),

@@ -42,7 +42,7 @@ def same(first, second):
     jax.tree.map(np.testing.assert_array_equal, first, second)
 
 
-@pytest.mark.parametrize("arch", ["resnet18", "wrn_28_10", "alexnet"])
+@pytest.mark.parametrize("arch", ["resnet18", "wrn_28_10", "alexnet", "swin_t"])
 def test_our_own_files_say_what_they_are(tmp_path, arch):
     source = write_state(tmp_path / "x.pth", state_of(arch))
     weights.save(tmp_path / "x.safetensors", weights.load(source, arch, **PLAIN))

@@ -7,10 +7,14 @@ import numpy as np
 from flax import linen as nn
 
 from jaxadv import specs
-from jaxadv.weights.layouts import base, plain, residual, wide
+from jaxadv.weights.layouts import base, convnext, plain, residual, swin, vit, wide
 from jaxadv.weights.normalizations import NORMALIZATIONS, Statistics
 
-LAYOUTS: dict[str, base.Layout] = plain.LAYOUTS | residual.LAYOUTS | wide.LAYOUTS
+LAYOUTS: dict[str, base.Layout] = {
+    name: layout
+    for family in (plain, residual, wide, convnext, vit, swin)
+    for name, layout in family.LAYOUTS.items()
+}
 """Architecture -> its layout."""
 
 NAMES = tuple(LAYOUTS)

@@ -2,6 +2,7 @@
 
 import re
 
+from jaxadv.weights.layouts import base
 from jaxadv.weights.layouts.base import Layout
 
 
@@ -20,6 +21,13 @@ def _names(shortcut, head):
     return name
 
 
+def _wide_fields(size):
+    """As those of the others, and how wide the bottlenecks are."""
+    fields = base.residual_fields(size)
+    inner = size(0, "stage1_block1", "conv1")
+    return {**fields, "widen_factor": max(1, inner // max(1, fields["width"]))}
+
+
 _CIFAR, _IMAGENET = _names("shortcut", "linear"), _names("downsample", "fc")
 LAYOUTS = {
     f"resnet{depth}{form}": Layout(f"resnet{depth}{form}", names, statistics)
@@ -29,3 +37,6 @@ LAYOUTS = {
     )
     for depth in (18, 34, 50)
 }
+LAYOUTS["wide_resnet50_2"] = Layout(
+    "wide_resnet50_2", _IMAGENET, "imagenet", _wide_fields
+)
