@@ -80,9 +80,7 @@ class ResNet(layers.ImageClassifier):
       bottleneck: three-convolution blocks with four times as many output channels.
       stem: "cifar", "imagenet" or "imagenet_3x3".
       width: channels of the stem and of the first stage's 3x3 convolutions.
-      widen_factor: of the 3x3 convolutions of bottlenecks, whose outputs stay as they
-        are (WRN-50-2-bottleneck of Zagoruyko and Komodakis, "Wide Residual Networks",
-        2016).
+      widen_factor: of the 3x3 convolutions of bottlenecks; the blocks' outputs stay.
 
     Raises:
       UsageError: a field is out of bounds, or blocks without bottleneck are widened.
@@ -171,7 +169,11 @@ class ResNet50ImageNet(ResNet50):
 
 
 class WideResNet50x2(ResNet50ImageNet):
-    """Wide ResNet-50-2, ImageNet stem: 68,883,240 parameters for 1000 classes."""
+    """Wide ResNet-50-2, ImageNet stem: 68,883,240 parameters for 1000 classes.
+
+    WRN-50-2-bottleneck of Zagoruyko and Komodakis, "Wide Residual Networks" (2016), in
+    the layout of torchvision.
+    """
 
     widen_factor: int = specs.static(2, minimum=1)
 

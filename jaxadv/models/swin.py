@@ -92,7 +92,7 @@ def regions(sides: tuple[int, int], window: int, shift: int) -> np.ndarray:
     The last `shift` rows of the shifted image come from its top, as do columns.
     """
     rows, columns = (np.arange(s) >= s - shift for s in sides)
-    part = np.int8(2 * rows[:, None] + columns)
+    part = (2 * rows[:, None] + columns).astype(np.int8)
     return windows(part[None, :, :, None], window)[0, :, :, 0]
 
 

@@ -70,6 +70,14 @@ def test_our_own_files_say_what_they_are(tmp_path, arch):
         )
 
 
+def test_how_a_network_is_computed_is_not_saved(tmp_path):
+    source = write_state(tmp_path / "x.pth", state_of("vit_s16"))
+    found = weights.load(source, "vit_s16", **PLAIN)
+    chosen = found.module.clone(remat=True, compute_dtype="bfloat16")
+    weights.save(tmp_path / "x.safetensors", found._replace(module=chosen))
+    assert weights.load(tmp_path / "x.safetensors").module == found.module
+
+
 def test_our_own_file_with_damaged_metadata(tmp_path):
     path = tmp_path / "x.safetensors"
     about = {"arch": "vgg16", "fields": "{", "mean": "[0]", "std": "[1]"}
