@@ -42,7 +42,9 @@ SHARED = {
     "evaluation/suite": ["described", "planned", "declared"],
     "evaluation/writing": ["escape"],
     "evaluation/tools": ["differences", "competitiveness"],
-    "models": ("layers preact_resnet resnet wide_resnet alexnet cifar_resnet").split(),
+    "models": (
+        "layers patches attention preact_resnet resnet wide_resnet alexnet cifar_resnet"
+    ).split(),
     "models/noisy": ["base"],
     "numerics": ["loops", "safe", "search", "balls", "projections"],
     "objectives": ["losses", "base", "untargeted", "transforms"],

@@ -25,11 +25,12 @@ class ResidualBlock(nn.Module):
     and 1x1 with four times as many output channels. The stride is on the first 3x3.
 
     Attributes:
-      features: channels of the 3x3 convolutions.
+      features: channels of the 3x3 convolutions, but for `widen_factor`.
       strides: by how much the block shrinks its input.
       bottleneck: which of the two forms.
       kernel_init: initializer of the kernels.
       dtype: of the activations.
+      widen_factor: of the 3x3 convolution of a bottleneck alone.
     """
 
     features: int
@@ -37,6 +38,7 @@ class ResidualBlock(nn.Module):
     bottleneck: bool
     kernel_init: Any
     dtype: Any
+    widen_factor: int = 1
 
     @nn.compact
     def __call__(self, x: jax.Array, train: bool) -> jax.Array:
@@ -47,7 +49,8 @@ class ResidualBlock(nn.Module):
         norm = functools.partial(layers.batch_norm, train, self.dtype)
         width, strides = self.features, self.strides
         if self.bottleneck:
-            plan = ((width, 1, 1), (width, 3, strides), (4 * width, 1, 1))
+            inner = self.widen_factor * width
+            plan = ((inner, 1, 1), (inner, 3, strides), (4 * width, 1, 1))
         else:
             plan = ((width, 3, strides), (width, 3, 1))
         y = x
@@ -77,19 +80,26 @@ class ResNet(layers.ImageClassifier):
       bottleneck: three-convolution blocks with four times as many output channels.
       stem: "cifar", "imagenet" or "imagenet_3x3".
       width: channels of the stem and of the first stage's 3x3 convolutions.
+      widen_factor: of the 3x3 convolutions of bottlenecks; the blocks' outputs stay.
 
     Raises:
-      UsageError: a field is out of bounds.
+      UsageError: a field is out of bounds, or blocks without bottleneck are widened.
     """
 
     stage_sizes: tuple[int, ...] = (2, 2, 2, 2)
     bottleneck: bool = False
     stem: str = specs.static("cifar", choices=STEMS)
     width: int = specs.static(64, minimum=1)
+    widen_factor: int = specs.static(1, minimum=1)
 
     def __post_init__(self):
         super().__post_init__()
         layers.check_stage_sizes(self.stage_sizes)
+        if self.widen_factor > 1 and not self.bottleneck:
+            raise specs.UsageError(
+                f"{type(self).__name__}.widen_factor is {self.widen_factor}; it is for "
+                "bottlenecks: set bottleneck, or make the network wider by width"
+            )
 
     @nn.compact
     def __call__(self, images: jax.Array, train: bool = False) -> jax.Array:
@@ -102,6 +112,7 @@ class ResNet(layers.ImageClassifier):
                     features=self.width * 2 ** (stage - 1),
                     strides=2 if stage > 1 and block == 1 else 1,
                     bottleneck=self.bottleneck,
+                    widen_factor=self.widen_factor,
                     kernel_init=init,
                     dtype=self.dtype,
                     name=f"stage{stage}_block{block}",
@@ -155,3 +166,13 @@ class ResNet50ImageNet(ResNet50):
     """ResNet-50, ImageNet stem: 23,712,932 parameters for 100 classes."""
 
     stem: str = specs.static("imagenet", choices=STEMS)
+
+
+class WideResNet50x2(ResNet50ImageNet):
+    """Wide ResNet-50-2, ImageNet stem: 68,883,240 parameters for 1000 classes.
+
+    WRN-50-2-bottleneck of Zagoruyko and Komodakis, "Wide Residual Networks" (2016), in
+    the layout of torchvision.
+    """
+
+    widen_factor: int = specs.static(2, minimum=1)

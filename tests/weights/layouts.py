@@ -4,6 +4,8 @@ import zlib
 
 import numpy as np
 
+from tests.weights import patch_layouts
+
 
 def norm(name, channels):
     kinds = ("weight", "bias", "running_mean", "running_var")
@@ -12,7 +14,7 @@ def norm(name, channels):
     }
 
 
-def resnet_shapes(blocks, bottleneck, shortcut, head, stem, width=2):
+def resnet_shapes(blocks, bottleneck, shortcut, head, stem, width=2, widen=1):
     shapes = {"conv1.weight": (width, 3, stem, stem), **norm("bn1", width)}
     inputs = width
     for stage, count in enumerate(blocks, start=1):
@@ -22,7 +24,8 @@ def resnet_shapes(blocks, bottleneck, shortcut, head, stem, width=2):
             name = f"layer{stage}.{block}"
             plan = [(inputs, inner, 3), (inner, inner, 3)]
             if bottleneck:
-                plan = [(inputs, inner, 1), (inner, inner, 3), (inner, outputs, 1)]
+                wide = widen * inner
+                plan = [(inputs, wide, 1), (wide, wide, 3), (wide, outputs, 1)]
             for i, (before, after, k) in enumerate(plan, start=1):
                 shapes[f"{name}.conv{i}.weight"] = (after, before, k, k)
                 shapes |= norm(f"{name}.bn{i}", after)
@@ -138,6 +141,10 @@ SHAPES = {
             (106, 16),
         )
     },
+    "wide_resnet50_2": resnet_shapes(
+        (3, 4, 6, 3), True, "downsample", "fc", 7, widen=2
+    ),
+    **patch_layouts.SHAPES,
 }
 for _depth, _blocks, _bottleneck in (
     (18, (2, 2, 2, 2), False),

@@ -7,6 +7,7 @@ from flax import traverse_util
 
 from jaxadv import weights
 from jaxadv.models import MODELS
+from tests.weights import patch_layouts
 from tests.weights.layouts import SHAPES, same_values, state_of
 from tests.weights.pickled import fails
 
@@ -20,7 +21,7 @@ def test_conversion_fills_every_variable_from_its_own_tensor(arch):
     tensors = state_of(arch)
     module, variables = weights.convert(tensors, arch)
     assert type(module) is MODELS[arch] and module.num_classes == 7
-    side = 64 if arch == "alexnet" else 32
+    side = 64 if arch == "alexnet" else getattr(module, "image_size", 32)
     expected = jax.eval_shape(
         module.init, jax.random.key(0), np.zeros((1, side, side, 3), np.float32)
     )
@@ -42,7 +43,7 @@ def test_conversion_fills_every_variable_from_its_own_tensor(arch):
         )
         kinds = {"kernel": "weight", "scale": "weight", "bias": "bias",
                  "mean": "running_mean", "var": "running_var"}  # fmt: skip
-        assert name.rpartition(".")[2] == kinds[path[-1]]
+        assert name.rpartition(".")[2] == kinds.get(path[-1], path[-1])
         if path[-1] == "kernel" and value.ndim == 4:
             np.testing.assert_array_equal(value, tensors[name].transpose(2, 3, 1, 0))
         elif path[-1] == "kernel" and path[-2] != "dense1":
@@ -69,6 +70,32 @@ def test_conversion_fills_every_variable_from_its_own_tensor(arch):
         ("vgg16", "classifier.3.bias", "params/dense2/bias"),
         ("alexnet", "features.8.bias", "params/conv4/bias"),
         ("cifar_alexnet", "classifier.1.bias", "params/dense1/bias"),
+        ("wide_resnet50_2", "layer4.2.conv2.weight",
+         "params/stage4_block3/conv2/kernel"),
+        ("convnext_t", "stem.1.bias", "params/stem_norm/bias"),
+        ("convnext_s", "stages.2.downsample.0.weight", "params/stage3_norm/scale"),
+        ("convnext_s", "stages.2.downsample.1.bias", "params/stage3_conv/bias"),
+        ("convnext_b", "stages.2.blocks.26.gamma", "params/stage3_block27/gamma"),
+        ("convnext_b", "stages.0.blocks.2.conv_dw.weight",
+         "params/stage1_block3/conv/kernel"),
+        ("convnext_l", "stages.3.blocks.1.mlp.fc2.bias",
+         "params/stage4_block2/mlp/fc2/bias"),
+        ("convnext_l", "head.norm.weight", "params/final_norm/scale"),
+        ("convnext_t_convstem", "stem.stem.4.bias", "params/stem2_norm/bias"),
+        ("convnext_b_convstem", "stem.stem.6.weight", "params/stem3/kernel"),
+        ("vit_s16", "pos_embed", "params/pos_embed"),
+        ("vit_b16", "blocks.11.attn.qkv.weight", "params/block12/attn/qkv/kernel"),
+        ("vit_b16", "patch_embed.proj.weight", "params/stem/kernel"),
+        ("vit_s16_convstem", "patch_embed.proj.stem.10.weight",
+         "params/stem4_norm/scale"),
+        ("vit_b16_convstem", "patch_embed.proj.stem.12.weight",
+         "params/stem/kernel"),
+        ("swin_t", "layers.3.downsample.reduction.weight",
+         "params/stage4_merge/kernel"),
+        ("swin_b", "layers.2.blocks.17.attn.relative_position_bias_table",
+         "params/stage3_block18/relative_position_bias_table"),
+        ("swin_l", "layers.0.blocks.1.norm2.bias",
+         "params/stage1_block2/norm2/bias"),
     ],
 )  # fmt: skip
 def test_names_by_hand(arch, name, path):
@@ -85,6 +112,27 @@ def test_widths_are_taken_from_the_shapes():
     assert module.widen_factor == 2
     module, _ = weights.convert(state_of("vgg16"), "vgg16")
     assert (module.width, module.hidden) == (2, 5)
+    module, _ = weights.convert(state_of("wide_resnet50_2"), "wide_resnet50_2")
+    assert (module.width, module.widen_factor) == (2, 2)
+    module, _ = weights.convert(state_of("vit_b16_convstem"), "vit_b16_convstem")
+    assert (module.width, module.stem_width, module.image_size) == (12, 1, 32)
+    module, _ = weights.convert(state_of("swin_l"), "swin_l")
+    assert (module.heads, module.window, module.image_size) == (2, 3, 96)
+
+
+def test_older_names_of_swin_give_the_same():
+    tensors = state_of("swin_t")
+    older = patch_layouts.older_swin(tensors)
+    assert "head.bias" in older and "layers.0.downsample.norm.bias" in older
+    for buffer in ("attn.relative_position_index", "attn_mask"):
+        older[f"layers.0.blocks.1.{buffer}"] = np.zeros(3, np.int64)
+    module, variables = weights.convert(older, "swin_t")
+    expected_module, expected = weights.convert(tensors, "swin_t")
+    assert module == expected_module
+    jax.tree.map(np.testing.assert_array_equal, variables, expected)
+    gone = without(older, "layers.1.downsample.norm.bias")
+    words = r"missing: layers.1.downsample.norm.bias \(32,\)$"
+    fails(weights.convert, gone, "swin_t", match=words)
 
 
 def without(tensors, *names):

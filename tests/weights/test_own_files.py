@@ -42,7 +42,7 @@ def same(first, second):
     jax.tree.map(np.testing.assert_array_equal, first, second)
 
 
-@pytest.mark.parametrize("arch", ["resnet18", "wrn_28_10", "alexnet"])
+@pytest.mark.parametrize("arch", ["resnet18", "wrn_28_10", "alexnet", "swin_t"])
 def test_our_own_files_say_what_they_are(tmp_path, arch):
     source = write_state(tmp_path / "x.pth", state_of(arch))
     weights.save(tmp_path / "x.safetensors", weights.load(source, arch, **PLAIN))
@@ -68,6 +68,14 @@ def test_our_own_files_say_what_they_are(tmp_path, arch):
         fails(
             weights.load, tmp_path / "x.safetensors", None, True, match="trunk is for"
         )
+
+
+def test_how_a_network_is_computed_is_not_saved(tmp_path):
+    source = write_state(tmp_path / "x.pth", state_of("vit_s16"))
+    found = weights.load(source, "vit_s16", **PLAIN)
+    chosen = found.module.clone(remat=True, compute_dtype="bfloat16")
+    weights.save(tmp_path / "x.safetensors", found._replace(module=chosen))
+    assert weights.load(tmp_path / "x.safetensors").module == found.module
 
 
 def test_our_own_file_with_damaged_metadata(tmp_path):

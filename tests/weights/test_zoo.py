@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from jaxadv import weights
-from jaxadv.weights.layouts import plain
+from jaxadv.weights.layouts import convnext, plain, swin, vit
 from tests.paths import GOLDEN, ROOT
 from tests.weights import zoo
 
@@ -16,8 +16,10 @@ STORED = json.loads((GOLDEN / "zoo.json").read_text())
 
 def test_every_layout_has_golden_logits():
     assert list(STORED) == list(zoo.CASES)
-    # Those of AlexNet and VGG have references in NumPy: tests/models.
-    assert {*zoo.CASES.values(), *plain.LAYOUTS} == set(weights.NAMES)
+    # AlexNet and VGG have references in NumPy, those of ImageNet's size values of
+    # torch: tests/models.
+    others = plain.LAYOUTS | convnext.LAYOUTS | vit.LAYOUTS | swin.LAYOUTS
+    assert {*zoo.CASES.values(), zoo.ELSEWHERE, *others} == set(weights.NAMES)
 
 
 @pytest.mark.parametrize("case", zoo.CASES)

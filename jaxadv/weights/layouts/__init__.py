@@ -7,12 +7,23 @@ import numpy as np
 from flax import linen as nn
 
 from jaxadv import specs
-from jaxadv.weights.layouts import base, plain, preact, residual, wide
+from jaxadv.weights.layouts import (
+    base,
+    convnext,
+    plain,
+    preact,
+    residual,
+    swin,
+    vit,
+    wide,
+)
 from jaxadv.weights.normalizations import NORMALIZATIONS, Statistics
 
-LAYOUTS: dict[str, base.Layout] = (
-    plain.LAYOUTS | residual.LAYOUTS | preact.LAYOUTS | wide.LAYOUTS
-)
+LAYOUTS: dict[str, base.Layout] = {
+    name: layout
+    for family in (plain, residual, preact, wide, convnext, vit, swin)
+    for name, layout in family.LAYOUTS.items()
+}
 """Architecture -> its layout."""
 
 NAMES = tuple(LAYOUTS)

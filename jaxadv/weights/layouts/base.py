@@ -15,7 +15,8 @@ from jaxadv import specs
 from jaxadv.models import MODELS
 
 Path = tuple[str, ...]
-# The length of an axis of the kernel of a module of ours, in PyTorch's order.
+# (axis, *path of a module of ours, leaf="kernel") -> the length of an axis of one of
+# its tensors, in PyTorch's order.
 Size = Callable[..., int]
 
 _COUNTS = r"(^|\.)num_batches_tracked$"
@@ -54,13 +55,23 @@ def by_blocks(
     return name
 
 
+def in_conv_stem(part: str) -> str:
+    """Where a layer of `patches.conv_stem`, such as "stem2_norm", lies in its code.
+
+    There a convolution, its normalization and the activation stand in one sequence.
+    """
+    index, norm = int(part.removeprefix("stem")[0]), part.endswith("_norm")
+    return f"stem.{3 * (index - 1) + norm}"
+
+
 @dataclasses.dataclass(frozen=True)
 class Layout:
     """How a public code names and lays out the tensors of one of our networks.
 
     Attributes:
       model: a key of `MODELS`.
-      name: (path of a module of ours) -> what its tensors' names begin with.
+      name: (path of a module of ours) -> what its tensors' names begin with; the path
+        of what is the network's own is empty.
       statistics: the name in `NORMALIZATIONS` that goes with the code's own files.
       fields: the lengths of axes -> the fields of our module that they tell.
       optional: field of our module -> path of the module that it is True with; the
@@ -71,6 +82,8 @@ class Layout:
       first: the module that takes the images.
       side: pixels of the images that shapes are computed with, given the lengths.
       unused: pattern of tensors that no output depends on.
+      spellings: name of a tensor that other files of the code have alone -> their
+        `name`.
     """
 
     model: str
@@ -82,6 +95,16 @@ class Layout:
     first: str = "stem"
     side: Callable[[Size], int] = lambda size: 32
     unused: str = ""
+    spellings: Mapping[str, Callable[[Path], str]] = dataclasses.field(
+        default_factory=dict
+    )
+
+    def spelled(self, tensors: Mapping[str, Any]) -> "Layout":
+        """The layout with the names that a file's tensors have."""
+        for sign, name in self.spellings.items():
+            if sign in tensors:
+                return dataclasses.replace(self, name=name)
+        return self
 
     def tensor(self, path: Path) -> str:
         """The name of the tensor of a variable of ours, such as ("head", "kernel")."""
@@ -110,6 +133,7 @@ def convert(
     Raises:
       UsageError: a tensor is missing, superfluous or of another shape.
     """
+    layout = layout.spelled(tensors)
     left = "|".join(filter(None, (_COUNTS, layout.unused)))
     dense = "classifier." if trunk else None
     found = {
@@ -137,8 +161,8 @@ def abstract(module: nn.Module, images: tuple[int, ...]) -> dict[str, Any]:
 def _module(tensors, layout, arch, trunk):
     """The module that fits the tensors, and a shape of images that fits both."""
 
-    def size(axis, *path):
-        name = layout.tensor((*path, "kernel"))
+    def size(axis, *path, leaf="kernel"):
+        name = layout.tensor((*path, leaf))
         if name in tensors and tensors[name].ndim > axis:
             return tensors[name].shape[axis]
         hint = "; without its dense layers it is a distance: set trunk=True (--trunk)"
