@@ -39,10 +39,10 @@ SHARED = {
     ).split(),
     "evaluation/judging": ["inputs", "judge", "stored"],
     "evaluation/run": ["meters", "bench"],
-    "evaluation/suite": ["described", "planned", "declared"],
+    "evaluation/suite": ["described", "planned", "declared", "settled"],
     "evaluation/writing": ["escape"],
     "evaluation/tools": ["differences"],
-    "models": ["layers", "resnet", "alexnet", "cifar_resnet"],
+    "models": ["layers", "blur", "resnet", "alexnet", "vgg", "cifar_resnet"],
     "models/noisy": ["base"],
     "numerics": ["loops", "safe", "search", "balls", "projections"],
     "objectives": ["losses", "base", "untargeted", "transforms"],
@@ -55,9 +55,10 @@ SHARED = {
         "initial"
     ).split(),
     "weights": (
-        "normalizations wrappers torch_files tensors layouts own sidecars files"
+        "normalizations wrappers torch_files tensors layouts packages own sidecars "
+        "files"
     ).split(),
-    "weights/layouts": ["base"],
+    "weights/layouts": ["base", "plain"],
 }
 
 

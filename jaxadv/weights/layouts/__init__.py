@@ -7,10 +7,12 @@ import numpy as np
 from flax import linen as nn
 
 from jaxadv import specs
-from jaxadv.weights.layouts import base, plain, residual, wide
+from jaxadv.weights.layouts import base, plain, residual, shift_tolerant, wide
 from jaxadv.weights.normalizations import NORMALIZATIONS, Statistics
 
-LAYOUTS: dict[str, base.Layout] = plain.LAYOUTS | residual.LAYOUTS | wide.LAYOUTS
+LAYOUTS: dict[str, base.Layout] = (
+    plain.LAYOUTS | residual.LAYOUTS | wide.LAYOUTS | shift_tolerant.LAYOUTS
+)
 """Architecture -> its layout."""
 
 NAMES = tuple(LAYOUTS)

@@ -47,6 +47,8 @@ class Layout:
       first: the module that takes the images.
       side: pixels of the images that shapes are computed with, given the lengths.
       unused: pattern of tensors that no output depends on.
+      constants: pattern of tensors whose numbers our module has of its own -> these
+        numbers, which broadcast to the tensor.
     """
 
     model: str
@@ -57,6 +59,7 @@ class Layout:
     first: str = "stem"
     side: Callable[[Size], int] = lambda size: 32
     unused: str = ""
+    constants: Mapping[str, np.ndarray] = dataclasses.field(default_factory=dict)
 
     def tensor(self, path: Path) -> str:
         """The name of the tensor of a variable of ours, such as ("head", "kernel")."""
@@ -71,7 +74,7 @@ def convert(
 
     The numbers of classes, channels and hidden units are taken from the shapes. Every
     tensor is used exactly once; only `num_batches_tracked` and what no output depends
-    on are left out.
+    on are left out, and constants are compared with ours.
 
     Args:
       tensors: name -> array in PyTorch's axis order, as `read` returns it.
@@ -83,9 +86,12 @@ def convert(
       The module and its float32 variables.
 
     Raises:
-      UsageError: a tensor is missing, superfluous or of another shape.
+      UsageError: a tensor is missing, superfluous or of another shape, or a constant
+        is another one.
     """
-    left = "|".join(filter(None, (_COUNTS, layout.unused)))
+    for pattern, numbers in layout.constants.items():
+        _check_constants(tensors, pattern, numbers, arch)
+    left = "|".join(filter(None, (_COUNTS, layout.unused, *layout.constants)))
     dense = "classifier." if trunk else None
     found = {
         name: value
@@ -128,6 +134,18 @@ def _module(tensors, layout, arch, trunk):
         fields, side = layout.fields(size), layout.side(size)
     module = MODELS[layout.model](**fields)
     return module, (1, side, side, size(1, layout.first))
+
+
+def _check_constants(tensors, pattern, numbers, arch):
+    for name, value in tensors.items():
+        if not re.search(pattern, name):
+            continue
+        like = value.shape[-numbers.ndim :] == numbers.shape
+        if not like or not np.allclose(value, numbers, rtol=0, atol=1e-6):
+            raise specs.UsageError(
+                f"{arch}: the tensor {name} {value.shape} is not the constant that the "
+                f"network has: {np.round(numbers, 5).tolist()}"
+            )
 
 
 def _foreign_shape(path, shape):
