@@ -2,7 +2,8 @@
 
 A flag that names another object, as `--config.attack.name=apgd`, makes its fields known
 before the other flags are read. Values that the config has chosen stay where the new
-object has such a field; what stood at its default takes the new default.
+object has such a field, unless they were the old one's own, as a file of weights is;
+what stood at its default takes the new default.
 """
 
 import keyword
@@ -202,8 +203,9 @@ def _chosen(old, make, kind):
         return {}
     defaults = ConfigDict(completion.filled(old["name"], kind, ""))
     defaults = specs.plain(defaults)
+    own = {name for name, f in _fields(kind, old).items() if "own" in f.metadata}
     fields = {field.name for field in specs.configurable(make)} | kind.beside.keys()
-    return {k: v for k, v in old.items() if k in fields and v != defaults.get(k)}
+    return {k: v for k, v in old.items() if k in fields - own and v != defaults.get(k)}
 
 
 def _followers(config, arguments) -> list[str]:

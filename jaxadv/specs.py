@@ -79,6 +79,15 @@ def bound():
     return struct.field(default=None, metadata={"bound": True})
 
 
+def mark(*, replaces=None, own=None) -> dict[str, Any]:
+    """Marks an argument of a function, `Annotated[str, mark(…)]`.
+
+    A flag for it unsets the argument that it `replaces`. What is the object's `own`
+    says nothing of another one: a flag that names another leaves it behind.
+    """
+    return {k: v for k, v in (("replaces", replaces), ("own", own)) if v is not None}
+
+
 def part(registry: Callable[[], Registry], default: Any = dataclasses.MISSING):
     """A field holding another object, built from its own spec by `registry()`."""
     return _field(default, True, registry=registry)
@@ -352,8 +361,10 @@ def _required(field):
 
 def _argument(parameter):
     given = parameter.default is not inspect.Parameter.empty
+    marks = getattr(parameter.annotation, "__metadata__", ())
     field: Any = dataclasses.field(
-        default=parameter.default if given else dataclasses.MISSING
+        default=parameter.default if given else dataclasses.MISSING,
+        metadata=next((mark for mark in marks if isinstance(mark, Mapping)), None),
     )
     field.name, field.type = parameter.name, parameter.annotation
     return field

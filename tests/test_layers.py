@@ -39,11 +39,12 @@ SHARED = {
     ).split(),
     "evaluation/judging": ["inputs", "judge", "stored"],
     "evaluation/run": ["meters", "bench"],
-    "evaluation/suite": ["described", "planned", "declared"],
+    "evaluation/suite": ["described", "planned", "declared", "settled"],
     "evaluation/writing": ["escape"],
     "evaluation/tools": ["differences", "competitiveness"],
     "models": (
-        "layers patches attention preact_resnet resnet wide_resnet alexnet cifar_resnet"
+        "layers blur patches attention preact_resnet resnet wide_resnet alexnet vgg "
+        "cifar_resnet"
     ).split(),
     "models/noisy": ["base"],
     "numerics": ["loops", "safe", "search", "balls", "projections"],
@@ -57,9 +58,10 @@ SHARED = {
         "changes initial"
     ).split(),
     "weights": (
-        "normalizations wrappers torch_files tensors layouts own sidecars files"
+        "normalizations wrappers torch_files tensors layouts packages own sidecars "
+        "files"
     ).split(),
-    "weights/layouts": ["base"],
+    "weights/layouts": ["base", "plain"],
 }
 
 

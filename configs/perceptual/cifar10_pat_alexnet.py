@@ -4,7 +4,9 @@
 
 As cifar10_pat_self.py, with the paper's bound of 1.0 in an external network. Its weights are the
 authors' `alexnet_cifar.pt`, to be put where the error message says, or the path of
-`--config.attack.threat.network.path`, which validation takes too. Not run here.
+`--config.attack.threat.network.path`, which validation takes too. Without them
+`--config.attack.threat.network.name=stlpips_alexnet` is a network that pip installs, in which 1.0
+is another bound. Not run here.
 """
 
 from configs.perceptual import cifar10_pat_self

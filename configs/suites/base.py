@@ -11,6 +11,8 @@ from jaxadv.specs import UsageError
 
 # The text after the colon of suites that run without the weights of an AlexNet too.
 NO_ALEXNET = "no_alexnet"
+# The network that LPIPS is measured in where that of a suite is not on the machine.
+OTHERWISE = "stlpips_alexnet"
 
 
 def suite(name, attacks, **fields) -> ConfigDict:
@@ -61,8 +63,12 @@ def calibrated(name, eps, steps):
 
 
 def external(name):
-    """An external network's spec, whose weights `...network.path` names."""
-    return {"name": name, "path": placeholder(str)}
+    """An external network's spec, whose weights `...network.path` names.
+
+    Where AlexNet is asked for and its weights are not there, `OTHERWISE` stands in.
+    """
+    otherwise = OTHERWISE if name == "alexnet" else placeholder(str)
+    return {"name": name, "path": placeholder(str), "otherwise": otherwise}
 
 
 def sweep(label, spec, budgets, ata=None):

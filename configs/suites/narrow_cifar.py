@@ -6,9 +6,10 @@
 Laidlaw, Singla and Feizi, "Perceptual adversarial robustness: defense against unseen threat
 models", 2021, table 2: AutoAttack at l-infinity 8/255 and at l2 1, StAdv and ReColorAdv; PPGD and
 LPA at 0.5 in the authors' CIFAR AlexNet, `--config.attacks.lpa.threat.network.path` (and that of
-`ppgd`). `no_alexnet` leaves these two out and needs no weights. `narrow` is the union of the first
-four, and the means count them alone, as the table's do. StAdv and ReColorAdv are not
-searched as theirs; the report says so.
+`ppgd`), or in another network, `--config.attacks.lpa.threat.network.name=stlpips_alexnet`.
+`no_alexnet` leaves these two out and needs no weights. `narrow` is the union of the first four, and
+the means count them alone, as the table's do. StAdv and ReColorAdv are not searched as theirs; the
+report says so.
 """
 
 from configs.suites.autoattack import components

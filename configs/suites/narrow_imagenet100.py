@@ -5,8 +5,10 @@
 
 Laidlaw, Singla and Feizi, "Perceptual adversarial robustness: defense against unseen threat
 models", 2021, table 3, at the medium bounds of their table 4; see narrow_cifar.py. PPGD and LPA
-are bounded in torchvision's AlexNet; `no_alexnet` leaves them out. Another data set than
-ImageNet-100 has its own split: `--config.data.name=shapes/64 --config.split=test`.
+are bounded in torchvision's AlexNet; `no_alexnet` leaves them out. Where its weights are not on
+the machine and no path is given, the AlexNet of the package stlpips_pytorch stands in, if that is
+installed; a line and the report say so. Another data set than ImageNet-100 has its own split:
+`--config.data.name=shapes/64 --config.split=test`.
 """
 
 from configs.suites.base import calibrated, functional

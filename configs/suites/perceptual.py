@@ -3,10 +3,12 @@
     python eval.py --config=configs/suites/perceptual.py --checkpoint=runs/shapes_pat_self
 
 LPA is bounded in an external network, `--config.attacks.lpa.threat.network.path`: the same ball
-for every classifier, which self-bounded LPA is not.
+for every classifier, which self-bounded LPA is not. Where no path is given and there is no
+`runs/shapes_alexnet`, the network of the package stlpips_pytorch stands in, if that is installed;
+the bound of 0.2 is meant for the former.
 """
 
-from configs.suites.base import ball, pgd, suite
+from configs.suites.base import OTHERWISE, ball, pgd, suite
 
 
 def _pgd(name, eps):
@@ -15,7 +17,7 @@ def _pgd(name, eps):
 
 
 def _external():
-    return {"name": "run", "path": "runs/shapes_alexnet"}
+    return {"name": "run", "path": "runs/shapes_alexnet", "otherwise": OTHERWISE}
 
 
 def get_config():

@@ -7,9 +7,10 @@
 Azizmalayeri and Rohban, "Lagrangian objective function leads to improved unforeseen attack
 generalization in adversarial training", 2021, table 1, with its budgets and steps; `budgets` are
 those of table 5. LPA is bounded in the CIFAR AlexNet, `--config.attacks.lpa.threat.network.path`,
-and takes their 200 steps in each of its five rounds; `no_alexnet` leaves it out. Their "union
-mean" is the mean of all attacks here; the unseen mean counts those outside `seen`. Noise is clipped
-to [0, 1], and PGD0 may change ten pixels, where their code ends at nine.
+or another network, `…network.name=stlpips_alexnet`, and takes their 200 steps in each of its five
+rounds; `no_alexnet` leaves it out. Their "union mean" is the mean of all attacks here; the unseen
+mean counts those outside `seen`. Noise is clipped to [0, 1], and PGD0 may change ten pixels, where
+their code ends at nine.
 """
 
 from configs.suites.base import (

@@ -7,7 +7,8 @@ Azizmalayeri and Rohban, "Lagrangian objective function leads to improved unfore
 generalization in adversarial training", 2021, table 2; see unseen_cifar.py. Fog and gabor are at
 the second of their calibrated budgets; the caption's 0.125 for gabor is not among them. The
 length of steps is not given: of fog, gabor and snow it is 1/sqrt(50) on numbers up to 1 here, as
-the 0.002236 of uar.py would move those by a tenth in 50 steps. Another data set than ImageNet-100
+the 0.002236 of uar.py would move those by a tenth in 50 steps. LPA is bounded in torchvision's
+AlexNet, or another one as in narrow_imagenet100.py; `no_alexnet` leaves it out. Another data set than ImageNet-100
 has its own split: `--config.data.name=shapes/64 --config.split=test`.
 """
 

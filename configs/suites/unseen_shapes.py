@@ -10,12 +10,13 @@ improved unforeseen attack generalization in adversarial training", 2021, at a s
 200 images, few steps, and budgets of half theirs or less except for recolor and blur, at which a
 network trained by shapes_pgd_at.py is right on a third to two thirds of the images that it knows.
 See unseen_cifar.py for what the means count. LPA is bounded in the network of
-configs/perceptual/shapes_alexnet.py, `--config.attacks.lpa.threat.network.path`; `no_alexnet`
-leaves it out. `gray` is for clothes and digits of one channel: it has no LPA, ReColorAdv and JPEG,
+configs/perceptual/shapes_alexnet.py, `--config.attacks.lpa.threat.network.path`, for which that of
+the package stlpips_pytorch stands in (see perceptual.py); `no_alexnet` leaves LPA out. `gray` is for clothes and digits of one channel: it has no LPA, ReColorAdv and JPEG,
 and larger lp balls. `budgets` are 0.75, 1 and 1.25 times those of `linf` and `l2`, as in table 5.
 """
 
 from configs.suites.base import (
+    OTHERWISE,
     ball,
     calibrated,
     check_choice,
@@ -36,7 +37,8 @@ def _lp(name, eps):
 
 
 def _attacks():
-    network = {"name": "run", "path": "runs/shapes_alexnet"}
+    path = "runs/shapes_alexnet"
+    network = {"name": "run", "path": path, "otherwise": OTHERWISE}
     threat = {"name": "lpips", "eps": LPA, "network": network}
     pixels = {"name": "l0", "eps": 5.0, "pixels": True}
     return {

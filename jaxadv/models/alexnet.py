@@ -98,20 +98,21 @@ class AlexNet(layers.ImageClassifier):
         return self._head(adaptive_mean(layers.max_pool(x, 3, 2), 6), train)
 
     def _conv(self, x, index, kernel=3, strides=1, padding=None):
+        return nn.relu(self._linear(x, index, kernel, strides, padding))
+
+    def _linear(self, x, index, kernel=3, strides=1, padding=None):
         # 64, 192, 384, 256 and 256 channels at the standard width of 64.
         features = self.width * (1, 3, 6, 4, 4)[index - 1]
-        return nn.relu(
-            nn.Conv(
-                features,
-                (kernel, kernel),
-                strides,
-                padding=kernel // 2 if padding is None else padding,
-                kernel_init=layers.TORCH_KERNEL,
-                bias_init=uniform_bias(kernel * kernel * x.shape[-1]),
-                dtype=self.dtype,
-                name=f"conv{index}",
-            )(x)
-        )
+        return nn.Conv(
+            features,
+            (kernel, kernel),
+            strides,
+            padding=kernel // 2 if padding is None else padding,
+            kernel_init=layers.TORCH_KERNEL,
+            bias_init=uniform_bias(kernel * kernel * x.shape[-1]),
+            dtype=self.dtype,
+            name=f"conv{index}",
+        )(x)
 
     def _last_convolutions(self, x):
         for index in (3, 4, 5):

@@ -1,5 +1,7 @@
 """VGG-16, a network of the LPIPS distance, and its form for CIFAR."""
 
+from typing import ClassVar
+
 import jax
 import jax.numpy as jnp
 from flax import linen as nn
@@ -36,14 +38,16 @@ class VGG16(layers.ImageClassifier):
     trunk: bool = False
     width: int = specs.static(64, minimum=1)
     hidden: int = specs.static(4096, minimum=1)
+    # Pixels of the smallest image, and of the smallest one for the trunk alone.
+    sides: ClassVar[tuple[int, int]] = (32, 16)
 
     @nn.compact
     def __call__(self, images: jax.Array, train: bool = False) -> jax.Array:
         """Images [n, h, w, c] to float32 logits [n, num_classes]."""
-        alexnet.check_side(self, images, 16 if self.trunk else 32)
+        alexnet.check_side(self, images, self.sides[self.trunk])
         x = images
         for stage, convolutions in enumerate(STAGES, start=1):
-            x = x if stage == 1 else layers.max_pool(x, 2)
+            x = x if stage == 1 else self._pool(x)
             for index in range(1, convolutions + 1):
                 x = nn.Conv(
                     self.width * min(2 ** (stage - 1), 8),
@@ -57,7 +61,10 @@ class VGG16(layers.ImageClassifier):
             self.tap(x)
         if self.trunk:
             return jnp.zeros((len(images), self.num_classes))
-        return self._head(alexnet.adaptive_mean(layers.max_pool(x, 2), 7), train)
+        return self._head(alexnet.adaptive_mean(self._pool(x), 7), train)
+
+    def _pool(self, x):
+        return layers.max_pool(x, 2)
 
     def _head(self, x, train):
         x = x.reshape(len(x), -1)

@@ -56,7 +56,8 @@ class Lpips:
     Attributes:
       network: a Classifier with feature taps; None for the attacked classifier.
       linear: None, or for each tap the learned weights [c]; "alexnet" or "vgg16"
-        reads those of the official package.
+        reads those of the official package, "stlpips_alexnet" or "stlpips_vgg16" those
+        of stlpips_pytorch.
       squared: return the square.
     """
 
@@ -90,7 +91,8 @@ class Lpips:
         if not protocols.has_features(self.network):
             raise specs.UsageError(
                 "Lpips: network is None or not a single Classifier; give an external "
-                "network, as {'name': 'alexnet'}, or bind it to the attacked one"
+                "network, as {'name': 'stlpips_alexnet'}, or bind it to the attacked "
+                "one"
             )
         with jax.default_matmul_precision("highest"):
             taps = self.network.full_precision().features(image, self.key)

@@ -8,7 +8,7 @@ import numpy as np
 from flax import linen as nn
 
 from jaxadv import arrays, specs
-from jaxadv.weights import layouts, own, sidecars, tensors
+from jaxadv.weights import layouts, own, packages, sidecars, tensors
 from jaxadv.weights.normalizations import NORMALIZATIONS, Statistics, statistics
 
 _KNOWN_FILES = {
@@ -19,6 +19,14 @@ _KNOWN_FILES = {
     "resnet34_imagenet": "torchvision's resnet34-b627a593.pth",
     "resnet50_imagenet": "torchvision's resnet50-0676ba61.pth",
     "wrn_34_10": "TRADES' model_cifar_wrn.pt",
+    "stlpips_alexnet": "stlpips_pytorch's alex_shift_tolerant.pth",
+    "stlpips_vgg16": "stlpips_pytorch's vgg_shift_tolerant.pth",
+}
+# Networks of distances whose files are not on every machine -> one of a package.
+_OTHERS = {
+    "alexnet": "stlpips_alexnet",
+    "cifar_alexnet": "stlpips_alexnet",
+    "vgg16": "stlpips_vgg16",
 }
 
 
@@ -165,10 +173,11 @@ def find(arch: str, path: str | os.PathLike | None = None) -> Path:
     Args:
       arch: a name of `layouts.NAMES`.
       path: the file; None looks for `arch` with one of `ENDINGS` in
-        $JAXADV_WEIGHTS_DIR, by default ~/jaxadv_weights.
+        $JAXADV_WEIGHTS_DIR, by default ~/jaxadv_weights, and then in the folder of
+        the package that brings it, if there is one.
 
     Raises:
-      MissingWeights: there is none in the folder; says which file to put where.
+      MissingWeights: there is none; says which file to put where, or what to install.
       UsageError: unknown name, or there is no file at the path.
     """
     specs.lookup(arch, layouts.LAYOUTS, "arch")
@@ -183,10 +192,24 @@ def find(arch: str, path: str | os.PathLike | None = None) -> Path:
     for place in places:
         if place.is_file():
             return place
+    packaged = packages.NETWORKS.get(arch)
+    if packaged is not None and packaged.path is not None:
+        return packaged.path
+    raise MissingWeights(f"no weights of {arch}: {_remedy(arch, places[1])}")
+
+
+def _remedy(arch, place):
     known = _KNOWN_FILES.get(arch, f"a state dict of {arch} saved by PyTorch")
-    raise MissingWeights(
-        f"no weights of {arch}: put {known} at {places[1]}, or set 'path' to a file, "
-        "or $JAXADV_WEIGHTS_DIR to the folder that holds it"
+    words = f"put {known} at {place}, or set 'path' to a file, or $JAXADV_WEIGHTS_DIR "
+    words += "to the folder that holds it"
+    if arch in packages.NETWORKS:
+        return f"{packages.NETWORKS[arch].install}; or {words}"
+    if arch not in _OTHERS:
+        return words
+    other = _OTHERS[arch]
+    return (
+        f"{words}; or measure in another network, 'name': '{other}' "
+        f"({packages.NETWORKS[other].install})"
     )
 
 

@@ -13,6 +13,8 @@ _PREFIXES = ("module.", "model.", "1.")
 # Of the network itself, RobustBench's normalization, the robustness package's, and the
 # first module of a sequence.
 _HOLDERS = ("", "normalize.", "normalizer.", "0.")
+# Of LPIPS modules, for images in [-1, 1].
+_SCALING = ("scaling_layer.shift", "scaling_layer.scale")
 _PAIRS = (("mean", "std"), ("mu", "sigma"), ("new_mean", "new_std"))
 # The layers of perceptual-advex are the model's own, listed a second time.
 _LAYERS = re.compile(r"layer\d+\.")
@@ -53,11 +55,20 @@ def unwrapped(
 def _taken_out(named) -> list[tuple[str, Statistics]]:
     """The names and numbers of normalizations, whose buffers leave `named`."""
     pairs = [[holder + part for part in pair] for holder in _HOLDERS for pair in _PAIRS]
-    return [
+    found = [
         (mean, (_row(mean, named.pop(mean)), _row(std, named.pop(std), positive=True)))
-        for mean, std in pairs
+        for mean, std in (*pairs, _SCALING)
         if mean in named and std in named
     ]
+    return [
+        (name, _of_signed(pair) if name in _SCALING else pair) for name, pair in found
+    ]
+
+
+def _of_signed(pair) -> Statistics:
+    """Mean and deviation in [0, 1] units, of those for images in [-1, 1]."""
+    shift, scale = pair
+    return tuple((s + 1) / 2 for s in shift), tuple(s / 2 for s in scale)
 
 
 def _row(name, values, positive=False) -> tuple[float, ...]:

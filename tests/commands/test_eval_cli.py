@@ -20,6 +20,7 @@ from jaxadv.evaluation.suite import config
 from jaxadv.files import locks
 from jaxadv.specs import UsageError
 from jaxadv.training import settings
+from jaxadv.weights import packages
 from tests import nets
 from tests.paths import ROOT
 
@@ -315,12 +316,14 @@ def test_suites_with_alexnet_run_without_its_weights(
     name, folder, tmp_path, monkeypatch, capsys
 ):
     monkeypatch.setenv("JAXADV_WEIGHTS_DIR", str(tmp_path))
+    monkeypatch.setattr(packages.Packaged, "path", None)
     asked = []
     monkeypatch.setattr(command, "evaluate", lambda *args: asked.append(args[:4]))
     suite = f"--config={ROOT / 'configs' / 'suites' / name}.py"
     assert call(folder, suite) == 2
     error = capsys.readouterr().err
     assert "no weights of " in error and f"{name[:6]}_*.py:no_alexnet" in error
+    assert "'name': 'stlpips_alexnet' (pip install stlpips_pytorch" in error
     assert call(folder, f"{suite}:no_alex") == 2
     assert "no 'no_alex'; allowed: attacks, no_alexnet" in capsys.readouterr().err
     shapes = ["--config.data.name=shapes/64", "--config.split=test"]

@@ -82,6 +82,7 @@ def parse(monkeypatch, tmp_path):
     monkeypatch.setattr(loading, "load_file", lambda *_: (model, about))
     monkeypatch.setattr(networks, "pretrained", lambda *_: model)
     monkeypatch.setattr(networks, "run", lambda *_: model)
+    monkeypatch.setattr(networks, "_absent", lambda *_: "")
     looks = saliency.Saliency({}, saliency.SaliencyNet())
     monkeypatch.setattr(saliency, "load", lambda path: looks)
     monkeypatch.setattr(parallel, "initialize", lambda *_: None)

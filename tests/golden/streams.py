@@ -55,3 +55,38 @@ def images() -> tuple[np.ndarray, np.ndarray]:
     constant = np.full_like(first, 0.5)
     firsts = np.stack([first] * 4).astype(np.float32)
     return firsts, np.stack([first, near, far, constant]).astype(np.float32)
+
+
+def shifted(count: int, shape=(34, 30)) -> tuple[np.ndarray, np.ndarray]:
+    """Pairs of smooth images [count, h, w, 3] in [0, 1].
+
+    Of four pairs in a row the second images are the first ones shifted by 1, 2 and 3
+    pixels to the left, what they show being larger than themselves, and noisy ones.
+    """
+    random, (height, width) = np.random.RandomState(23), shape
+    larger = np.stack([_smooth(random, (height, width + 3)) for _ in range(count)])
+    noise = 0.1 * random.standard_normal((count, height, width, 3))
+    firsts, seconds = larger[:, :, :width], np.empty_like(noise)
+    for i, image in enumerate(larger):
+        step = (i + 1) % 4
+        seconds[i] = image[:, step : step + width] + (noise[i] if step == 0 else 0)
+    return np.float32(firsts), np.clip(seconds, 0, 1).astype(np.float32)
+
+
+def _smooth(random, shape):
+    """Waves of random directions, lengths and colors, and edges between them."""
+    rows, columns = np.mgrid[: shape[0], : shape[1]]
+    image = np.zeros((*shape, 3))
+    for _ in range(6):
+        angle, length, phase = random.uniform(size=3) * (np.pi, 12, 2 * np.pi)
+        along = rows * np.cos(angle) + columns * np.sin(angle)
+        wave = np.sin(along / (1 + length) + phase)
+        wave = np.sign(wave) if length < 6 else wave
+        image += wave[..., None] * random.standard_normal(3)
+    return 1 / (1 + np.exp(-image))
+
+
+def sums(taps) -> list[list[float]]:
+    """Mean and root mean square of each tap, whatever its order of axes."""
+    taps = [np.asarray(tap, np.float64) for tap in taps]
+    return [[float(tap.mean()), float((tap**2).mean() ** 0.5)] for tap in taps]

@@ -116,8 +116,45 @@ def plain_shapes(net):
     return shapes
 
 
+def stlpips_shapes(net):
+    """A distance's trunk, blurs and learned weights, and dense layers."""
+    if net == "alexnet":
+        plan = [
+            (1, 0, 2, 11),
+            (2, 5, 6, 5),
+            (3, 9, 12, 3),
+            (4, 11, 8, 3),
+            (5, 13, 8, 3),
+        ]
+        blurs, cells, dense = {"1.1": 2, "2.4": 2, "3.8": 6}, 36, (1, 4, 6)
+    else:
+        places = ((0, 2), (6, 8), (12, 14, 16), (20, 22, 24), (28, 30, 32))
+        stages = zip((1, 2, 3, 4, 5), places, (2, 4, 8, 16, 16), strict=True)
+        plan = [(stage, i, width, 3) for stage, some, width in stages for i in some]
+        blurs, cells, dense = (
+            {"2.5": 2, "3.11": 4, "4.19": 8, "5.27": 16},
+            49,
+            (0, 3, 6),
+        )
+    shapes, inputs = {}, 3
+    for stage, place, outputs, kernel in plan:
+        name = f"net.slice{stage}.{place}"
+        shapes[f"{name}.weight"] = (outputs, inputs, kernel, kernel)
+        shapes[f"{name}.bias"] = (outputs,)
+        shapes[f"lin{stage - 1}.model.1.weight"] = (1, outputs, 1, 1)
+        inputs = outputs
+    shapes |= {f"net.slice{k}.filt": (c, 1, 3, 3) for k, c in blurs.items()}
+    inputs *= cells
+    for place, outputs in zip(dense, (5, 5, 7), strict=True):
+        shapes[f"classifier.{place}.weight"] = (outputs, inputs)
+        shapes[f"classifier.{place}.bias"] = (outputs,)
+        inputs = outputs
+    return shapes
+
+
 SHAPES = {
     **{net: plain_shapes(net) for net in ("alexnet", "cifar_alexnet", "vgg16")},
+    **{f"stlpips_{net}": stlpips_shapes(net) for net in ("alexnet", "vgg16")},
     "resnet110": resnet_shapes((18, 18, 18), False, "downsample", "fc", 3),
     "preact_resnet18": preact_shapes(KUANGLIU, 2, (2, 4, 8, 16), 2),
     "preact_resnet18_fast": preact_shapes(KUANGLIU, 2, (2, 4, 8, 16), 2),
@@ -159,10 +196,19 @@ for _depth, _blocks, _bottleneck in (
     )
 
 
+# What no variable is filled from: counts, copies, constants, weights of a distance.
+UNUSED = r"num_batches|^sub_|\.filt$|^lin\d"
+BLUR = np.outer((1, 2, 1), (1, 2, 1)).astype(np.float32) / 16
+
+
 def state_of(arch):
-    """Random tensors; every value differs from every other."""
+    """Random tensors; every value differs from every other, but for constants."""
     rng = np.random.default_rng(0)
-    return {n: rng.standard_normal(s, np.float32) for n, s in SHAPES[arch].items()}
+    found = {n: rng.standard_normal(s, np.float32) for n, s in SHAPES[arch].items()}
+    blurs = {
+        n: np.tile(BLUR, (len(v), 1, 1, 1)) for n, v in found.items() if "filt" in n
+    }
+    return found | blurs
 
 
 def without_norm(shapes, name="bn"):

@@ -1,5 +1,7 @@
 """Conversion: every variable is filled from its own tensor."""
 
+import re
+
 import jax
 import numpy as np
 import pytest
@@ -8,7 +10,7 @@ from flax import traverse_util
 from jaxadv import weights
 from jaxadv.models import MODELS
 from tests.weights import patch_layouts
-from tests.weights.layouts import SHAPES, same_values, state_of
+from tests.weights.layouts import SHAPES, UNUSED, same_values, state_of
 from tests.weights.pickled import fails
 
 
@@ -21,7 +23,9 @@ def test_conversion_fills_every_variable_from_its_own_tensor(arch):
     tensors = state_of(arch)
     module, variables = weights.convert(tensors, arch)
     assert type(module) is MODELS[arch] and module.num_classes == 7
-    side = 64 if arch == "alexnet" else getattr(module, "image_size", 32)
+    side = getattr(module, "image_size", 32)
+    if arch == "alexnet" or arch.startswith("stlpips"):
+        side = 64
     expected = jax.eval_shape(
         module.init, jax.random.key(0), np.zeros((1, side, side, 3), np.float32)
     )
@@ -32,7 +36,7 @@ def test_conversion_fills_every_variable_from_its_own_tensor(arch):
     owner = {
         value.tobytes() if value.ndim == 0 else float(value.ravel()[0]): name
         for name, value in tensors.items()
-        if "num_batches" not in name and not name.startswith("sub_")
+        if not re.search(UNUSED, name)
     }
     used = []
     for path, value in traverse_util.flatten_dict(variables).items():
@@ -96,6 +100,9 @@ def test_conversion_fills_every_variable_from_its_own_tensor(arch):
          "params/stage3_block18/relative_position_bias_table"),
         ("swin_l", "layers.0.blocks.1.norm2.bias",
          "params/stage1_block2/norm2/bias"),
+        ("stlpips_alexnet", "net.slice4.11.bias", "params/conv4/bias"),
+        ("stlpips_vgg16", "net.slice4.22.bias", "params/conv4_2/bias"),
+        ("stlpips_vgg16", "net.slice1.2.weight", "params/conv1_2/kernel"),
     ],
 )  # fmt: skip
 def test_names_by_hand(arch, name, path):
@@ -165,3 +172,13 @@ def test_misfits_name_tensor_and_shapes():
     odd = state_of("cifar_alexnet")
     odd["classifier.1.weight"] = np.zeros((5, 24), np.float32)
     fails(weights.convert, odd, "cifar_alexnet", match="classifier.1.weight has shape")
+
+
+def test_constants_are_compared():
+    tensors = state_of("stlpips_alexnet")
+    name = "net.slice2.4.filt"
+    for other in (1.01 * tensors[name], np.ones((2, 1, 5, 5)), np.ones(3)):
+        bent = {**tensors, name: np.float32(other)}
+        match = "net.slice2.4.filt .* is not the constant"
+        fails(weights.convert, bent, "stlpips_alexnet", True, match=match)
+    weights.convert(without(tensors, name), "stlpips_alexnet", True)

@@ -200,7 +200,7 @@ def test_lpips_weights(tmp_path, monkeypatch):
     monkeypatch.syspath_prepend(package.parent)
     assert [len(v) for v in weights.lpips_linear("vgg16")] == [2, 3, 4]
     fails(weights.lpips_linear, "squeeze", match="squeeze.pth is no file")
-    fails(weights.lpips_linear, "resnet", match="allowed: alexnet, vgg16, squeeze")
+    fails(weights.lpips_linear, "resnet", match="allowed: alexnet, vgg16, squeeze, st")
     other = write_state(tmp_path / "o.pth", {"fc.weight": np.zeros((2, 2))})
     fails(weights.lpips_linear, "alexnet", other, match="does not hold LPIPS weights")
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from jaxadv import weights
-from jaxadv.weights.layouts import convnext, plain, swin, vit
+from jaxadv.weights.layouts import convnext, plain, shift_tolerant, swin, vit
 from tests.paths import GOLDEN, ROOT
 from tests.weights import zoo
 
@@ -17,8 +17,9 @@ STORED = json.loads((GOLDEN / "zoo.json").read_text())
 def test_every_layout_has_golden_logits():
     assert list(STORED) == list(zoo.CASES)
     # AlexNet and VGG have references in NumPy, those of ImageNet's size values of
-    # torch: tests/models.
-    others = plain.LAYOUTS | convnext.LAYOUTS | vit.LAYOUTS | swin.LAYOUTS
+    # torch (tests/models), shift-tolerant ones both (tests/perceptual).
+    families = (plain, shift_tolerant, convnext, vit, swin)
+    others = [name for family in families for name in family.LAYOUTS]
     assert {*zoo.CASES.values(), zoo.ELSEWHERE, *others} == set(weights.NAMES)
 
 

@@ -22,6 +22,7 @@ def lines(report: Mapping[str, Any]) -> list[str]:
         ("Checkpoint", _checkpoint(model)),
         ("Data", _data(report)),
         ("Budget", "; ".join(_budgets(report))),
+        ("LPIPS", "; ".join(_networks(report))),
         ("Suite", _suite(report)),
         ("Software", _software(report["environment"])),
         ("Device", _device(report["environment"])),
@@ -103,6 +104,35 @@ def _budgets(report) -> Iterator[str]:
             taken = ", ".join(map(code, labels))
             words = eps if eps == PENALIZED else f"eps {eps}"
             yield f"{code(name)}, {words} ({taken})"
+
+
+def _networks(report) -> Iterator[str]:
+    """The networks that LPIPS is measured in, and for what."""
+    parts = {label: row.get("spec") or {} for label, row in report["attacks"].items()}
+    parts = {label: spec.get("threat") for label, spec in parts.items()}
+    found: dict[str, list[str]] = {}
+    for label, spec in [*parts.items(), *report.get("lpips_distances", {}).items()]:
+        for words in dict.fromkeys(_measured_in(spec)):
+            found.setdefault(words, []).append(label)
+    for words, labels in found.items():
+        yield f"in {words} ({', '.join(map(code, labels))})"
+
+
+def _measured_in(spec) -> Iterator[str]:
+    """The network of each LPIPS distance or ball in a spec, in words."""
+    if isinstance(spec, (list, tuple)):
+        for part in spec:
+            yield from _measured_in(part)
+    if not isinstance(spec, Mapping):
+        return
+    if spec.get("name") == "lpips":
+        network = spec.get("network")
+        network = network if isinstance(network, Mapping) else {"name": network}
+        path = f" of {code(network['path'])}" if network.get("path") else ""
+        named = network.get("name")
+        yield f"{code(named)}{path}" if named else "the attacked network"
+    for part in spec.values():
+        yield from _measured_in(part)
 
 
 def _suite(report):

@@ -71,6 +71,7 @@ def build(
         **({"metrics": list(suite.metrics)} if suite.metrics else {}),
         "clean": {**summary["clean"], **timings["clean"]},
         "attacks": attacks,
+        **_lpips_distances(suite),
         "curve_titles": {k: suite.behind(k).title for k in summary["curves"]},
         "curve_timing": timings.get("curve"),
         "checks": [dataclasses.asdict(finding) for finding in findings],
@@ -81,6 +82,13 @@ def build(
         "environment": environment(version),
         "model": dict(info),
     }
+
+
+def _lpips_distances(suite):
+    """The specs of distances that depend on a network, if there are any."""
+    specs = suite.distance_specs.items()
+    found = {name: spec for name, spec in specs if spec.get("name") == "lpips"}
+    return {"lpips_distances": found} if found else {}
 
 
 def _robustbench(summary, dataset, suite, info):

@@ -14,6 +14,7 @@ from jaxadv import schema, specs
 from jaxadv.attacks import build_attack
 from jaxadv.craft import warn_units
 from jaxadv.evaluation import metrics
+from jaxadv.evaluation.suite import settled
 from jaxadv.evaluation.suite.declared import KINDS, Fields, Scope, Sweep
 from jaxadv.evaluation.suite.planned import (
     Eps,
@@ -111,6 +112,7 @@ def resolve(
         raise UsageError("config.attacks is empty; give at least one: label -> spec")
     schema.check(Fields, full, "config")
     _check_names(full)
+    full, told = settled.settle(full)
     metrics.chosen(full["metrics"])
     eps = Eps(full["eps"], training_attacks(training), usual or {})
     attacks = tuple(
@@ -142,7 +144,7 @@ def resolve(
         cascades=cascades,
         sweeps=_sweeps(full["sweeps"] or {}, attacks),
         seen=_seen(full["seen"], attacks, training),
-        notes=_notes(full["notes"] or {}, labels),
+        notes=settled.noted(_notes(full["notes"] or {}, labels), told),
         means=_means(full["means"], labels),
         curve=points,
         curve_label=curve_label,

@@ -39,14 +39,15 @@ from jaxadv.evaluation.report import charts
 from jaxadv.evaluation.writing import files
 from jaxadv.evaluation.writing.cells import aligned, page_table, percent
 from jaxadv.files import storage
-from jaxadv.perceptual import DISTANCES, NETWORKS
+from jaxadv.perceptual import DISTANCES, NETWORKS, networks
 from jaxadv.specs import UsageError
 
 COLUMNS = ("pair_id", "choice", "original", "adversarial")
 FIELDS = ("id", "size", "original", "adversarial")
 SIZES = ("small", "medium", "large")
 _BYTES = 256 << 20  # of the annotations and of pairs.json
-DEFAULT = ("l2", "linf", "ssim", "lpips_alexnet")
+PLAIN = ("l2", "linf", "ssim")
+ALEXNET = {"name": "alexnet", "otherwise": "stlpips_alexnet"}  # where none is given
 
 
 def study(
@@ -125,6 +126,11 @@ def parse_distance(text: str) -> tuple[str, Any]:
             f"lpips_NETWORK=PATH with one of the networks {', '.join(NETWORKS)}"
         )
     return name, specs.build(spec, DISTANCES, f"--distance {name}")
+
+
+def default_distances() -> tuple[str, ...]:
+    """`PLAIN`, and LPIPS in the AlexNet that is there; its name tells which."""
+    return (*PLAIN, f"lpips_{networks.settle(ALEXNET)[0]['name']}")
 
 
 def read_answers(path: Path, kind: str = "pair_type") -> list[dict[str, str]]:
@@ -360,9 +366,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument(
         "--distance",
         nargs="+",
-        default=DEFAULT,
         help="l2, linf, ssim, lpips_NETWORK or lpips_NETWORK=PATH "
-        f"(default: {' '.join(DEFAULT)})",
+        f"(default: {' '.join(PLAIN)} and lpips_{ALEXNET['name']}, or "
+        f"lpips_{ALEXNET['otherwise']} where only that is there)",
     )
     parser.add_argument(
         "--type",
@@ -374,7 +380,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
     def work():
         programs.keep()
-        distances = dict(map(parse_distance, flags.distance))
+        chosen = flags.distance or default_distances()
+        distances = dict(map(parse_distance, chosen))
         content = study(
             flags.annotations, flags.images, flags.output, distances, kind=flags.type
         )

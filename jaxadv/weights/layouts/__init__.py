@@ -13,6 +13,7 @@ from jaxadv.weights.layouts import (
     plain,
     preact,
     residual,
+    shift_tolerant,
     swin,
     vit,
     wide,
@@ -21,7 +22,7 @@ from jaxadv.weights.normalizations import NORMALIZATIONS, Statistics
 
 LAYOUTS: dict[str, base.Layout] = {
     name: layout
-    for family in (plain, residual, preact, wide, convnext, vit, swin)
+    for family in (plain, residual, preact, wide, convnext, vit, swin, shift_tolerant)
     for name, layout in family.LAYOUTS.items()
 }
 """Architecture -> its layout."""

@@ -84,6 +84,8 @@ class Layout:
       unused: pattern of tensors that no output depends on.
       spellings: name of a tensor that other files of the code have alone -> their
         `name`.
+      constants: pattern of tensors whose numbers our module has of its own -> these
+        numbers, which broadcast to the tensor.
     """
 
     model: str
@@ -95,6 +97,7 @@ class Layout:
     first: str = "stem"
     side: Callable[[Size], int] = lambda size: 32
     unused: str = ""
+    constants: Mapping[str, np.ndarray] = dataclasses.field(default_factory=dict)
     spellings: Mapping[str, Callable[[Path], str]] = dataclasses.field(
         default_factory=dict
     )
@@ -119,7 +122,7 @@ def convert(
 
     The numbers of classes, channels and hidden units are taken from the shapes. Every
     tensor is used exactly once; only `num_batches_tracked` and what no output depends
-    on are left out.
+    on are left out, and constants are compared with ours.
 
     Args:
       tensors: name -> array in PyTorch's axis order, as `read` returns it.
@@ -131,10 +134,13 @@ def convert(
       The module and its float32 variables.
 
     Raises:
-      UsageError: a tensor is missing, superfluous or of another shape.
+      UsageError: a tensor is missing, superfluous or of another shape, or a constant
+        is another one.
     """
     layout = layout.spelled(tensors)
-    left = "|".join(filter(None, (_COUNTS, layout.unused)))
+    for pattern, numbers in layout.constants.items():
+        _check_constants(tensors, pattern, numbers, arch)
+    left = "|".join(filter(None, (_COUNTS, layout.unused, *layout.constants)))
     dense = "classifier." if trunk else None
     found = {
         name: value
@@ -180,6 +186,18 @@ def _module(tensors, layout, arch, trunk):
             fields[field] = any(name.startswith(start) for name in tensors)
     module = MODELS[layout.model](**fields)
     return module, (1, side, side, size(1, layout.first))
+
+
+def _check_constants(tensors, pattern, numbers, arch):
+    for name, value in tensors.items():
+        if not re.search(pattern, name):
+            continue
+        like = value.shape[-numbers.ndim :] == numbers.shape
+        if not like or not np.allclose(value, numbers, rtol=0, atol=1e-6):
+            raise specs.UsageError(
+                f"{arch}: the tensor {name} {value.shape} is not the constant that the "
+                f"network has: {np.round(numbers, 5).tolist()}"
+            )
 
 
 def _foreign_shape(path, shape):

@@ -1,10 +1,12 @@
 """AlexNet and VGG: torchvision's, and the CIFAR AlexNet of perceptual-advex."""
 
 import math
+from collections.abc import Callable, Mapping
+from typing import Any
 
 from jaxadv.weights.layouts.base import Layout
 
-_ALEXNET = {
+ALEXNET = {
     "conv1": "features.0",
     "conv2": "features.3",
     "conv3": "features.6",
@@ -14,7 +16,7 @@ _ALEXNET = {
     "dense2": "classifier.4",
     "head": "classifier.6",
 }
-_VGG = {
+VGG = {
     **{
         f"conv{stage}_{index}": f"features.{first + 2 * (index - 1)}"
         for stage, first, last in ((1, 0, 2), (2, 5, 2), (3, 10, 3), (4, 17, 3),
@@ -27,7 +29,25 @@ _VGG = {
 }  # fmt: skip
 
 
-def _plain(model, table, first, last, side):
+def layout(
+    model: str,
+    table: Mapping[str, str],
+    first: str,
+    last: str,
+    side: Callable[[Any], int],
+    **more: Any,
+) -> Layout:
+    """A network of convolutions and three dense layers; `table` names its modules.
+
+    Args:
+      model: a key of `MODELS`.
+      table: name of a module of ours -> what its tensors' names begin with.
+      first: its first convolution.
+      last: its last convolution.
+      side: see `Layout`.
+      **more: other fields of `Layout`.
+    """
+
     def fields(size):
         width, hidden = size(0, first), size(0, "dense1")
         return {"width": width, "hidden": hidden, "num_classes": size(0, "head")}
@@ -40,6 +60,7 @@ def _plain(model, table, first, last, side):
         trunk=(first, last),
         first=first,
         side=side,
+        **more,
     )
 
 
@@ -50,7 +71,7 @@ def _cifar_side(size):
 
 
 LAYOUTS = {
-    "alexnet": _plain("alexnet", _ALEXNET, "conv1", "conv5", lambda size: 64),
-    "cifar_alexnet": _plain("cifar_alexnet", _ALEXNET, "conv1", "conv5", _cifar_side),
-    "vgg16": _plain("vgg16", _VGG, "conv1_1", "conv5_3", lambda size: 32),
+    "alexnet": layout("alexnet", ALEXNET, "conv1", "conv5", lambda size: 64),
+    "cifar_alexnet": layout("cifar_alexnet", ALEXNET, "conv1", "conv5", _cifar_side),
+    "vgg16": layout("vgg16", VGG, "conv1_1", "conv5_3", lambda size: 32),
 }

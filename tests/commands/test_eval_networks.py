@@ -1,0 +1,72 @@
+"""eval.py's suites in the network of a package, where their own is not there."""
+
+import pytest
+
+from jaxadv.evaluation import command
+from jaxadv.specs import UsageWarning
+from tests.commands.test_eval_cli import call
+from tests.commands.test_eval_cli import folder as folder
+from tests.paths import ROOT
+from tests.weights.layouts import state_of
+from tests.weights.pickled import write_state
+
+ARCH = "stlpips_alexnet"
+
+
+@pytest.fixture
+def asked(tmp_path, monkeypatch):
+    """The suites that would be run, where ARCH alone has weights, small ones."""
+    monkeypatch.chdir(tmp_path)  # where there are no runs
+    monkeypatch.setenv("JAXADV_WEIGHTS_DIR", str(tmp_path))
+    trunk = {k: v for k, v in state_of(ARCH).items() if k.startswith("net.")}
+    write_state(tmp_path / f"{ARCH}.pth", trunk)
+    found = []
+    monkeypatch.setattr(command, "evaluate", lambda *args: found.append(args[0]))
+    return found
+
+
+def suite_of(name):
+    return f"--config={ROOT / 'configs' / 'suites' / name}.py"
+
+
+@pytest.mark.parametrize(
+    ("name", "label"),
+    [
+        ("narrow_imagenet100", "ppgd"),
+        ("unseen_imagenet100", "lpa"),
+        ("unseen_shapes", "lpa"),
+        ("perceptual", "lpa"),
+    ],
+)
+def test_it_stands_in_for_a_network_that_no_one_gave(
+    name, label, folder, asked, capsys
+):
+    with pytest.warns(UsageWarning, match=f"LPIPS is measured in {ARCH} in its place"):
+        assert call(folder, suite_of(name)) == 0
+    (suite,) = asked
+    planned = {p.label: p for p in suite.attacks}[label]
+    assert planned.spec["threat"]["network"] == {"name": ARCH}
+    assert planned.attack.threat.network.apply.module.width == 2
+    assert f"{ARCH} in its place" in suite.notes[label]
+    # A path that is given is the one that is meant.
+    flag = f"--config.attacks.{label}.threat.network.path=nowhere"
+    assert call(folder, suite_of(name), flag) == 2
+    assert "nowhere" in capsys.readouterr().err and len(asked) == 1
+
+
+@pytest.mark.parametrize("name", ["narrow_cifar", "unseen_cifar", "perceptual"])
+def test_it_is_named_by_a_flag(name, folder, asked):
+    flag = f"--config.attacks.lpa.threat.network.name={ARCH}"
+    assert call(folder, suite_of(name), flag) == 0
+    planned = {p.label: p for p in asked[0].attacks}["lpa"]
+    network = planned.spec["threat"]["network"]
+    assert network == {"name": ARCH, "path": None, "otherwise": None}
+    assert "lpa" not in asked[0].notes
+
+
+@pytest.mark.parametrize("name", ["narrow_cifar", "unseen_cifar"])
+def test_the_network_of_a_paper_is_not_replaced(name, folder, asked, capsys):
+    assert call(folder, suite_of(name)) == 2
+    error = capsys.readouterr().err
+    assert "no weights of cifar_alexnet" in error and f"'name': '{ARCH}'" in error
+    assert not asked
