@@ -82,7 +82,9 @@ METHODS = {
     ),
     "at_linf": Method("AT ℓ∞", "baselines/{}_pgd_at", which="last"),
     "at_linf_es": Method("AT ℓ∞ ES", like="at_linf"),
-    "threshold_linf": Method("Threshold ℓ∞", "lagrangian/{}_threshold"),
+    "threshold_linf": Method(
+        "Threshold ℓ∞", "lagrangian/{}_threshold", ends="threshold_linf"
+    ),
     "pat": Method("PAT", "perceptual/{}_pat_self", ends="lpips"),
     "lagrangian": Method(
         "Lagrangian", "lagrangian/{}_lagrangian", "attack.lam", "lagrangian"
@@ -93,7 +95,7 @@ DATA = {
         configs="shapes",
         suite="unseen_shapes.py",
         # At 90 % with networks of width 8 and 11 epochs the first of linf, l2, trades,
-        # threshold_l2, mart and lagrangian matches.
+        # both thresholds, mart, ddn and lagrangian matches.
         ends={
             "linf": "0.01807,0.02021",
             "trades": "3/255,1/255",
@@ -101,6 +103,7 @@ DATA = {
             "ddn": "0.72,0.8",
             "mart": "0.009006,0.01176",
             "threshold_l2": "0.65,0.5",
+            "threshold_linf": "0.0226,0.02021",
             "msd": "0.5,1.0",
             "iaat": "1/255,4/255",
             "mma": "1.5,2.0",
@@ -127,6 +130,7 @@ DATA = {
             "ddn": "1.0,1.6",
             "mart": "6/255,10/255",
             "threshold_l2": "1.3,1.6",
+            "threshold_linf": "8/255,12/255",
             "msd": "1.0,1.5",
             "iaat": "1/255,4/255",
             "mma": "1.0,1.6",
