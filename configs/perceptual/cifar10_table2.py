@@ -13,6 +13,7 @@ are validated by their own attack. Made for one GPU or more; not run here.
 """
 
 from configs.perceptual import cifar10_pat_alexnet, cifar10_pat_self
+from configs.suites.base import published
 from jaxadv.specs import UsageError
 from jaxadv.training import settings
 
@@ -30,25 +31,13 @@ def ball(name, eps):
     }
 
 
-def functional(name, eps, rate, roughness):
-    """StAdv or ReColorAdv as the authors search."""
-    return {
-        "name": "adam",
-        "threat": {"name": name, "eps": eps},
-        "objective": {"name": "margin"},
-        "steps": STEPS,
-        "learning_rate": rate,
-        "penalty": roughness / eps,
-    }
-
-
 def narrow(linf, l2, **more):
     """The attacks of a table, label -> spec."""
     return {
         "linf": ball("linf", linf),
         "l2": ball("l2", l2),
-        "stadv": functional("stadv", 0.05, 0.01, 0.0025),
-        "recolor": functional("recolor", 0.06, 0.001, 0.0036),
+        "stadv": published("stadv", 0.05, STEPS),
+        "recolor": published("recolor", 0.06, STEPS),
         **more,
     }
 

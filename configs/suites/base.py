@@ -54,6 +54,29 @@ def functional(name, eps, steps):
     return pgd(ball(name, eps), steps, 0.05, objective={"name": "margin"})
 
 
+# Adam's learning rate, and roughness times eps, of StAdv and ReColorAdv in the code of
+# Laidlaw, Singla and Feizi (2021).
+_ADAM = {"stadv": (0.01, 0.0025), "recolor": (0.001, 0.0036)}
+# What the reports say of `published`.
+PUBLISHED = {
+    "recolor": "its authors' search, but for their table of colors, which moves saturated "
+    "colors before any step"
+}
+
+
+def published(name, eps, steps):
+    """StAdv or ReColorAdv as their authors search: Adam from no change; the last point."""
+    rate, roughness = _ADAM[name]
+    return {
+        "name": "adam",
+        "threat": ball(name, eps),
+        "objective": {"name": "margin"},
+        "steps": steps,
+        "learning_rate": rate,
+        "penalty": roughness / eps,
+    }
+
+
 def calibrated(name, eps, steps):
     """One of Kang et al.'s attacks, in steps of 1/sqrt(steps) of the budget.
 

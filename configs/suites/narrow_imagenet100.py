@@ -11,23 +11,19 @@ installed; a line and the report say so. Another data set than ImageNet-100 has 
 `--config.data.name=shapes/64 --config.split=test`.
 """
 
-from configs.suites.base import calibrated, functional
+from configs.suites.base import calibrated
 from configs.suites.narrow_cifar import narrow
 
 
 def get_config(which="attacks"):
-    more = {
-        "jpeg": calibrated("jpeg", 0.125, 200),
-        "stadv": functional("stadv", 0.05, 200),
-        "recolor": functional("recolor", 0.06, 200),
-    }
     return narrow(
         "narrow_imagenet100",
         which,
         4 / 255,
         1200 / 255,
-        more,
+        200,
         0.5,
         "alexnet",
+        {"jpeg": calibrated("jpeg", 0.125, 200)},
         split="validation",
     )
