@@ -3,6 +3,7 @@
 import pytest
 
 from jaxadv import specs
+from jaxadv.evaluation.tools import study
 from jaxadv.perceptual import DISTANCES, NETWORKS, networks
 from jaxadv.specs import UsageError, UsageWarning
 from jaxadv.weights import packages
@@ -63,6 +64,13 @@ def test_a_path_that_is_wrong_is_a_mistake(tmp_path):
     assert networks.settle(spec) == (spec, ())
     with pytest.raises(UsageError, match="none.pth, the weights of alexnet, is no fi"):
         specs.build(spec, NETWORKS, "network")
+
+
+def test_a_study_names_the_network_that_it_measures_in(tmp_path):
+    assert study.default_distances()[-1] == "lpips_alexnet"
+    (tmp_path / "stlpips_alexnet.pth").touch()
+    with pytest.warns(UsageWarning, match="measured in stlpips_alexnet"):
+        assert study.default_distances()[-1] == "lpips_stlpips_alexnet"
 
 
 def test_networks_of_packages_are_named_like_others(tmp_path):
