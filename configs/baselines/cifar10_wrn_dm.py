@@ -46,7 +46,8 @@ def get_config(text=""):
     config.optimizer.momentum = 0.9
     config.optimizer.nesterov = True
     config.optimizer.weight_decay = 5e-4
-    config.schedule = {"name": "cosine", "warmup_epochs": 10.0}
+    config.schedule.name = "cosine"
+    config.schedule.warmup_epochs = 10.0
     if text == "awp":
         config.awp.gamma = 0.005
     if text == "cutmix":

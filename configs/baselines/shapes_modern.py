@@ -37,5 +37,6 @@ def get_config(text="all"):
     if "cutmix" in parts:
         config.data.mix = {"name": "cutmix"}
     if "cosine" in parts:
-        config.schedule = {"name": "cosine", "warmup_epochs": 1.0}
+        config.schedule.name = "cosine"
+        config.schedule.warmup_epochs = 1.0
     return settings.complete(config)

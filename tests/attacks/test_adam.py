@@ -62,15 +62,13 @@ def test_a_penalty_makes_the_perturbation_smoother():
     images, labels = nets.batch(4)
 
     def roughness(penalty):
-        attack = Adam(StAdv(0.2), steps=20, learning_rate=0.02, penalty=penalty)
-
-        def one(image, label):
-            state = attack.init(jax.random.key(0), model, image, label)
-            for _ in range(attack.steps):
-                state = attack.step(state, model, image, label)
-            return attack.threat.roughness(state.params)
-
-        return np.asarray(jax.jit(jax.vmap(one))(images, labels))
+        attack = Adam(StAdv(0.2), learning_rate=0.02, penalty=penalty)
+        begin = jax.vmap(lambda x, y: attack.init(jax.random.key(0), model, x, y))
+        step = jax.jit(jax.vmap(lambda s, x, y: attack.step(s, model, x, y)))
+        state = begin(images, labels)
+        for _ in range(20):
+            state = step(state, images, labels)
+        return np.asarray(jax.vmap(attack.threat.roughness)(state.params))
 
     assert np.all(roughness(0.1) < roughness(0.0))
 

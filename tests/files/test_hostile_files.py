@@ -20,7 +20,7 @@ from jaxadv.evaluation.tools import study
 from jaxadv.files import pickles
 from jaxadv.specs import UsageError
 from jaxadv.weights import torch_files
-from jaxadv.weights.files import read
+from jaxadv.weights.tensors import read
 from tests.data.made import blank_digits, write_cifar10, write_idx, write_imagenet
 from tests.weights.pickled import FloatStorage, Tensor, write_zip
 

@@ -236,16 +236,16 @@ def _csv(rows, labels):
     fields = [field for field in rows[0]["differs"] if field != "suite"]
     head = ["run", "suite", "dataset", "split", "n"]
     more = _more(rows)
-    yield [*head, *fields, *ends, *means, *counts, *more]
+    yield [*head, *fields, *ends, *more, *means, *counts]
     for i, row in enumerate(rows):
         cells = [row[key] for key in ("name", "suite", "dataset", "split", "n")]
         cells += [row["differs"][field] for field in fields]
         for found in _accuracies(row, labels).values():
             keys = ("accuracy", "low", "high")
             cells += [percent(found[k]) if found else "" for k in keys]
+        cells += ["" if column[i] == "-" else column[i] for column in more.values()]
         cells += ["" if mean is None else percent(mean) for mean, _ in _means(row)]
-        cells += [len(labels) for _, labels in _means(row)]
-        yield [*cells, *("" if c[i] == "-" else c[i] for c in more.values())]
+        yield [*cells, *(len(labels) for _, labels in _means(row))]
 
 
 def _cells(rows: Sequence[Mapping[str, Any]], labels: Sequence[str]):
