@@ -11,8 +11,9 @@ from jaxadv.specs import UsageError
 
 # The text after the colon of suites that run without the weights of an AlexNet too.
 NO_ALEXNET = "no_alexnet"
-# The network that LPIPS is measured in where that of a suite is not on the machine.
-OTHERWISE = "stlpips_alexnet"
+# The network of a package, which LPIPS of ImageNet's size is measured in where that of
+# a suite is not on the machine.
+STLPIPS = "stlpips_alexnet"
 
 
 def suite(name, attacks, **fields) -> ConfigDict:
@@ -88,9 +89,9 @@ def calibrated(name, eps, steps):
 def external(name):
     """An external network's spec, whose weights `...network.path` names.
 
-    Where AlexNet is asked for and its weights are not there, `OTHERWISE` stands in.
+    Where AlexNet is asked for and its weights are not there, `STLPIPS` stands in.
     """
-    otherwise = OTHERWISE if name == "alexnet" else placeholder(str)
+    otherwise = STLPIPS if name == "alexnet" else placeholder(str)
     return {"name": name, "path": placeholder(str), "otherwise": otherwise}
 
 

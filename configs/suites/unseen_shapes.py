@@ -10,13 +10,12 @@ improved unforeseen attack generalization in adversarial training", 2021, at a s
 200 images, few steps, and budgets of half theirs or less except for recolor and blur, at which a
 network trained by shapes_pgd_at.py is right on a third to two thirds of the images that it knows.
 See unseen_cifar.py for what the means count. LPA is bounded in the network of
-configs/perceptual/shapes_alexnet.py, `--config.attacks.lpa.threat.network.path`, for which that of
-the package stlpips_pytorch stands in (see perceptual.py); `no_alexnet` leaves LPA out. `gray` is for clothes and digits of one channel: it has no LPA, ReColorAdv and JPEG,
+configs/perceptual/shapes_alexnet.py, `--config.attacks.lpa.threat.network.path`; with `stlpips` in
+that of the package stlpips_pytorch (see perceptual.py); `no_alexnet` leaves LPA out. `gray` is for clothes and digits of one channel: it has no LPA, ReColorAdv and JPEG,
 and larger lp balls. `budgets` are 0.75, 1 and 1.25 times those of `linf` and `l2`, as in table 5.
 """
 
 from configs.suites.base import (
-    OTHERWISE,
     ball,
     calibrated,
     check_choice,
@@ -25,9 +24,10 @@ from configs.suites.base import (
     suite,
     sweep,
 )
+from configs.suites.perceptual import BALLS
 from configs.suites.unseen_cifar import NO_ALEXNET, corrupt, unseen
 
-LINF, L2, LPA = 4 / 255, 0.5, 0.2
+LINF, L2 = 4 / 255, 0.5
 SCALES = (0.75, 1.0, 1.25)
 SIZE = {"examples": 200, "batch_size": 100}
 
@@ -36,10 +36,9 @@ def _lp(name, eps):
     return pgd(ball(name, eps), 20, 0.1)
 
 
-def _attacks():
-    path = "runs/shapes_alexnet"
-    network = {"name": "run", "path": path, "otherwise": OTHERWISE}
-    threat = {"name": "lpips", "eps": LPA, "network": network}
+def _attacks(which="run"):
+    network, eps = BALLS[which]
+    threat = {"name": "lpips", "eps": eps, "network": dict(network)}
     pixels = {"name": "l0", "eps": 5.0, "pixels": True}
     return {
         "linf": _lp("linf", LINF),
@@ -71,10 +70,13 @@ def _budgets():
 
 
 def get_config(which="attacks"):
-    check_choice("unseen_shapes", which, ("attacks", NO_ALEXNET, "budgets", "gray"))
+    known = ("attacks", NO_ALEXNET, "stlpips", "budgets", "gray")
+    check_choice("unseen_shapes", which, known)
     if which == "gray":
         return _gray()
     if which == "budgets":
         return _budgets()
-    distances = {"l2": {"name": "l2"}}
-    return unseen("unseen_shapes", which, _attacks(), distances=distances, **SIZE)
+    more = {"distances": {"l2": {"name": "l2"}}, **SIZE}
+    if which == "stlpips":
+        return unseen(f"unseen_shapes_{which}", "attacks", _attacks(which), **more)
+    return unseen("unseen_shapes", which, _attacks(), **more)

@@ -34,8 +34,6 @@ def suite_of(name):
     [
         ("narrow_imagenet100", "ppgd"),
         ("unseen_imagenet100", "lpa"),
-        ("unseen_shapes", "lpa"),
-        ("perceptual", "lpa"),
     ],
 )
 def test_it_stands_in_for_a_network_that_no_one_gave(
@@ -52,6 +50,19 @@ def test_it_stands_in_for_a_network_that_no_one_gave(
     flag = f"--config.attacks.{label}.threat.network.path=nowhere"
     assert call(folder, suite_of(name), flag) == 2
     assert "nowhere" in capsys.readouterr().err and len(asked) == 1
+
+
+@pytest.mark.parametrize("name", ["unseen_shapes", "perceptual"])
+def test_suites_of_shapes_have_a_ball_of_their_own_in_it(name, folder, asked, capsys):
+    """An eps that is meant for another network is not taken over."""
+    assert call(folder, suite_of(name)) == 2
+    error = capsys.readouterr().err
+    assert "runs/shapes_alexnet" in error and f"'name': '{ARCH}'" in error
+    assert call(folder, f"{suite_of(name)}:stlpips") == 0
+    (suite,) = asked
+    planned = {p.label: p for p in suite.attacks}["lpa"]
+    assert planned.attack.threat.network.apply.module.width == 2
+    assert planned.eps == 0.07 and suite.name == f"{name}_stlpips"
 
 
 @pytest.mark.parametrize("name", ["narrow_cifar", "unseen_cifar", "perceptual"])
