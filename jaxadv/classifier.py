@@ -9,7 +9,7 @@ import numpy as np
 from flax import linen as nn
 from flax.errors import ScopeParamShapeError
 
-from jaxadv import adapters, arrays, protocols, struct
+from jaxadv import adapters, arrays, protocols, struct, torch_adapter
 from jaxadv.specs import UsageError
 
 
@@ -171,7 +171,7 @@ class Classifier:
         Raises:
           UsageError: it is no torch module, or is in training mode.
         """
-        apply = adapters.of_torch(module)
+        apply = torch_adapter.of_torch(module)
         return cls({}, _row(mean, "mean"), _row(std, "std"), apply)
 
     def __call__(self, image: jax.Array, key: jax.Array | None = None) -> jax.Array:

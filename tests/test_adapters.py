@@ -7,7 +7,7 @@ import pytest
 from flax import linen as nn
 from flax import nnx
 
-from jaxadv import adapters
+from jaxadv import torch_adapter
 from jaxadv.attacks import Ascent
 from jaxadv.classifier import Classifier
 from jaxadv.craft import craft, craft_batches
@@ -338,4 +338,4 @@ def test_torch_networks():
 def test_libraries_that_are_not_there_are_named(monkeypatch):
     monkeypatch.setitem(__import__("sys").modules, "torch", None)
     with pytest.raises(UsageError, match="torch.*; pip install torch"):
-        adapters.of_torch(object())
+        torch_adapter.of_torch(object())

@@ -8,9 +8,9 @@ from tests.paths import ROOT
 ORDER = (
     "struct docstrings protocols hints specs extras plugins schema completion "
     "configfiles files console arrays numerics data models weights peers parallel "
-    "mapped adapters classifier checkpoints loading perceptual threats objectives "
-    "attacks programs craft smoothing defenses training overrides cli evaluation sweep "
-    "commands __main__"
+    "mapped adapters torch_adapter classifier checkpoints loading perceptual threats "
+    "objectives attacks programs craft smoothing defenses training overrides cli "
+    "evaluation sweep commands __main__"
 ).split()
 # Within a folder, what its other files may import; each imports only from before it.
 SHARED = {

@@ -3,7 +3,7 @@
     python train.py --config=configs/baselines/cifar10_wrn_dm.py --workdir=runs/wrn_dm
 
 Wang, Pang, Du, Lin, Liu and Yan, "Better diffusion models further improve adversarial training"
-(2023), section 3 and the authors' code: TRADES with beta 5, a WRN-28-10 with SiLU, 0.7 of each batch of
+(2023), and the authors' code: TRADES with beta 5, a WRN-28-10 with SiLU, 0.7 of each batch of
 512 from generated images (`cifar10_1m.npz` of `image` and `label` where the data lie; the authors
 publish it as 1m.npz), label smoothing 0.1, averaged
 weights, SGD with Nesterov momentum 0.9, a learning rate of 0.2 that rises over 10 of the 400 epochs and

@@ -7,18 +7,11 @@ Hinton (2012) in torchvision's recipe: SGD of 0.01, 90 epochs, drops by 10 each 
 """
 
 from configs.perceptual import imagenet100_pat_self
+from configs.perceptual.cifar10_alexnet import alexnet
 from jaxadv.training import settings
 
 
 def get_config():
-    config = imagenet100_pat_self.get_config()
-    config.batch_size = 256
-    config.model = {"name": "alexnet"}
-    config.normalize.mean = (0.485, 0.456, 0.406)
-    config.normalize.std = (0.229, 0.224, 0.225)
-    config.defense = {"name": "clean"}
-    config.attack, config.validation.attack = {}, {}
-    config.validation.batch_size = 500
-    config.optimizer.learning_rate = 0.01
+    config = alexnet(imagenet100_pat_self.get_config(), "alexnet", 256)
     config.schedule.drop_epochs = (30, 60)
     return settings.complete(config)

@@ -58,7 +58,7 @@ class MixUp:
     """The mean of two images, weighed by a share from Beta(alpha, alpha).
 
     Source: Zhang, Cisse, Dauphin and Lopez-Paz, "mixup: beyond empirical risk
-    minimization", 2018, eq. 1.
+    minimization", 2018.
 
     Attributes:
       alpha: of the Beta distribution.

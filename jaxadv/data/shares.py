@@ -2,7 +2,7 @@
 
 Sehwag et al., "Robust learning meets generative models: can proxy distributions improve
 adversarial robustness?" (2022), and Gowal et al., "Improving robustness using generated
-data" (2021), section 4: images of a generative model beside those of the data set.
+data" (2021): images of a generative model beside those of the data set.
 """
 
 import functools

@@ -8,7 +8,6 @@ import jax.numpy as jnp
 from jaxadv import numerics, specs, struct
 from jaxadv.craft import joint
 from jaxadv.defenses import base, inner
-from jaxadv.threats import lp
 
 
 @struct.dataclass
@@ -22,7 +21,7 @@ class GradAlign:
     adds nothing, as in the authors' code.
 
     Source: Andriushchenko and Flammarion, "Understanding and improving fast adversarial
-    training", 2020, eqs. 4 and 5.
+    training", 2020.
 
     Attributes:
       attacks: a tuple of one attack in l-infinity, the source's `fgsm`.
@@ -35,12 +34,7 @@ class GradAlign:
 
     def __post_init__(self):
         specs.check(self)
-        threat = inner.only(self).threat
-        if not isinstance(threat, lp.Linf):
-            raise specs.UsageError(
-                f"GradAlign: the attack's threat is a {type(threat).__name__}; give "
-                "config.attack.threat.name=linf"
-            )
+        inner.linf(self)
 
     def init(self, image_shape: tuple[int, ...], examples: int) -> Any:
         return ()
@@ -61,13 +55,12 @@ class GradAlign:
         if crafted is None:
             crafted = self.craft(params, state, batch, key)
         _, train_key = jax.random.split(key)
-        _, losses, hits, batch_stats, metrics = base.one_pass(
-            state, params, batch, [crafted], train_key, 0.0
+        loss, batch_stats, metrics = inner.attacked_pass(
+            state, params, batch, crafted, train_key
         )
-        metrics["robust_accuracy"] = jnp.mean(hits)
         cosine = self._cosines(params, state, batch, jax.random.fold_in(train_key, 1))
         metrics["gradient_cosine"] = jnp.mean(cosine)
-        loss = jnp.mean(losses) + self.lam * jnp.mean(1 - cosine)
+        loss += self.lam * jnp.mean(1 - cosine)
         return loss, base.Output(batch_stats, state.memory, metrics)
 
     def _cosines(self, params, state, batch, key):

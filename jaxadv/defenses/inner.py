@@ -46,6 +46,21 @@ def with_budgets(defense: Any) -> Any:
     return attack
 
 
+def linf(defense: Any) -> Any:
+    """The one attack, in an l-infinity ball.
+
+    Raises:
+      UsageError: as `only`, or its threat is another one.
+    """
+    attack = only(defense)
+    if not isinstance(attack.threat, lp.Linf):
+        raise specs.UsageError(
+            f"{type(defense).__name__}: the attack's threat is a "
+            f"{type(attack.threat).__name__}; give config.attack.threat.name=linf"
+        )
+    return attack
+
+
 def ascent(defense: Any) -> Any:
     """The one attack, a PGD in an l-infinity or l2 ball with a relative step.
 
@@ -117,6 +132,21 @@ def two_passes(
         "robust_accuracy": jnp.mean(base.correct(moved, labels)),
     }
     return clean, moved, batch_stats, metrics
+
+
+def attacked_pass(
+    state: Any, params: Any, batch: Any, attacked: jax.Array, key: jax.Array
+) -> tuple[jax.Array, Any, dict[str, jax.Array]]:
+    """The mean loss of attacked images [b, h, w, c] alone, in one pass.
+
+    Returns:
+      The loss, the moved running statistics and the metric `robust_accuracy`.
+    """
+    _, losses, hits, batch_stats, metrics = base.one_pass(
+        state, params, batch, [attacked], key, 0.0
+    )
+    metrics["robust_accuracy"] = jnp.mean(hits)
+    return jnp.mean(losses), batch_stats, metrics
 
 
 def clean_logits(

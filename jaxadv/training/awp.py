@@ -1,9 +1,9 @@
 """Adversarial weight perturbation: each step is taken from worse weights nearby.
 
 Wu, Xia and Wang, "Adversarial weight perturbation helps robust generalization" (2020),
-section 3.2 and algorithm 1 with one step of the perturbation: images are attacked on
-the weights w, v moves w up the loss of these images, and the gradient that w follows is
-the one at w + v. As in the authors' code v is that of kernels alone, layer by layer.
+with one step of the perturbation: images are attacked on the weights w, v moves w up
+the loss of these images, and the gradient that w follows is the one at w + v. As in the
+authors' code v is that of kernels alone, layer by layer.
 """
 
 import dataclasses

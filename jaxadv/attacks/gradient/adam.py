@@ -21,8 +21,8 @@ class Adam:
     itself, projects the parameters before each gradient, and returns the last ones.
     StAdv has learning rate 0.01 and penalty 0.0025 / eps, ReColorAdv 0.001 and
     0.0036 / eps. The penalties are those of Xiao et al., "Spatially transformed
-    adversarial examples", 2018, eq. 3, and of Laidlaw and Feizi, "Functional
-    adversarial attacks", 2019, eq. 5.
+    adversarial examples", 2018, and of Laidlaw and Feizi, "Functional adversarial
+    attacks", 2019.
 
     Attributes:
       threat: where to look.

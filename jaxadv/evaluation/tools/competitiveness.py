@@ -1,7 +1,7 @@
 """Competitiveness: a network's accuracy under each attack over that of a specialist's.
 
 Dai, Mahloujifar, Xiang, Sehwag, Chen and Mittal, "MultiRobustBench: benchmarking
-robustness against multiple attacks" (2023), section 4: where the denominator is the
+robustness against multiple attacks" (2023): where the denominator is the
 accuracy of a network that was trained for that attack alone at that budget, the mean
 over attacks is CR-ind-avg and the least CR-ind-worst.
 """
