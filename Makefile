@@ -6,10 +6,11 @@ QUICK := $(wildcard tests/test_*.py) tests/numerics tests/objectives tests/comma
 UNFORESEEN ?= runs/unforeseen
 DUAL ?= runs/dual
 L2P ?= runs/learn2perturb
+PAT ?= runs/pat
 GAT ?= --seeds 0 1 2 --eps 0.5 1.0 1.5 2.0 2.5 3.0
 
 .PHONY: demo test check lint style types bench reproduce-minmax reproduce-lagrangian \
-	reproduce-dual reproduce-learn2perturb
+	reproduce-dual reproduce-learn2perturb reproduce-pat
 
 $(VENV)/installed: requirements.txt
 	$(PYTHON) -m venv $(VENV)
@@ -43,6 +44,10 @@ $(VENV)/bench: $(VENV)/installed
 	$(BIN)/pip install --quiet --no-deps torchattacks==3.5.1 pyautoattack==0.2.0
 	touch $@
 
+$(VENV)/perceptual: $(VENV)/installed
+	$(BIN)/pip install --quiet --no-deps stlpips_pytorch==0.0.2
+	touch $@
+
 bench: $(VENV)/bench
 	$(BIN)/python -m benchmarks.speed.overhead
 	$(BIN)/python -m benchmarks.speed.peers
@@ -70,6 +75,12 @@ reproduce-lagrangian: $(VENV)/installed
 	    --figure $$figure || exit 1; done
 	$(BIN)/python -m benchmarks.papers.lagrangian.tables $(UNFORESEEN) --data=fashion_mnist
 	$(BIN)/python -m benchmarks.papers.lagrangian.cost
+
+reproduce-pat: $(VENV)/perceptual
+	for table in trainings bounds projections; do \
+	  $(BIN)/python -m benchmarks.papers.perceptual.tables $(PAT) --table $$table || exit 1; done
+	for figure in overlap strength correlation distances; do \
+	  $(BIN)/python -m benchmarks.papers.perceptual.figures $(PAT) --figure $$figure || exit 1; done
 
 reproduce-dual: $(VENV)/installed
 	for table in attacks eps_f eps_b lam smoothing; do \

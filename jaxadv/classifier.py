@@ -186,6 +186,14 @@ class Classifier:
         """The feature taps of one image, a tuple of [h, w, c], first layer first."""
         return self._apply(image, key)[1]
 
+    def __repr__(self) -> str:
+        """Its kind, how many numbers it holds, and its normalization."""
+        kind = type(getattr(self.apply, "module", None) or self.apply).__name__
+        count = sum(getattr(x, "size", 1) for x in jax.tree.leaves(self.variables))
+        return (
+            f"Classifier({kind}, {count:,} numbers, mean={self.mean}, std={self.std})"
+        )
+
     def full_precision(self) -> "Classifier":
         """The same network computing in float32, if it has a `compute_dtype`."""
         apply = protocols.full_precision(self.apply)

@@ -206,3 +206,9 @@ def test_two_logits_are_enough(maker):
 def test_normalization_is_by_finite_numbers(field, value):
     with pytest.raises(UsageError, match=f"{field} is {value}; it must be finite"):
         Classifier.from_function(nets._linear, {}, **{field: value})
+
+
+def test_it_is_printed_in_a_line():
+    model = nets.linear((4, 4, 3), 3)
+    assert len(repr(model)) < 100 and "numbers, mean=" in repr(model)
+    jax.jit(lambda m: repr(m) and m(jnp.zeros((4, 4, 3))))(model)  # of tracers too

@@ -14,6 +14,7 @@ are validated by their own attack. Made for one GPU or more; not run here.
 
 from configs.perceptual import cifar10_pat_alexnet, cifar10_pat_self
 from configs.suites.base import published
+from configs.suites.narrow_cifar import BUDGETS
 from jaxadv.specs import UsageError
 from jaxadv.training import settings
 
@@ -21,23 +22,23 @@ STEPS = 10
 ALL = ("random", "average", "maximum")
 
 
-def ball(name, eps):
+def ball(name, eps, steps=STEPS):
     """PGD as the authors train with it."""
     return {
         "name": "pgd",
         "threat": {"name": name, "eps": eps},
-        "steps": STEPS,
-        "rel_step_size": STEPS**-0.5,
+        "steps": steps,
+        "rel_step_size": steps**-0.5,
     }
 
 
-def narrow(linf, l2, **more):
+def narrow(budgets, steps=STEPS, **more):
     """The attacks of a table, label -> spec."""
     return {
-        "linf": ball("linf", linf),
-        "l2": ball("l2", l2),
-        "stadv": published("stadv", 0.05, STEPS),
-        "recolor": published("recolor", 0.06, STEPS),
+        "linf": ball("linf", budgets.linf, steps),
+        "l2": ball("l2", budgets.l2, steps),
+        "stadv": published("stadv", budgets.stadv, steps),
+        "recolor": published("recolor", budgets.recolor, steps),
         **more,
     }
 
@@ -66,7 +67,7 @@ def get_config(which="pat_self"):
         return cifar10_pat_self.get_config()
     if which == "pat_alexnet":
         return cifar10_pat_alexnet.get_config()
-    config, attacks = cifar10_pat_self.get_config(), narrow(8 / 255, 1.0)
+    config, attacks = cifar10_pat_self.get_config(), narrow(BUDGETS)
     if which == "trades":
         config = row(config, attacks, "linf", ())
         config.model = {"name": "wrn_34_10"}

@@ -10,6 +10,7 @@ models", 2021, table 3; see cifar10_table2.py. Behind the colon: `normal`; `linf
 
 from configs.perceptual import imagenet100_pat_alexnet, imagenet100_pat_self
 from configs.perceptual.cifar10_table2 import ball, narrow, row
+from configs.suites.narrow_imagenet100 import BUDGETS, JPEG
 
 
 def get_config(which="pat_self"):
@@ -17,6 +18,6 @@ def get_config(which="pat_self"):
         return imagenet100_pat_self.get_config()
     if which == "pat_alexnet":
         return imagenet100_pat_alexnet.get_config()
-    attacks = narrow(4 / 255, 1200 / 255, jpeg=ball("jpeg", 0.125))
+    attacks = narrow(BUDGETS, jpeg=ball("jpeg", JPEG))
     config = imagenet100_pat_self.get_config()
     return row(config, attacks, which, ("pat_self", "pat_alexnet"))

@@ -12,6 +12,8 @@ the means count them alone, as the table's do. StAdv and ReColorAdv are not sear
 the report says so; with `authors`, also behind `no_alexnet,`, they are.
 """
 
+import dataclasses
+
 from configs.suites.autoattack import components
 from configs.suites.base import (
     FUNCTIONAL,
@@ -28,38 +30,62 @@ AUTHORS = "authors"
 CHOICES = ("attacks", NO_ALEXNET, AUTHORS, f"{NO_ALEXNET},{AUTHORS}")
 
 
-def perceptual(eps, network):
-    """PPGD and LPA in one external ball."""
+@dataclasses.dataclass(frozen=True)
+class Budgets:
+    """The bounds of one table: radii of lp balls in [0, 1] units, and of the others."""
+
+    linf: float
+    l2: float
+    lpips: float
+    stadv: float = 0.05
+    recolor: float = 0.06
+
+
+BUDGETS = Budgets(8 / 255, 1.0, 0.5)
+
+
+def perceptual(eps, network, steps):
+    """PPGD and LPA in one external ball; a round of LPA has as many steps as PPGD."""
 
     def threat():
         return {"name": "lpips", "eps": eps, "network": external(network)}
 
     return {
-        "ppgd": {"name": "ppgd", "threat": threat(), "steps": 40},
-        "lpa": {"name": "lpa", "threat": threat(), "rounds": 5, "round_steps": 40},
+        "ppgd": {"name": "ppgd", "threat": threat(), "steps": steps},
+        "lpa": {"name": "lpa", "threat": threat(), "rounds": 5, "round_steps": steps},
     }
 
 
-def narrow(name, which, linf, l2, steps, eps, network, more=None, **fields):
+def narrow(
+    name,
+    which,
+    budgets,
+    steps,
+    network,
+    more=None,
+    version="standard",
+    perceptual_steps=40,
+    **fields,
+):
     """The suite of one table: AutoAttack twice, `more`, StAdv and ReColorAdv, and the
     perceptual attacks.
 
     `which` is of `CHOICES`: `NO_ALEXNET` leaves the perceptual attacks out, `AUTHORS`
-    searches flows and colors as their authors do.
+    searches flows and colors as their authors do. `version` is AutoAttack's.
     """
     check_choice(name, which, CHOICES)
     search = published if AUTHORS in which else functional
     more = {
         **(more or {}),
-        "stadv": search("stadv", 0.05, steps),
-        "recolor": search("recolor", 0.06, steps),
+        "stadv": search("stadv", budgets.stadv, steps),
+        "recolor": search("recolor", budgets.recolor, steps),
     }
     notes = dict.fromkeys(("stadv", "recolor"), FUNCTIONAL)
     if AUTHORS in which:
         name, notes = f"{name}_{AUTHORS}", PUBLISHED
     cascades = {
-        norm: components("standard", norm, bound, f"{norm}_")
-        for norm, bound in (("linf", linf), ("l2", l2))
+        norm: components(version, norm, bound, f"{norm}_")
+        for norm, bound in (("linf", budgets.linf), ("l2", budgets.l2))
     }
     first, second = cascades.values()
     last = (list(first)[-1], list(second)[-1])
@@ -67,7 +93,8 @@ def narrow(name, which, linf, l2, steps, eps, network, more=None, **fields):
     if NO_ALEXNET in which:
         name, third = f"{name}_{NO_ALEXNET}", "stadv"
     else:
-        attacks, third = attacks | perceptual(eps, network), "lpa"
+        found = perceptual(budgets.lpips, network, perceptual_steps)
+        attacks, third = attacks | found, "lpa"
     return suite(
         name,
         attacks,
@@ -83,4 +110,4 @@ def narrow(name, which, linf, l2, steps, eps, network, more=None, **fields):
 
 
 def get_config(which="attacks"):
-    return narrow("narrow_cifar", which, 8 / 255, 1.0, 100, 0.5, "cifar_alexnet")
+    return narrow("narrow_cifar", which, BUDGETS, 100, "cifar_alexnet")

@@ -12,18 +12,18 @@ installed; a line and the report say so. Another data set than ImageNet-100 has 
 """
 
 from configs.suites.base import calibrated
-from configs.suites.narrow_cifar import narrow
+from configs.suites.narrow_cifar import Budgets, narrow
+
+BUDGETS, JPEG = Budgets(4 / 255, 1200 / 255, 0.5), 0.125
 
 
 def get_config(which="attacks"):
     return narrow(
         "narrow_imagenet100",
         which,
-        4 / 255,
-        1200 / 255,
+        BUDGETS,
         200,
-        0.5,
         "alexnet",
-        {"jpeg": calibrated("jpeg", 0.125, 200)},
+        {"jpeg": calibrated("jpeg", JPEG, 200)},
         split="validation",
     )

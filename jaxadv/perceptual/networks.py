@@ -11,11 +11,16 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any
 
+import jax
+import jax.numpy as jnp
+
 from jaxadv import specs, weights
 from jaxadv.classifier import Classifier
+from jaxadv.models import MODELS
 from jaxadv.plugins import Registry
 from jaxadv.weights.packages import NETWORKS as PACKAGED
 
+_SMALL = (64, 64)  # images that every trunk takes; its weights hang on no size
 # Whoever gives a path means that network and no other.
 _PATH = specs.mark(replaces="otherwise", own=True)
 _OTHER = specs.mark(own=True)
@@ -107,6 +112,32 @@ def pretrained(arch: str, path: str | None = None) -> Classifier:
 
 
 @functools.lru_cache(maxsize=4)
+def untrained(arch: str = "stlpips_alexnet", seed: int = 0) -> Classifier:
+    """The convolutions of a network with random weights.
+
+    Laidlaw, Singla and Feizi, "Perceptual adversarial robustness: defense against
+    unseen threat models", 2021, figure 4c, measure distances in such networks too.
+
+    Args:
+      arch: a name of `weights.TRUNKS`.
+      seed: of the weights.
+
+    Raises:
+      UsageError: the architecture is unknown, or has convolutions and dense layers in
+        one.
+    """
+    if arch not in weights.TRUNKS:
+        raise specs.UsageError(
+            f"network.arch: {arch!r} is no network of which the convolutions can stand "
+            f"alone; those are {', '.join(weights.TRUNKS)}"
+        )
+    module = MODELS[arch](trunk=True)
+    images = jnp.zeros((1, *_SMALL, 3))
+    variables = jax.jit(module.init)(jax.random.key(seed), images)
+    return Classifier.from_linen(module, variables, *weights.published(arch))
+
+
+@functools.lru_cache(maxsize=4)
 def _run(path, version):
     del version  # another one is another entry
     from jaxadv import checkpoints  # imports Orbax, which arrays and attacks do without
@@ -146,5 +177,6 @@ def _of(arch):
 
 
 NETWORKS = Registry(
-    "networks", {arch: _of(arch) for arch in weights.NAMES} | {"run": run}
+    "networks",
+    {arch: _of(arch) for arch in weights.NAMES} | {"run": run, "untrained": untrained},
 )

@@ -1,5 +1,6 @@
 """Networks that stand in where the one that is named is not on the machine."""
 
+import numpy as np
 import pytest
 
 from jaxadv import specs
@@ -80,3 +81,17 @@ def test_networks_of_packages_are_named_like_others(tmp_path):
     found = specs.build({"name": "lpips", "network": {"name": arch}}, DISTANCES, "d")
     assert found.network.apply.module.trunk
     assert found.network.mean == pytest.approx((0.485, 0.456, 0.406))
+
+
+def test_a_network_without_training_is_the_same_each_time():
+    networks.untrained.cache_clear()
+    first = networks.untrained("cifar_alexnet", 1).variables["params"]["conv5"]
+    networks.untrained.cache_clear()
+    again = networks.untrained("cifar_alexnet", 1).variables["params"]["conv5"]
+    other = networks.untrained("cifar_alexnet", 2).variables["params"]["conv5"]
+    assert np.array_equal(first["kernel"], again["kernel"])
+    assert not np.array_equal(first["kernel"], other["kernel"])
+    name, distance = study.parse_distance("lpips_untrained=cifar_alexnet")
+    assert (name, type(distance.network).__name__) == ("lpips_untrained", "Classifier")
+    with pytest.raises(UsageError, match="network.arch: 'resnet18' .* alexnet"):
+        networks.untrained("resnet18")

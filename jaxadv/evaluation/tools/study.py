@@ -109,13 +109,16 @@ def study(
 def parse_distance(text: str) -> tuple[str, Any]:
     """Name and distance of `l2`, `linf`, `ssim` or `lpips_NETWORK[=PATH]`.
 
+    `lpips_untrained[=ARCH]` measures in a network of random weights.
+
     Raises:
       UsageError: another name, or a network that cannot be loaded.
     """
     name, _, path = text.partition("=")
     head, _, network = name.partition("_")
     if head == "lpips" and network in NETWORKS:
-        spec: dict[str, Any] = {"name": network} | ({"path": path} if path else {})
+        field = "arch" if network == "untrained" else "path"
+        spec: dict[str, Any] = {"name": network} | ({field: path} if path else {})
         spec = {"name": "lpips", "network": spec}
     elif name in DISTANCES and name != "lpips" and not path:
         spec = {"name": name}
