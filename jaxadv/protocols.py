@@ -324,6 +324,17 @@ def crafts(defense: Any) -> bool:
     return hasattr(defense, "craft")
 
 
+def is_silent(defense: Any) -> bool:
+    """Whether it trains a random network without its noise."""
+    return not getattr(defense, "noisy", True)
+
+
+def noise_since(defense: Any) -> int | None:
+    """The epochs that it believes to have been trained without noise before it; None
+    where it does not count them, or is one of them."""
+    return None if is_silent(defense) else getattr(defense, "since", None)
+
+
 def takes_targets(defense: Any) -> bool:
     """Whether it learns the probabilities `target` of a batch where there are some."""
     return getattr(defense, "takes_targets", False)
@@ -368,6 +379,10 @@ def inside(module: Any) -> Any:
 def shares_noise(module: Any) -> bool:
     """Whether, in training, one draw of those streams serves all images of a step."""
     return getattr(module, "shares_noise", False)
+
+
+# The subtree of a random network's variables that are those of the network inside.
+INSIDE = "weights"
 
 
 def learns_noise(module: Any) -> str:

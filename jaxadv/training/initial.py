@@ -8,7 +8,7 @@ import jax
 import numpy as np
 from flax import traverse_util
 
-from jaxadv import checkpoints, weights
+from jaxadv import checkpoints, protocols, weights
 from jaxadv.defenses.base import Network
 from jaxadv.files import checksums, storage
 from jaxadv.specs import UsageError
@@ -50,7 +50,9 @@ def load(
     """What `config.init_from` names, for the network of a run.
 
     Of a run they are those that its best checkpoint is judged by. The head is new where
-    the number of classes is another one, and so are the modules of `config.init_new`.
+    the number of classes is another one, and so are the modules of `config.init_new`. A
+    random network takes the weights of one without noise as those of the network inside
+    it, and begins with noise of its own.
 
     Args:
       config: of the run.
@@ -62,10 +64,15 @@ def load(
       UsageError: there is no such run or file, it is damaged, or a layer does not fit.
     """
     path, name = config.init_from, config.model.name
+    noise = protocols.learns_noise(network.module)
+    arch = config.model.network.name if noise else name
     try:
-        found, mean, std, step = _read(Path(path), name)
+        found, mean, std, step = _read(Path(path), arch)
     except UsageError as error:
         raise UsageError(f"{_FIELD}: {error}") from None
+    plain = bool(noise) and not any(p.startswith(f"params/{noise}/") for p in found)
+    if plain:
+        found = {_inside(p): value for p, value in found.items()}
     other = Network(settings.network(config, classes + 1))
     wanted, more = (_shapes(n, image_shape) for n in (network, other))
     head = {
@@ -74,7 +81,7 @@ def load(
         if shape != more[layer]
     }
     modules = tuple(config.init_new or ())
-    asked = _asked(modules, wanted)
+    asked = _asked((*modules, noise) if plain else modules, wanted)
     found = {p: value for p, value in found.items() if p not in asked}
     kept = {p: shape for p, shape in wanted.items() if p not in asked}
     head = {p: axis for p, axis in head.items() if p not in asked}
@@ -90,13 +97,21 @@ def load(
             f"{theirs} classes there, {classes} here: the head ({', '.join(layers)}) "
             "is new"
         )
-    if asked:
+    if modules:
         lines.append(f"new as config.init_new says: {', '.join(modules)}")
+    if plain:
+        lines.append(f"there is no noise there: that of {name} ({noise}) is new")
     lines += _other_pixels(network, mean, std)
     known = {path: value for path, value in found.items() if path not in new}
-    layers = sorted({*layers, *modules})
+    layers = sorted({*layers, *modules, *([noise] if plain else [])})
     record = {"path": path, "step": step, "checksum": total, "new": layers}
     return Initial(known, record, tuple(lines))
+
+
+def _inside(path):
+    """Where a random network has a variable of the network inside it."""
+    collection, _, rest = path.partition("/")
+    return f"{collection}/{protocols.INSIDE}/{rest}"
 
 
 def _asked(modules, wanted) -> set[str]:

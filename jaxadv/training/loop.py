@@ -311,7 +311,10 @@ class _Loop:
     def _end_of(self, epoch):
         start = time.monotonic()
         with self.progress.making("the validation"):
-            scores = self.validate(*self.state.evaluated)
+            params, batch_stats = self.state.evaluated
+            if protocols.is_silent(self.defenses[self.plan.phase(epoch - 1)]):
+                params = protocols.silent(self.state.network.module, params)
+            scores = self.validate(params, batch_stats)
         self.progress.pause(time.monotonic() - start)
         notes, steps = self.notes, self.data.steps_per_epoch
         means = {name: total / steps for name, total in notes.sums.items()}

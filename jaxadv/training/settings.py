@@ -246,7 +246,24 @@ def _phases(config, attacks) -> tuple[Phase, ...]:
             f"{_end(found[-1])} is {found[-1].until} of config.epochs={config.epochs}: "
             "no epoch is left for the defense; give fewer, or more epochs"
         )
-    return (*found, Phase("defense", config.epochs, main))
+    phases = (*found, Phase("defense", config.epochs, main))
+    _check_since(phases)
+    return phases
+
+
+def _check_since(phases):
+    """Raises UsageError where a phase is told of other epochs without noise."""
+    silent = [p.until for p in phases if protocols.is_silent(p.defense)]
+    epochs = max(silent, default=0)
+    for phase in phases:
+        since = protocols.noise_since(phase.defense)
+        if since not in (None, epochs):
+            last = phase is phases[-1]
+            where = f"config.{'defense' if last else f'phases.{phase.label}'}"
+            raise specs.UsageError(
+                f"{where}.since is {since}, but the phases without noise end with "
+                f"epoch {epochs}; give {where}.since={epochs}"
+            )
 
 
 def _end(phase):

@@ -5,6 +5,8 @@ import numpy as np
 import pytest
 
 from jaxadv import checkpoints
+from jaxadv.models import MODELS
+from jaxadv.specs import UsageError
 from jaxadv.training import loop, settings
 
 AROUND = {"name": "resnet20", "depth": 8, "width": 2}
@@ -54,6 +56,66 @@ def test_a_run_that_was_lost_goes_on_bit_for_bit(config, tmp_path, monkeypatch):
     loop.run(config, tmp_path / "parts")
     whole, parts = (state_of(config, tmp_path / name) for name in ("whole", "parts"))
     jax.tree.map(np.testing.assert_array_equal, whole, parts)
+
+
+@pytest.mark.parametrize("since, until", [(0, 1), (1, 2)])
+def test_the_epochs_without_noise_are_those_of_the_phases(since, until, small_config):
+    small_config.model = METHODS["l2p"]["model"]
+    small_config.defense = {"name": "learn2perturb", "since": since}
+    alone = {**ALONE, "since": since}
+    small_config.phases = {"plain": {**alone, "noisy": False, "until": until}}
+    small_config.epochs = 3
+    wanted = f"config.defense.since is {since}.*epoch {until}; give .*since={until}"
+    with pytest.raises(UsageError, match=wanted):
+        settings.plan(settings.complete(small_config))
+
+
+def test_epochs_without_noise_are_judged_without_it(
+    small_config, tmp_path, monkeypatch
+):
+    small_config.epochs = 2
+    small_config.model = METHODS["l2p"]["model"]
+    small_config.defense = {**ALONE, "since": 1}
+    small_config.phases = {"plain": {**ALONE, "noisy": False, "until": 1}}
+    seen = []
+
+    def judged(self, params, batch_stats):
+        seen.append(jax.device_get(jax.tree.leaves(params["sigma"])))
+        return {"clean": 0.5}
+
+    monkeypatch.setattr(loop.Validator, "__call__", judged)
+    loop.run(settings.complete(small_config), tmp_path)
+    assert [float(max(map(np.max, leaves))) > 0 for leaves in seen] == [False, True]
+
+
+def test_a_random_network_begins_with_the_weights_of_one_without_noise(
+    small_config, tmp_path
+):
+    small_config.epochs = 1
+    small_config.model = AROUND
+    loop.run(settings.complete(small_config), tmp_path / "source")
+    theirs = checkpoints.load_classifier(tmp_path / "source")[0].variables
+    small_config.model = METHODS["l2p"]["model"]
+    small_config.init_from = str(tmp_path / "source")
+    config = settings.complete(small_config)
+    made = loop._Loop(config, settings.plan(config), tmp_path / "run")
+    state = made.state
+    jax.tree.map(
+        np.testing.assert_array_equal, state.params["weights"], theirs["params"]
+    )
+    jax.tree.map(
+        np.testing.assert_array_equal,
+        state.batch_stats["weights"],
+        theirs["batch_stats"],
+    )
+    for leaf in jax.tree.leaves(state.params["sigma"]):
+        np.testing.assert_array_equal(leaf, np.float32(0.25))
+    assert made.initial["new"] == ["sigma"]
+
+
+def test_a_precision_that_is_replaced_is_refused():
+    with pytest.raises(UsageError, match="give it there .config.model.compute_dtype"):
+        MODELS["pni"](network=MODELS["resnet20"](compute_dtype="bfloat16"))
 
 
 def test_without_noise_the_deviations_stand_still(small_config, tmp_path):

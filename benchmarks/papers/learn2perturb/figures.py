@@ -5,7 +5,7 @@ python -m benchmarks.papers.learn2perturb.figures RUNS --figure noise|eps
     [--train …]
 
   noise  the mean of what Learn2Perturb learns of its noise, over the epochs (the
-         supplement's figure 1)
+         supplement's figure 1); it is of this method, whatever --methods says
   eps    accuracy under PGD over 16 draws and FGSM against eps (figures 2 and 3)
 
 Pictures go to RUNS/pictures. The paper's are of CIFAR-10 and CIFAR-100, and are not
@@ -33,11 +33,10 @@ LEVELS = (0, 1, 2, 4, 8, 16)  # of 255
 def noise(args, folder):
     """A line a seed: the mean deviation at each logged step."""
     figure, axes = pyplot().subplots(figsize=(6.4, 4.2), layout="constrained")
-    for k, run in enumerate(
-        trained("l2p", args.seeds, args.runs, args.data, args.flags)
-    ):
+    runs = trained("l2p", args.seeds, args.runs, args.data, args.flags)
+    for k, (seed, run) in enumerate(zip(args.seeds, runs, strict=True)):
         steps, values = evolution(run)
-        axes.plot(steps, values, color=COLORS[k % len(COLORS)], label=f"seed {k}")
+        axes.plot(steps, values, color=COLORS[k % len(COLORS)], label=f"seed {seed}")
     axes.set_xlabel("epoch")
     axes.set_ylabel("mean deviation of the noise")
     axes.grid(alpha=0.3)

@@ -17,7 +17,6 @@ evaluation to the next, of single predictions, which is what the paper's ± is o
 mean over seeds. Source: Jeddi et al., "Learn2Perturb", 2020, tables 1 and 2.
 """
 
-import json
 import statistics
 import subprocess
 import sys
@@ -28,6 +27,9 @@ from benchmarks.timing import table
 from jaxadv.evaluation import metrics
 
 EOT = ("pgd_eot01", "pgd_eot04", "pgd_eot16", "pgd_eot64", "pgd_mean")
+
+
+# Each table returns how many images it is of.
 
 
 def attacks(args):
@@ -46,6 +48,7 @@ def attacks(args):
         lines.append([METHODS[method], *cells, _cell(strong), _single(found)])
     titles = ("clean", "FGSM, 16", "PGD, 1", "PGD, 16", "AutoAttack rand")
     table(["trained", *titles, "one draw, PGD, 1"], lines)
+    return found[0]["clean"]["n"]
 
 
 def eot(args):
@@ -57,6 +60,7 @@ def eot(args):
         lines.append([METHODS[method], *cells])
     draws = ("1 draw", "4 draws", "16 draws", "64 draws", "no noise")
     table(["trained", *draws], lines)
+    return found[0]["clean"]["n"]
 
 
 def pixels(args):
@@ -73,6 +77,7 @@ def pixels(args):
         ]
         lines.append([METHODS[method], *cells])
     table(["trained", "1 pixel", "2 pixels", "3 pixels"], lines)
+    return found[0]["clean"]["n"]
 
 
 def transfer(args):
@@ -141,10 +146,8 @@ def main():
     parser = arguments(__doc__, "table", TABLES)
     parser.add_argument("--eval", default=[], action="append", help="flag of the suite")
     args = parser.parse_args()
-    TABLES[args.table](args)
-    if args.table != "transfer":
-        some = next(args.runs.glob("*/eval/*/report.json"))
-        n = json.loads(some.read_text())["clean"]["n"]
+    n = TABLES[args.table](args)
+    if n:
         low, high = metrics.wilson(n // 2, n)
         print(
             f"\n{n} test images: an accuracy of 50 % is known to ± "

@@ -42,6 +42,13 @@ class RandomNetwork(layers.ImageClassifier):
                 f"{kind}.network is a {type(self.network).__name__}, "
                 "which is random itself; give one that is not"
             )
+        dtypes = (getattr(self.network, "compute_dtype", None), self.compute_dtype)
+        if dtypes[0] not in (None, jnp.float32, dtypes[1]):
+            raise specs.UsageError(
+                f"{kind}.network.compute_dtype is {jnp.dtype(dtypes[0]).name}, and "
+                f"{kind}.compute_dtype, {jnp.dtype(dtypes[1]).name}, takes its place; "
+                "give it there (config.model.compute_dtype)"
+            )
 
     @nn.compact
     def __call__(self, images: jax.Array, train: bool = False) -> jax.Array:
@@ -63,7 +70,7 @@ class RandomNetwork(layers.ImageClassifier):
             rngs={"dropout": self.make_rng("dropout")} if train else None,
         )
         if train and "batch_stats" in moved and not self.is_initializing():
-            self.put_variable("batch_stats", "weights", moved["batch_stats"])
+            self.put_variable("batch_stats", protocols.INSIDE, moved["batch_stats"])
         for x in moved.get("features", {}).get("taps", ()):
             self.tap(x)
         return logits
@@ -78,12 +85,12 @@ class RandomNetwork(layers.ImageClassifier):
                     f"{', '.join(sorted(more))} beside params and batch_stats, which "
                     "a random network does not carry"
                 )
-            self.param("weights", lambda _: made["params"])
+            self.param(protocols.INSIDE, lambda _: made["params"])
             if "batch_stats" in made:
-                self.put_variable("batch_stats", "weights", made["batch_stats"])
-        found = {"params": self.get_variable("params", "weights")}
-        if self.has_variable("batch_stats", "weights"):
-            found["batch_stats"] = self.get_variable("batch_stats", "weights")
+                self.put_variable("batch_stats", protocols.INSIDE, made["batch_stats"])
+        found = {"params": self.get_variable("params", protocols.INSIDE)}
+        if self.has_variable("batch_stats", protocols.INSIDE):
+            found["batch_stats"] = self.get_variable("batch_stats", protocols.INSIDE)
         return found
 
     def _learned(self, inner, variables, images):
