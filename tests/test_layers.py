@@ -41,6 +41,7 @@ SHARED = {
     "evaluation/run": ["meters", "bench"],
     "evaluation/suite": ["described", "planned", "declared", "settled"],
     "evaluation/writing": ["escape"],
+    "files": ["storage"],
     "evaluation/tools": ["differences", "competitiveness"],
     "models": (
         "layers blur patches attention preact_resnet resnet wide_resnet alexnet vgg "

@@ -3,11 +3,14 @@
 import dataclasses
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from jaxadv import specs
+from jaxadv.files import remote
 from jaxadv.plugins import Registry
+
+INFO = "dataset_info.json"  # without it a folder is no prepared set
 
 
 @dataclasses.dataclass(frozen=True)
@@ -139,25 +142,66 @@ def foreign(name: str) -> bool:
 
 
 def root(data_dir: str | os.PathLike | None = None) -> Path:
-    """`data_dir`, else the environment's JAXADV_DATA_DIR, else ./data."""
-    return Path(data_dir or os.environ.get("JAXADV_DATA_DIR") or "data")
+    """`data_dir`, else the environment's JAXADV_DATA_DIR, else ./data.
+
+    Raises:
+      specs.UsageError: it is remote, and a set can be read from there only.
+    """
+    where = place(data_dir)
+    if remote.is_remote(where):
+        raise specs.UsageError(
+            f"data_dir is {where!r}, where nothing is written; give a local folder, "
+            "and copy it there when it is done"
+        )
+    return Path(where)
 
 
-def find(name: str, data_dir: str | os.PathLike | None = None) -> Path | None:
+def place(data_dir: str | os.PathLike | None = None) -> str:
+    """The same where it may be remote: a path, or a URL."""
+    return remote.plain(data_dir or os.environ.get("JAXADV_DATA_DIR") or "data")
+
+
+def find(
+    name: str,
+    data_dir: str | os.PathLike | None = None,
+    split: str | None = None,
+) -> Path | None:
     """The folder with the prepared files of `name`, or None.
 
     Sets made here are found in their current version only; of a public set the
-    highest version present is taken.
+    highest version present is taken. Of a remote set it is a copy of what tells of the
+    set, and of the files of `split`.
+
+    Raises:
+      specs.UsageError: it is remote and cannot be read.
     """
     plain, config, known = entry(name)
-    folder = root(data_dir) / plain / (config or "")
+    folder = "/".join(part for part in (place(data_dir), plain, config) if part)
+    try:
+        files = remote.glob(folder, f"*/{INFO}")
+    except remote.Missing:
+        return None
+    present = [file.partition("/")[0] for file in files]
     if known.own:
-        versions = [known.version]
+        versions = [v for v in present if v == known.version]
     else:
-        present = [p.name for p in folder.glob("*.*.*")]
         numbered = [v for v in present if re.fullmatch(r"\d+\.\d+\.\d+", v)]
         versions = sorted(numbered, key=lambda v: tuple(map(int, v.split("."))))
-    for version in reversed(versions):
-        if (folder / version / "dataset_info.json").is_file():
-            return folder / version
-    return None
+    if not versions:
+        return None
+    return remote.here(f"{folder}/{versions[-1]}", of_split(split))
+
+
+def of_split(split: str | None) -> Callable[[str], bool]:
+    """Says of a file of a prepared set whether opening a split reads it.
+
+    What has been decoded elsewhere is not: it is made here.
+    """
+
+    def wanted(name: str) -> bool:
+        *folders, file = name.split("/")
+        if folders:
+            return folders == ["masks"] and file.partition(".")[0] == split
+        return ".array_record" not in file or f"-{split}.array_record" in file
+
+    return wanted

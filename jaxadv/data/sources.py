@@ -10,7 +10,7 @@ import numpy as np
 
 from jaxadv import specs
 from jaxadv.data import catalog, checked, crops, masks, own, records
-from jaxadv.files import storage
+from jaxadv.files import remote, storage
 
 Draw = tuple[int, ...]
 _SIDE = 224  # of images that vary in size, as ImageNet is evaluated
@@ -91,7 +91,7 @@ def load(
         `npz:FILE`, `folder:DIR` or `tfds:NAME`; see `own`.
       split: "train", "test" or "validation", as the set has them.
       data_dir: where prepared sets lie, see `catalog.root`; relative paths of one's own
-        data begin there too.
+        data begin there too. A URL is read by fsspec, and copied once; see `remote`.
       image_size: for sets whose images vary in size: the side of the squares that are
         made of them; by default 224 for the sets of the catalog.
       min_area: of random crops, where images are cropped as they are read; see
@@ -174,15 +174,15 @@ def _with_test(opened, split, test) -> Source:
 
 def _prepared(name, data_dir, image_size, min_area, max_ratio):
     """What gives the splits of a set of the catalog, and what opens one."""
-    folder = _folder(name, data_dir)
 
     def opened(split: str) -> Source:
+        folder = _folder(name, data_dir, split)
         size = image_size or _SIDE
         stored = records.open_split(folder, split, size, min_area, max_ratio)
         stored = masks.attached(stored, folder, split)
         return _source(name, split, stored, f"{folder}: {split}")
 
-    return (lambda: records.splits(folder)), opened
+    return (lambda: records.splits(_folder(name, data_dir))), opened
 
 
 def _foreign(name):
@@ -221,21 +221,27 @@ def _own(place, *sizes):
     return (lambda: found.splits), opened
 
 
-def _folder(name, data_dir) -> Path:
-    """Where a set of the catalog lies."""
-    known = _entry(name)
-    if data_dir is not None:
-        _check_there(name, data_dir)
-    folder = catalog.find(name, data_dir)
-    if folder is None and known.own:
+def _folder(name, data_dir, split=None) -> Path:
+    """Where a set of the catalog lies, with the files of a split."""
+    known, where = _entry(name), catalog.place(data_dir)
+    away = remote.is_remote(where)
+    if data_dir is not None and not away:
+        _check_there(name, where)
+    folder = catalog.find(name, data_dir, split)
+    if folder is None and known.own and not away:
         from jaxadv.data import prepare
 
         folder, _ = prepare.prepare(name, data_dir)
     if folder is None:
-        path = catalog.root(data_dir)
+        there = f"{name} is not prepared in {where}"
+        if away:
+            raise specs.UsageError(
+                f"{there}: prepare it in a local folder, python -m jaxadv.data.prepare "
+                f"{name} --data_dir DIR, and copy DIR/{name.partition('/')[0]} there"
+            )
         raise specs.UsageError(
-            f"{name} is not prepared in {path}: run python -m jaxadv.data.prepare "
-            f"{name} --data_dir {path} (with --from DIR for files already on disk)"
+            f"{there}: run python -m jaxadv.data.prepare "
+            f"{name} --data_dir {where} (with --from DIR for files already on disk)"
         )
     return folder
 

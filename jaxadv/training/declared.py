@@ -55,7 +55,7 @@ class Data:
     data_dir: str | None = static(
         None,
         help="where prepared data sets lie, and relative paths of npz: and folder: "
-        "begin",
+        "begin; a folder, or a URL as gs://bucket/data",
     )
     image_size: int | None = static(
         None,

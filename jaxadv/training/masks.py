@@ -69,7 +69,7 @@ def predict(
     """
     if (network is None) == (densities is None):
         raise UsageError("give one of --network and --densities")
-    folder = catalog.find(name, data_dir)
+    folder = catalog.find(name, catalog.root(data_dir))
     if folder is None:
         raise UsageError(f"{name} is not prepared; run jaxadv prepare {name} first")
     path = Path(network or densities or "")

@@ -1,5 +1,6 @@
 """Validation splits, and batches."""
 
+import dataclasses
 import gc
 import itertools
 import threading
@@ -109,6 +110,27 @@ def test_processes_share_out_the_batch(count):
     for step, batch in enumerate(whole):
         joined = np.concatenate([part[step]["id"] for part in parts])
         assert np.array_equal(joined, batch["id"])
+
+
+@pytest.mark.parametrize("process", [0, 1])
+def test_a_process_reads_its_own_images_only(process):
+    """Not those of the others too, to throw them away."""
+    read, whole = [], toy(24)
+
+    def rows(ids, draw):
+        read.extend(ids.tolist())
+        return whole.read(ids, draw)
+
+    source = dataclasses.replace(whole, read=rows)
+    place = {"process_index": process, "process_count": 2}
+    train = batches.train_batches(source, 8, 1, **place)
+    for made in (train, batches.eval_batches(source, np.arange(24), 8, **place)):
+        got = np.concatenate([batch["id"] for batch in take(made, 3)])
+        made.close()
+        # A few batches more have been made ahead.
+        assert len(got) == 12 and read[:12] == got.tolist()
+        assert len(read) <= 12 + 4 * 4
+        read.clear()
 
 
 @settings(deadline=None, max_examples=30)

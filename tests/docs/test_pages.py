@@ -5,12 +5,14 @@ import importlib
 import re
 import shlex
 import sys
+import types
 from pathlib import Path
 
 import pytest
 
 from jaxadv import checkpoints, commands, configfiles, loading, parallel, weights
 from jaxadv.evaluation import command
+from jaxadv.files import remote
 from jaxadv.perceptual import networks, saliency
 from jaxadv.sweep import steps
 from jaxadv.training import loop, settings, wandb_writer
@@ -88,6 +90,8 @@ def parse(monkeypatch, tmp_path):
     monkeypatch.setattr(parallel, "initialize", lambda *_: None)
     is_dir = Path.is_dir
     monkeypatch.setattr(Path, "is_dir", lambda p: p.name != "checkpoints" or is_dir(p))
+    there = types.SimpleNamespace(is_file=True)
+    monkeypatch.setattr(remote, "look", lambda url: there)
     monkeypatch.setattr(loop, "run", understood)
     monkeypatch.setattr(steps, "run", understood)
     monkeypatch.setattr(wandb_writer, "check", lambda: None)

@@ -41,18 +41,18 @@ class Folders:
 
     def __init__(self, place: places.Place):
         """Raises UsageError for a tree of another form, or an empty class."""
-        root = place.path
-        self._place, self._files = place, {}
-        self.missing = f"put test images into {root}/test/CLASS/"
+        root = place.path(_is_image)
+        self._root, self._files = root, {}
+        self.missing = f"put test images into {place.where}/test/CLASS/"
         if not any(path.is_dir() for path in _seen(root / "train")):
-            self.missing += f" and the others into {root}/train/CLASS/"
+            self.missing += f" and the others into {place.where}/train/CLASS/"
         self._roots = _roots(root)
         self.splits = tuple(self._roots)
         self.class_names = tuple(_classes(self._roots["train"]))
 
     def fingerprint(self) -> int:
         """The checksum of all images, and of where in the tree they lie."""
-        root = self._place.path
+        root = self._root
         files = [file for split in self.splits for file in self._found(split)[0]]
         names = [file.relative_to(root).as_posix() for file in files]
         sums = _mapped(checksums.checksum_file, files, f"checking {root.name}")
@@ -88,6 +88,10 @@ class Folders:
         if split not in self._files:
             self._files[split] = _listed(self._roots[split], self.class_names)
         return self._files[split]
+
+
+def _is_image(name: str) -> bool:
+    return name.lower().endswith(_READ + _REFUSED)
 
 
 def _seen(folder: Path) -> list[Path]:

@@ -48,15 +48,15 @@ class Arrays:
 
     def __init__(self, place: places.Place):
         """Raises UsageError for a file that is damaged or holds something else."""
-        self._place = place
-        with _opened(place.path) as stored:
-            self._keys = _pairs(place.path, set(stored.files))
+        self._path = place.path()
+        with _opened(self._path) as stored:
+            self._keys = _pairs(self._path, set(stored.files))
             self._has_names = "names" in stored.files
         self.splits = tuple(self._keys)
 
     def fingerprint(self) -> int:
         """The checksum of the file."""
-        return checksums.checksum_file(self._place.path)
+        return checksums.checksum_file(self._path)
 
     def open(self, split: str, image_size: int | None, *crop: float) -> records.Stored:
         """The images and labels of a split, with masks if the file has them.
@@ -67,7 +67,7 @@ class Arrays:
           specs.UsageError: an array is damaged, has not its axes or no clear unit, or
             a class has no training images.
         """
-        path = self._place.path
+        path = self._path
         image_key, label_key = self._keys[split]
         with _opened(path) as stored:
             images, labels = stored[image_key], _labels(path, stored, label_key)

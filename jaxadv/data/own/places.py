@@ -7,7 +7,7 @@ from pathlib import Path
 
 from jaxadv import specs
 from jaxadv.data import catalog
-from jaxadv.files import storage
+from jaxadv.files import remote, storage
 
 KINDS = {
     "npz": "npz:FILE, arrays that numpy.savez has written",
@@ -25,18 +25,24 @@ class Place:
     Attributes:
       name: as it was given.
       kind: one of `KINDS`.
-      path: absolute; of tfds the folder of the name, which holds the versions.
+      where: an absolute path, or a URL; of tfds the folder of the name, which holds the
+        versions.
     """
 
     name: str
     kind: str
-    path: Path
+    where: str
+
+    def path(self, wanted: remote.Wanted = lambda name: True) -> Path:
+        """The absolute path; what is wanted of a remote set is copied first."""
+        return remote.here(self.where, wanted)
 
 
 def find(name: str, data_dir: str | os.PathLike | None = None) -> Place | None:
     """What a name stands for; None where it is no name of one's own data.
 
-    Relative paths begin at `data_dir`, or else at the current folder.
+    Relative paths begin at `data_dir`, or else at the current folder. Either may be a
+    URL.
 
     Raises:
       specs.UsageError: nothing follows the colon, there is no such file or folder, or
@@ -52,15 +58,26 @@ def find(name: str, data_dir: str | os.PathLike | None = None) -> Place | None:
         return None
     if not rest.strip():
         raise specs.UsageError(f"config.data.name is {name!r}; give {KINDS[kind]}")
-    if kind == "tfds":
-        plain = rest.partition(":")[0]
-        return Place(name, kind, catalog.root(data_dir).absolute() / plain)
-    path = Path(data_dir or "", Path(rest).expanduser()).absolute()
+    root = catalog.place(data_dir) if kind == "tfds" else remote.plain(data_dir or "")
+    below = remote.plain(rest.partition(":")[0] if kind == "tfds" else rest)
+    if remote.is_remote(below):
+        return _remote(name, kind, below)
+    if remote.is_remote(root) and not below.startswith(("/", "~")):
+        return _remote(name, kind, f"{root.rstrip('/')}/{below}")
+    path = Path(root, Path(below).expanduser()).absolute()
     if kind == "npz":
         storage.check_file(path, "config.data.name")
-    elif not path.is_dir():
+    elif kind == "folder" and not path.is_dir():
         raise specs.UsageError(f"config.data.name: there is no folder {path}")
-    return Place(name, kind, path)
+    return Place(name, kind, str(path))
+
+
+def _remote(name, kind, url) -> Place:
+    """A place that has been seen to hold a file or a folder, as its kind wants."""
+    if remote.look(url).is_file != (kind == "npz"):
+        wanted = "file" if kind == "npz" else "folder"
+        raise specs.UsageError(f"config.data.name is {name!r}; {url} is no {wanted}")
+    return Place(name, kind, url)
 
 
 def check_split(name: str, split: str, splits: Iterable[str], remedy: str) -> None:

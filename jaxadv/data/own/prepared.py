@@ -2,14 +2,12 @@
 
 import json
 import re
-from pathlib import Path
 
 from jaxadv import specs
-from jaxadv.data import records
+from jaxadv.data import catalog, records
 from jaxadv.data.own import places
-from jaxadv.files import checksums
+from jaxadv.files import checksums, remote
 
-_INFO = "dataset_info.json"
 _AGAIN = "prepare it with file_format='array_record'"
 
 
@@ -25,8 +23,8 @@ class Prepared:
 
     def __init__(self, place: places.Place):
         """Raises UsageError unless the set is prepared, as ArrayRecord files."""
-        self._place = place
-        self._folder = _version(place)
+        self._place, self._at = place, _version(place)
+        self._folder = remote.here(self._at, catalog.of_split(None))
         self.splits = records.splits(self._folder)
         kind = _format(self._folder)
         if kind != "array_record":
@@ -37,6 +35,7 @@ class Prepared:
 
     def fingerprint(self) -> int:
         """The checksum of all files that tfds has written."""
+        remote.here(self._at, lambda name: "/" not in name)
         files = sorted(path for path in self._folder.iterdir() if path.is_file())
         return checksums.checksum_json(
             {file.name: checksums.checksum_file(file) for file in files}
@@ -49,6 +48,7 @@ class Prepared:
           specs.UsageError: the files are damaged, the features are others, or images
             vary in size and `image_size` is not given.
         """
+        remote.here(self._at, catalog.of_split(split))
         stored = records.open_split(self._folder, split, image_size or 1, *crop)
         if stored.varying and image_size is None:
             raise specs.UsageError(
@@ -58,23 +58,25 @@ class Prepared:
         return stored
 
 
-def _version(place) -> Path:
-    """The folder with the files: of the version in the name, or the highest one."""
-    wanted = place.name.partition(":")[2].partition(":")[2]
-    found = {file.parent.name: file.parent for file in place.path.glob(f"*/{_INFO}")}
+def _version(place) -> str:
+    """Where the files are: of the version in the name, or the highest one."""
+    wanted, where = place.name.partition(":")[2].partition(":")[2], place.where
+    found = [name.partition("/")[0] for name in remote.glob(where, f"*/{catalog.INFO}")]
     if wanted in found:
-        return found[wanted]
+        return f"{where}/{wanted}"
     if found and not wanted:
-        return found[max(found, key=_numbers)]
+        return f"{where}/{max(found, key=_numbers)}"
     if found:
         have = ", ".join(sorted(found, key=_numbers))
         raise specs.UsageError(f"{place.name}: there is no such version, but {have}")
-    configs = sorted({f.parents[1].name for f in place.path.glob(f"*/*/{_INFO}")})
+    inner = remote.glob(where, f"*/*/{catalog.INFO}")
+    configs = sorted({name.partition("/")[0] for name in inner})
     if configs:
-        have = ", ".join(f"tfds:{place.path.name}/{name}" for name in configs)
+        plain = where.rstrip("/").rpartition("/")[2]
+        have = ", ".join(f"tfds:{plain}/{name}" for name in configs)
         raise specs.UsageError(f"{place.name} has configurations; give one of: {have}")
     raise specs.UsageError(
-        f"{place.name}: no set is prepared in {place.path}; {_AGAIN}, or give "
+        f"{place.name}: no set is prepared in {where}; {_AGAIN}, or give "
         "config.data.data_dir, the data_dir of its builder"
     )
 
@@ -84,5 +86,5 @@ def _numbers(version: str) -> list[int]:
 
 
 def _format(folder) -> str:
-    about = json.loads((folder / _INFO).read_text())
+    about = json.loads((folder / catalog.INFO).read_text())
     return about.get("fileFormat") or "tfrecord"

@@ -27,7 +27,7 @@ class Data:
     data_dir: str | None = static(
         None,
         help="where prepared data sets lie, and relative paths of npz: and folder: "
-        "begin; None: as in training",
+        "begin; a folder, or a URL as gs://bucket/data; None: as in training",
     )
     image_size: int | None = static(
         None,
