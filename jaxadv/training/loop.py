@@ -164,6 +164,7 @@ class _Loop:
             soften=self.data.soften(self.plan.mixing),
             ema_decay=config.ema_decay,
             awp=self.plan.awp,
+            accumulate_steps=config.accumulate_steps,
         )
 
     def start(self, store):
