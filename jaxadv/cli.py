@@ -98,11 +98,12 @@ def main(
         if not values.workdir:
             raise UsageError("--workdir: give the folder of the run's outputs")
         batch = config.get("batch_size") if whole_batch else None
+        parts: Any = config.get("accumulate_steps", 1) if whole_batch else 1
         programs.keep(values.compilation_cache, values.distributed)
         # Before `check`, which may load networks: the first array settles the devices.
-        _devices(values, batch if type(batch) is int and batch > 0 else None)
+        _devices(values, _of_a_part(batch, parts))
         check(config)
-        _check_batch(batch)
+        _check_batch(batch, parts)
         storage.check_folder(values.workdir, "--workdir")
         run(config, values.workdir)
 
@@ -310,15 +311,22 @@ def _devices(values, batch) -> None:
     )
 
 
-def _check_batch(batch) -> None:
+def _of_a_part(batch, parts) -> int | None:
+    """The images of a part of a batch; None where that is no whole number."""
+    sound = all(type(number) is int and number > 0 for number in (batch, parts))
+    return batch // parts if sound and batch % parts == 0 else None
+
+
+def _check_batch(batch, parts) -> None:
     """Raises UsageError unless all devices get the same part of a batch."""
     devices = jax.device_count()
-    if batch is not None and batch % devices:
-        below = batch // devices * devices
+    if batch is not None and batch % (devices * parts):
+        below = batch // (devices * parts) * devices * parts
+        also = f" x config.accumulate_steps={parts}" if parts > 1 else ""
         raise UsageError(
             f"config.batch_size is {batch}; it must be divisible by the {devices} "
-            f"{jax.default_backend()} devices: give --config.batch_size="
-            f"{f'{below} or ' if below else ''}{below + devices}"
+            f"{jax.default_backend()} devices{also}: give --config.batch_size="
+            f"{f'{below} or ' if below else ''}{below + devices * parts}"
         )
 
 

@@ -51,6 +51,9 @@ train --workdir=runs/a --config.epochs=20 (a run's own config needs no --config)
 
   --change: fields that may differ from those of the run in --workdir, as
     --change=optimizer.learning_rate,patience; others are an error
+  --profile: folder where process 0 writes a trace of a few steps (jax.profiler)
+  --profile_steps: the first and the last of them, counted from 1 at this start; default
+    10-15
 """
 
 
@@ -79,16 +82,22 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def train(argv: Sequence[str]) -> int:
     """The command line of train.py."""
     from jaxadv import checkpoints
-    from jaxadv.training import changes, loop, settings
+    from jaxadv.training import changes, loop, profiling, settings
 
-    given, rest = cli.own_flags(argv, {"change": None})
+    own = {"change": None, "profile": None, "profile_steps": None}
+    given, rest = cli.own_flags(argv, own)
+
+    def profile():
+        return profiling.asked(given.get("profile"), given.get("profile_steps"))
 
     def check(config):
         changes.named(given.get("change"))
+        profile()
         settings.plan(config)
 
     def run(config, workdir):
-        loop.run(config, workdir, change=changes.named(given.get("change")))
+        change = changes.named(given.get("change"))
+        loop.run(config, workdir, change=change, profile=profile())
 
     def recorded(folder):
         configs = checkpoints.recorded(Path(folder))[0] if folder else []

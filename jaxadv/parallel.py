@@ -205,6 +205,21 @@ class Mapped:
         return jax.block_until_ready(result) if self._wait else result
 
 
+def memory() -> dict[str, int]:
+    """Bytes in use on the fullest device of this process, {} where it does not tell.
+
+    Returns:
+      `device_memory`, now, and `device_memory_peak`, the most since the process began.
+    """
+    stats = [device.memory_stats() or {} for device in jax.local_devices()]
+    names = {"device_memory": "bytes_in_use", "device_memory_peak": "peak_bytes_in_use"}
+    found = {
+        name: [each[key] for each in stats if key in each]
+        for name, key in names.items()
+    }
+    return {name: max(values) for name, values in found.items() if values}
+
+
 def process_slice(rows: np.ndarray) -> np.ndarray:
     """This process's part of `rows`; the parts differ by one row at most."""
     return np.array_split(rows, jax.process_count())[jax.process_index()]

@@ -55,8 +55,8 @@ SHARED = {
     "sweep": ["flags", "grid", "budgets", "plans", "steps", "results"],
     "threats": ["base", "lp"],
     "training": (
-        "wandb_writer log optim awp declared state validation settings data notes "
-        "changes initial"
+        "wandb_writer log profiling meters optim awp declared parts state validation "
+        "settings data notes changes initial"
     ).split(),
     "weights": (
         "normalizations wrappers torch_files tensors layouts packages own sidecars "

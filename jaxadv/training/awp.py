@@ -7,7 +7,6 @@ authors' code v is that of kernels alone, layer by layer.
 """
 
 import dataclasses
-from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -34,19 +33,19 @@ class Awp:
         return jnp.where(step < self.after * steps_per_epoch, 0.0, self.gamma or 0.0)
 
 
-def perturbation(loss: Callable[[Any], jax.Array], params: Any, gamma: Any) -> Any:
-    """v: for each kernel the steepest ascent of `loss`, `gamma` times its norm long.
+def perturbation(grads: Any, params: Any, gamma: Any) -> Any:
+    """v: for each kernel the steepest ascent of a loss, `gamma` times its norm long.
 
     Biases and the parameters of normalization, which have one axis, get zeros, and so
     does a kernel without a gradient.
 
     Args:
-      loss: params -> loss of this device's images; its gradient is averaged over all
-        devices.
+      grads: of the loss of this device's images in the params; they are averaged over
+        all devices.
       params: of the network.
       gamma: relative size of the perturbation.
     """
-    grads = jax.lax.pmean(jax.grad(loss)(params), parallel.AXIS)
+    grads = jax.lax.pmean(grads, parallel.AXIS)
 
     def one(weight, grad):
         if weight.ndim < 2:

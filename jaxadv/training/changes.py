@@ -18,6 +18,7 @@ FIELDS = (
     "log_steps",
     "checkpoint_steps",
     "checkpoint_seconds",
+    "accumulate_steps",
     "data.data_dir",
     "optimizer.learning_rate",
     "optimizer.weight_decay",

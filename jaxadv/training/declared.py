@@ -115,6 +115,13 @@ class Training:
     batch_size: int = static(
         128, minimum=1, help="images of one step, over all devices of all hosts"
     )
+    accumulate_steps: int = static(
+        1,
+        minimum=1,
+        help="equal parts of a device's images that a step attacks and differentiates "
+        "in turn, so that only one of them is held in memory; the step takes the mean "
+        "gradient",
+    )
     clean_epochs: int = static(
         0, minimum=0, help="epochs of clean training before everything else"
     )

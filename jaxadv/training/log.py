@@ -23,6 +23,8 @@ from jaxadv.files import storage
 from jaxadv.specs import UsageError
 
 FILE = "metrics.jsonl"
+# What two runs of one config differ in: it hangs on the machine.
+TIMED = ("images_per_second", "data_wait", "device_memory", "device_memory_peak")
 # A program goes to the compiler when it has been lowered; one that took this many
 # seconds will keep the compiler busy for far longer.
 _LOWERED, _LONG = "/jax/core/compile/jaxpr_to_mlir_module_duration", 0.05
@@ -89,6 +91,11 @@ def read(folder: str | os.PathLike) -> list[dict[str, Any]]:
             )
         rows.append(row)
     return rows
+
+
+def timeless(folder: str | os.PathLike) -> list[dict[str, Any]]:
+    """The lines of `read`, without what hangs on the machine."""
+    return [{k: v for k, v in row.items() if k not in TIMED} for row in read(folder)]
 
 
 def _truncate(path, resumed):
@@ -183,9 +190,8 @@ class Progress:
         elif self._enabled and time.monotonic() - self._said > 30:
             self._said = time.monotonic()
             shown = " ".join(f"{k} {v:.3f}" for k, v in (values or {}).items())
-            rate = f"{self.images_per_second:.0f} images/s"
-            line = f"step {self._done}/{self._total}  {shown}  {rate}"
-            print(f"{line}  eta {clock(self.seconds_left)}", flush=True)
+            line = f"step {self._done}/{self._total}  {shown}"
+            print(f"{line}  {self.pace()}", flush=True)
 
     def pause(self, seconds: float) -> None:
         """Leaves `seconds`, as of a validation, out of the pace."""
@@ -196,6 +202,11 @@ class Progress:
         """Training images a second since this start, compilation left out."""
         seconds = time.monotonic() - self._start - self._paused
         return (self._done - self._first) * self._images / max(seconds, 1e-9)
+
+    def pace(self, more: str = "") -> str:
+        """The pace in words, with `more` behind it, and the time that is left."""
+        rate = f"{self.images_per_second:.0f} images/s"
+        return f"{rate}{more}  eta {clock(self.seconds_left)}"
 
     @property
     def seconds_left(self) -> float:
@@ -256,6 +267,37 @@ def on_compile(say: Callable[[], None]) -> Callable[[], None]:
 
     jax.monitoring.register_event_duration_secs_listener(hear)
     return functools.partial(jax.monitoring.unregister_event_duration_listener, hear)
+
+
+def epoch_line(
+    epoch: str, means: Mapping[str, float], scores: Mapping[str, float]
+) -> str:
+    """The line of an epoch, up to its pace.
+
+    Args:
+      epoch: its number, of how many.
+      means: of the training's metrics.
+      scores: of the validation.
+    """
+    return (
+        f"epoch {epoch}  loss {means['loss']:.4f}  "
+        f"train robust {_percent(means, 'robust_accuracy')} "
+        f"clean {_percent(means, 'clean_accuracy')}  "
+        f"val clean {_percent(scores, 'clean')} robust {_percent(scores, 'robust')}"
+    )
+
+
+def overfitting(scores: Mapping[str, float], best: float) -> str:
+    """What is said where a training has lost the robustness that it had at `best`."""
+    return (
+        "WARNING: catastrophic overfitting: robust validation accuracy fell "
+        f"to {_percent(scores, 'robust')} from {_percent({'best': best}, 'best')} "
+        "while the clean one did not; train with more attack steps or fewer epochs"
+    )
+
+
+def _percent(values, name):
+    return f"{100 * values[name]:.1f}%" if name in values else "-"
 
 
 def clock(seconds: float) -> str:

@@ -21,7 +21,15 @@ from jaxadv.defenses.base import Network, shared_memory
 from jaxadv.files import checksums, locks, storage
 from jaxadv.models import shipped
 from jaxadv.specs import UsageError
-from jaxadv.training import changes, initial, log, settings, wandb_writer
+from jaxadv.training import (
+    changes,
+    initial,
+    log,
+    meters,
+    profiling,
+    settings,
+    wandb_writer,
+)
 from jaxadv.training.data import load_data
 from jaxadv.training.notes import Notes, collapsed
 from jaxadv.training.state import create_state, make_step
@@ -38,6 +46,7 @@ def run(
     *,
     validation: Sequence[Any] | None = None,
     change: Sequence[str] = (),
+    profile: profiling.Profile | None = None,
 ) -> Notes:
     """Trains what `config` describes, or goes on where the run in `folder` stopped.
 
@@ -56,6 +65,7 @@ def run(
         runs which train against different ones are judged alike.
       change: fields of the config that may be others than the run's in `folder`, some
         of `changes.FIELDS`.
+      profile: the steps of which process 0 writes a trace.
 
     Raises:
       UsageError: a bad config or another one than the folder's, missing data, a
@@ -71,7 +81,7 @@ def run(
         "--config: the processes were started with different configs",
     )
     changes.check(folder, as_json, change)
-    loop = _Loop(config, plan, folder)
+    loop = _Loop(config, plan, folder, profile)
     with contextlib.ExitStack() as stack:
         parallel.primary_first(lambda: _claim(stack, loop, as_json, change))
         store = checkpoints.Checkpoints(folder)
@@ -107,7 +117,7 @@ def _assert_one(value, what, problem):
 class _Loop:
     """One start of a run: the compiled steps, the state and where it stands."""
 
-    def __init__(self, config, plan, folder):
+    def __init__(self, config, plan, folder, profile=None):
         self.config, self.plan, self.folder = config, plan, folder
         self.data = load_data(config, plan.augmentations, plan.features)
         self.notes, self.step = Notes(), 0
@@ -143,7 +153,9 @@ class _Loop:
             steps_per_epoch=self.data.steps_per_epoch,
             **begin,
         )
-        self.train_step = parallel.mapped(self._step())
+        self.train_step = profiling.Traced(
+            parallel.mapped(self._step()), profile, lambda line: self.progress.say(line)
+        )
         self.validate = Validator(
             network,
             plan.validation,
@@ -164,6 +176,7 @@ class _Loop:
             soften=self.data.soften(self.plan.mixing),
             ema_decay=config.ema_decay,
             awp=self.plan.awp,
+            accumulate_steps=config.accumulate_steps,
         )
 
     def start(self, store):
@@ -214,7 +227,7 @@ class _Loop:
         self.state = parallel.replicate(self.state)
         defenses = tuple(phase.defense for phase in self.plan.phases)
         self.defenses = parallel.replicate(defenses)
-        self.batches = self.data.batches(self.step)
+        self.batches = meters.Waits(self.data.batches(self.step))
         self.saved_at = time.monotonic()
 
     def _take_over(self, meta):
@@ -274,7 +287,7 @@ class _Loop:
 
     def close(self):
         """Closes the outputs."""
-        for output in (self.writer, self.progress):
+        for output in (self.train_step, self.writer, self.progress):
             if output is not None:
                 output.close()
 
@@ -309,6 +322,7 @@ class _Loop:
         return self.step % 50 == 0 and bool(parallel.gather_rows(np.array([due]))[0])
 
     def _end_of(self, epoch):
+        machine = meters.read(self.batches)
         start = time.monotonic()
         with self.progress.making("the validation"):
             params, batch_stats = self.state.evaluated
@@ -327,35 +341,21 @@ class _Loop:
         if better:
             model = _trees(self.state)["model"]
             self.store.save_best(self.step, model, {**self._meta(), **scores})
-        self._report(epoch, means, scores, lost)
+        self._report(epoch, means, scores, lost, machine)
         self.store.save(self.step, _trees(self.state), self._meta())
         self.saved_at = time.monotonic()
 
-    def _report(self, epoch, means, scores, lost):
+    def _report(self, epoch, means, scores, lost, machine):
         rate = self.progress.images_per_second
         if self.writer is not None:
             values = {f"train_{k}": v for k, v in means.items()}
             values |= {f"validation_{k}": v for k, v in scores.items()}
             values |= {"images_per_second": rate, "catastrophic_overfitting": lost}
-            self.writer.write(self.step, "epoch", {"epoch": epoch, **values})
-
-        def percent(values, name):
-            return f"{100 * values[name]:.1f}%" if name in values else "-"
-
-        self.progress.say(
-            f"epoch {epoch}/{self.config.epochs}  loss {means['loss']:.4f}  "
-            f"train robust {percent(means, 'robust_accuracy')} "
-            f"clean {percent(means, 'clean_accuracy')}  "
-            f"val clean {percent(scores, 'clean')} robust {percent(scores, 'robust')}  "
-            f"{rate:.0f} images/s  eta {log.clock(self.progress.seconds_left)}"
-        )
+            self.writer.write(self.step, "epoch", {"epoch": epoch, **values, **machine})
+        line = log.epoch_line(f"{epoch}/{self.config.epochs}", means, scores)
+        self.progress.say(f"{line}  {self.progress.pace(meters.line(machine))}")
         if lost:
-            self.progress.say(
-                "WARNING: catastrophic overfitting: robust validation accuracy fell "
-                f"to {percent(scores, 'robust')} from "
-                f"{percent({'best': self.notes.best_robust}, 'best')} while the clean "
-                "one did not; train with more attack steps or fewer epochs"
-            )
+            self.progress.say(log.overfitting(scores, self.notes.best_robust))
         if self.notes.finished:
             best = f"{100 * self.notes.best:.1f}% at epoch {self.notes.best_epoch}"
             which = "best" if self.plan.comparable else "last"

@@ -1,5 +1,6 @@
 """The state of a training run, and one step of it."""
 
+import functools
 from collections.abc import Callable
 from typing import Any
 
@@ -15,6 +16,7 @@ from jaxadv.defenses.base import Network, features
 from jaxadv.numerics import streams
 from jaxadv.training.awp import Awp, perturbation
 from jaxadv.training.optim import noise_step
+from jaxadv.training.parts import in_turn, kept, split
 
 
 class TrainState(train_state.TrainState):
@@ -93,6 +95,7 @@ def make_step(
     soften: Callable = lambda step, batch: batch,
     ema_decay: float | None = None,
     awp: Awp | None = None,
+    accumulate_steps: int = 1,
 ) -> Callable:
     """`step(state, batch, defense) -> (state, metrics)`, for `parallel.mapped`.
 
@@ -109,6 +112,14 @@ def make_step(
       soften: (step, batch) -> batch, as `data.mixing.soften` with the epoch's key.
       ema_decay: of the averaged params, if the state has them.
       awp: takes the gradient of defenses that `craft` at perturbed weights.
+      accumulate_steps: equal parts of a device's images, each attacked and
+        differentiated in turn; the step takes the mean of their gradients. Images
+        are normalized by the statistics of their own part. Each part moves the running
+        statistics and the defense's memory, and the next one finds them moved. Keys are
+        those of as many devices with a part each.
+
+    Raises:
+      UsageError: when the step is traced, a device's images do not divide.
     """
 
     def step(state, batch, defense):
@@ -121,27 +132,12 @@ def make_step(
         if own := protocols.noise_loss(defense):
             state = _with_noise_step(state, own)
 
-        params, crafted = state.params, ()
-        perturbed = awp if protocols.crafts(defense) else None
-        if perturbed is not None:
-            crafted = (defense.craft(params, state, batch, key),)
-
-        def loss_of(params):
-            return defense.loss(params, state, batch, key, *crafted)
-
-        if perturbed is not None:
-            gamma = perturbed.at(state.step, state.steps_per_epoch)
-            moved = perturbation(lambda p: loss_of(p)[0], params, gamma)
-            params = jax.tree.map(jnp.add, params, moved)
-        (loss, out), grads = jax.value_and_grad(loss_of, has_aux=True)(params)
-        values = {**out.metrics, "loss": loss}
-        grads, batch_stats, values = jax.lax.pmean(
-            (grads, out.batch_stats, values), parallel.AXIS
+        grads, values, left = _differentiate(
+            defense, state, split(batch, accumulate_steps), accumulate_steps, key, awp
         )
+        grads, values = jax.lax.pmean((grads, values), parallel.AXIS)
         values["gradient_norm"] = _norm(grads)
-        state = state.apply_gradients(
-            grads=grads, batch_stats=batch_stats, memory=out.memory
-        )
+        state = state.apply_gradients(grads=grads, **left)
         module = state.network.module
         state = state.replace(params=protocols.constrain(module, state.params))
         if ema_decay is not None:
@@ -150,6 +146,44 @@ def make_step(
         return state, values
 
     return step
+
+
+def _differentiate(defense, state, parts, count, key, awp):
+    """This device's mean gradient and metrics, and what its last part has left.
+
+    With `awp` the gradient is that at the perturbed weights, which are the same for all
+    parts; what is attacked on the weights themselves is kept until then.
+    """
+    params, crafted = state.params, ()
+
+    def loss_of(params, state, part):
+        batch, crafted = part
+        return defense.loss(params, state, batch, key, *crafted)
+
+    if awp is not None and protocols.crafts(defense):
+        craft = functools.partial(defense.craft, state.params, state)
+        crafted = (kept(lambda batch: craft(batch, key), parts, count),)
+        climb = jax.grad(lambda params, part: loss_of(params, state, part)[0])
+        _, grads = in_turn(
+            lambda left, part: (left, climb(state.params, part)),
+            (),
+            (parts, crafted),
+            count,
+        )
+        gamma = awp.at(state.step, state.steps_per_epoch)
+        moved = perturbation(grads, state.params, gamma)
+        params = jax.tree.map(jnp.add, state.params, moved)
+
+    def work(left, part):
+        differentiate = jax.value_and_grad(loss_of, has_aux=True)
+        (loss, out), grads = differentiate(params, state.replace(**left), part)
+        batch_stats = jax.lax.pmean(out.batch_stats, parallel.AXIS)
+        left = {"batch_stats": batch_stats, "memory": out.memory}
+        return left, (grads, {**out.metrics, "loss": loss})
+
+    left = {"batch_stats": state.batch_stats, "memory": state.memory}
+    left, (grads, values) = in_turn(work, left, (parts, crafted), count)
+    return grads, values, left
 
 
 def _with_noise_step(state, own):

@@ -100,6 +100,16 @@ def test_the_trajectories_of_a_deviation(alternate, expected):
     np.testing.assert_array_equal(state.params["weights"], 1.0)
 
 
+def test_a_batch_in_parts_moves_the_noise_as_often():
+    """The first two steps of the trajectory above."""
+    state = start(Constant(), momentum=0.9, nesterov=True)
+    defense = Learn2Perturb((), alpha=1.0, beta=0.0, alternate=True)
+    step = on_devices(train_state.make_step(seed=0, accumulate_steps=2), 1)
+    for expected in (0.2500271, 0.25006805):
+        state, _ = step(state, make_batch(), defense)
+        np.testing.assert_allclose(state.params["sigma"], expected, atol=2e-7)
+
+
 def test_tau_counts_the_epochs_with_noise():
     numbers = {1: 1.0, 2: 1.5, 10: 2.928968, 340: 6.407631}
     found = harmonic(jnp.array(list(numbers)))
