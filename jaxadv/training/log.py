@@ -173,9 +173,9 @@ class Progress:
         """One step is done; `values` are the latest known metrics."""
         self._done += 1
         if not self._compiled:
-            # The first step is mostly compilation.
+            # The first step is mostly compilation, and a validation may come before.
             self._compiled, self._first = True, self._done
-            self._start = time.monotonic()
+            self._start, self._paused = time.monotonic(), 0.0
         if self._bar is not None:
             self._bar.update(1)
             if values:
