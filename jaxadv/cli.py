@@ -102,10 +102,11 @@ def main(
         programs.keep(values.compilation_cache, values.distributed)
         # Before `check`, which may load networks: the first array settles the devices.
         _devices(values, _of_a_part(batch, parts))
-        check(config)
-        _check_batch(batch, parts)
-        storage.check_folder(values.workdir, "--workdir")
-        run(config, values.workdir)
+        with parallel.heeded(together=whole_batch):
+            check(config)
+            _check_batch(batch, parts)
+            storage.check_folder(values.workdir, "--workdir")
+            run(config, values.workdir)
 
     return parallel.leave(console.conclude(work, "the same command goes on from here"))
 

@@ -13,6 +13,12 @@ from jaxadv.specs import UsageError
 USER = 2  # a mistake in a flag, a config, a file that was handed over
 SYSTEM = 74  # the disk is full, or another fault of the machine: EX_IOERR of sysexits.h
 INTERRUPTED = 130
+AGAIN = 75  # EX_TEMPFAIL of sysexits.h: the same command, started again, goes on
+
+
+class Stopped(BaseException):
+    """A command was asked to end, and has kept what it had; see `AGAIN`."""
+
 
 # What names that a user gave lead to; other errors of files are the machine's.
 _OF_NAMES = {
@@ -42,11 +48,12 @@ def conclude(work: Callable[[], int | None], again: str = "") -> int:
     """Runs a command; the exit status, after one line on stderr where it fails.
 
     `USER` for a UsageError and for names of files that lead nowhere, `SYSTEM` where
-    the disk is full or fails. Other exceptions are faults of the program and raised.
+    the disk is full or fails, `AGAIN` where it has been asked to stop. Other exceptions
+    are faults of the program and raised.
 
     Args:
       work: the command; what it returns is the status, None is 0.
-      again: told after an interruption.
+      again: told after an interruption or a stop.
     """
     libraries = logging.getLogger("absl")
     level = libraries.level
@@ -60,6 +67,9 @@ def conclude(work: Callable[[], int | None], again: str = "") -> int:
     except KeyboardInterrupt:
         print(f"interrupted{again and '; '}{again}", file=sys.stderr)
         return INTERRUPTED
+    except Stopped as stop:
+        print(f"{stop}{again and '; '}{again}", file=sys.stderr)
+        return AGAIN
     except Exception as error:
         fault = _fault(error)
         if fault is not None:

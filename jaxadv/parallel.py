@@ -19,13 +19,14 @@ import numpy as np
 from jax._src import distributed as runtime  # the store has no public name
 from jax.experimental import multihost_utils
 
-from jaxadv import peers
+from jaxadv import peers, preemption
 from jaxadv.files import locks
 from jaxadv.specs import UsageError
 
 AXIS = "batch"
 _START = 280  # seconds for all processes to start; jax aborts in C++ after 300
 _peers: peers.Peers | None = None
+_looks = 0  # how often all processes have looked whether they are to stop
 
 
 def initialize(
@@ -62,7 +63,12 @@ def initialize(
     if state.client is not None and state.num_processes > 1:
         host = state.coordinator_address.rsplit(":", 1)[0].strip("[]")
         _peers = peers.Peers(
-            state.process_id, state.num_processes, host, state.client, low
+            state.process_id,
+            state.num_processes,
+            host,
+            state.client,
+            low,
+            preemption.ask,
         )
 
 
@@ -72,6 +78,33 @@ def leave(status: int) -> int:
     Where it is not 0 the others end too, and this one has ended on return.
     """
     return status if _peers is None else _peers.leave(status)
+
+
+@contextlib.contextmanager
+def heeded(together: bool) -> Iterator[None]:
+    """Within this block SIGTERM to one process asks all of them to stop.
+
+    Args:
+      together: they stop at one place, which `stops_here` tells: of several processes
+        jax finds it, and has SIGTERM from the start. Else each of them is told at once,
+        and stops where it next asks `preemption`.
+    """
+    if together and jax.process_count() > 1:
+        yield
+        return
+    with preemption.heeded(_peers.ask if _peers else lambda: None):
+        yield
+
+
+def stops_here() -> bool:
+    """Whether all processes are to stop here; all call it at the same places."""
+    if jax.process_count() == 1:
+        return preemption.asked()
+    if runtime.global_state.preemption_sync_manager is None:
+        return False
+    global _looks
+    _looks += 1
+    return multihost_utils.reached_preemption_sync_point(_looks)
 
 
 def _nobody_came(coordinator):

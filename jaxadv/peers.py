@@ -3,7 +3,8 @@
 Process 0 listens, the others connect, and nothing is sent: the kernel closes the
 connection of a process that dies, whatever kills it, and asks after a silent machine
 itself. Without this the others wait in a collective until jax aborts them, a minute
-or two later. A process that ends well says so before; one that fails says that.
+or two later. A process that ends well says so before; one that fails, or is asked to
+stop, says that.
 """
 
 import atexit
@@ -14,10 +15,19 @@ import socket
 import sys
 import threading
 import time
+from collections.abc import Callable
 from typing import Any, NoReturn
 
-STATUS = 75  # EX_TEMPFAIL of sysexits.h: start the same command again
-GRACE = 10.0  # seconds in which the others may meet the same error themselves
+from jaxadv import console
+
+STATUS = console.AGAIN
+# Seconds in which the others may meet the same error, or end their work, themselves.
+GRACE = {"killed": 0.0, "failed": 10.0, "stopped": 30.0}
+_HOW = {
+    "killed": "is lost (killed?)",
+    "failed": "has failed, see its output",
+    "stopped": "was asked to stop (SIGTERM)",
+}
 _KEY = "jaxadv/peers"
 _CONNECT = 60  # seconds
 _KEEPALIVE = {"TCP_KEEPIDLE": 10, "TCP_KEEPINTVL": 5, "TCP_KEEPCNT": 4}
@@ -32,10 +42,20 @@ class Peers:
       host: where process 0 can be reached.
       store: jax's key-value store, which all processes share.
       low: what `reserve` gave before jax opened its own connections.
+      stop: called when another process has called `ask`, or ends because it was asked.
     """
 
-    def __init__(self, process: int, count: int, host: str, store: Any, low: list[int]):
+    def __init__(
+        self,
+        process: int,
+        count: int,
+        host: str,
+        store: Any,
+        low: list[int],
+        stop: Callable[[], None] = lambda: None,
+    ):
         self._process, self._count, self._low = process, count, low
+        self._stop = stop
         self._links: dict[int, socket.socket] = {}
         self._line = ""
         self._lock = threading.Lock()
@@ -58,14 +78,19 @@ class Peers:
         if self._ending.is_set():
             return status
         self._ending.set()
-        self._tell("failed" if status else "done")
+        word = {0: "done", STATUS: "stopped"}.get(status, "failed")
+        self._tell(word)
         if status:
             if self._process == 0:  # with it ends what the others talk through
-                deadline = time.monotonic() + GRACE + 2
+                deadline = time.monotonic() + GRACE[word] + 2
                 while self._links and time.monotonic() < deadline:
                     time.sleep(0.05)
             _exit(status)
         return status
+
+    def ask(self) -> None:
+        """Asks all other processes to stop."""
+        self._tell("stop")
 
     def _excepthook(self, *error):
         """A collective fails where a process has ended: that is told instead."""
@@ -127,13 +152,21 @@ class Peers:
         with contextlib.suppress(OSError):
             for line in lines:
                 last = line.strip()
+                if last == "stop":
+                    self._asked()
                 if last.startswith("lost"):
-                    self._lost(int(last.split()[1]), last.endswith("failed"))
-                if last == "failed":
+                    _, process, how = last.split()
+                    self._lost(int(process), how)
+                if last in ("failed", "stopped"):
                     break
         self._links.pop(other, None)
         if last != "done":
-            self._lost(other, last == "failed")
+            self._lost(other, last if last in GRACE else "killed")
+
+    def _asked(self):
+        if self._process == 0:  # who alone is connected to all
+            self.ask()
+        self._stop()
 
     def _tell(self, message):
         with self._lock:
@@ -141,17 +174,18 @@ class Peers:
                 with contextlib.suppress(OSError):
                     link.sendall(f"{message}\n".encode())
 
-    def _lost(self, process, failed):
+    def _lost(self, process, how):
         """Ends this process because another one has ended."""
         if self._process == 0:
-            self._tell(f"lost {process} {'failed' if failed else 'killed'}")
-        how = "has failed, see its output" if failed else "is lost (killed?)"
+            self._tell(f"lost {process} {how}")
         self._line = (
-            f"error: process {process} of {self._count} {how}; the same command, "
+            f"error: process {process} of {self._count} {_HOW[how]}; the same command, "
             "started again for all processes, goes on from what is saved\n"
         )
         self._gone.set()
-        if not self._ending.wait(GRACE if failed else 0):
+        if how == "stopped":
+            self._stop()
+        if not self._ending.wait(GRACE[how]):
             self._end()
 
     def _end(self):

@@ -7,7 +7,8 @@ from tests.paths import ROOT
 # Lowest first. A file may import what stands before it.
 ORDER = (
     "struct docstrings protocols hints specs extras plugins schema completion "
-    "configfiles files console arrays numerics data models weights peers parallel "
+    "configfiles files console arrays numerics data models weights peers preemption "
+    "parallel "
     "mapped adapters torch_adapter classifier checkpoints loading perceptual threats "
     "objectives attacks programs craft smoothing defenses training overrides cli "
     "evaluation sweep commands __main__"

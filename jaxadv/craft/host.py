@@ -7,7 +7,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from jaxadv import parallel, struct
+from jaxadv import parallel, preemption, struct
 from jaxadv.attacks.base import select
 from jaxadv.craft import arguments, base
 from jaxadv.craft.base import Adversarial, worst
@@ -57,6 +57,7 @@ def craft_batches(
 
     Raises:
       UsageError: an argument is not what it must be.
+      Stopped: the command was asked to stop; finished examples are in the journal.
 
     Example:
       >>> model = ja.Classifier.from_function(lambda w, x, key: x.ravel(), None)
@@ -90,12 +91,14 @@ def craft_batches(
         todo = [i for i in todo if i not in known]
         progress(len(known))
     run = _Run(attack, model, key, rows, found, batch_size, chunk_steps, crafter)
-    for finished in run(todo):
+    try:
+        for finished in run(todo):
+            if journal is not None:
+                journal.write(ids[finished], _take(found, finished))
+            progress(len(finished))
+    finally:
         if journal is not None:
-            journal.write(ids[finished], _take(found, finished))
-        progress(len(finished))
-    if journal is not None:
-        journal.flush()
+            journal.flush()
     return found
 
 
@@ -176,6 +179,7 @@ class _Run:
                     self.whole_attack, self.model, self.key, lanes,
                     *parallel.shard(self._refill(fresh, example, restart)),
                 )  # fmt: skip
+            preemption.stop_if_asked()
             lanes, finished = self.advance(self.whole_attack, self.model, lanes)
             done = np.flatnonzero(parallel.unshard(finished) & (example >= 0))
             if not len(done):

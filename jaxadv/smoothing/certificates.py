@@ -7,6 +7,7 @@ from typing import Any
 import jax
 import numpy as np
 
+from jaxadv import preemption
 from jaxadv.craft.arguments import fit
 from jaxadv.craft.journal import Journal
 from jaxadv.smoothing import statistics
@@ -154,6 +155,11 @@ def _counted(
                 if journal and now - kept > _EVERY:
                     _keep(journal, ids, rows, row)
                     kept = now
+                if preemption.asked():
+                    if journal:
+                        _keep(journal, ids, rows, row)
+                        journal.flush()
+                    preemption.stop_if_asked()
             if journal:
                 _keep(journal, ids, rows, row)
         progress(last - int(rows["done"][row]))  # what need not be drawn

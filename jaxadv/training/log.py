@@ -180,9 +180,9 @@ class Progress:
         """One step is done; `values` are the latest known metrics."""
         self._done += 1
         if not self._compiled:
-            # The first step is mostly compilation.
+            # The first step is mostly compilation, and a validation may come before.
             self._compiled, self._first = True, self._done
-            self._start = time.monotonic()
+            self._start, self._paused = time.monotonic(), 0.0
         if self._bar is not None:
             self._bar.update(1)
             if values:
@@ -267,37 +267,6 @@ def on_compile(say: Callable[[], None]) -> Callable[[], None]:
 
     jax.monitoring.register_event_duration_secs_listener(hear)
     return functools.partial(jax.monitoring.unregister_event_duration_listener, hear)
-
-
-def epoch_line(
-    epoch: str, means: Mapping[str, float], scores: Mapping[str, float]
-) -> str:
-    """The line of an epoch, up to its pace.
-
-    Args:
-      epoch: its number, of how many.
-      means: of the training's metrics.
-      scores: of the validation.
-    """
-    return (
-        f"epoch {epoch}  loss {means['loss']:.4f}  "
-        f"train robust {_percent(means, 'robust_accuracy')} "
-        f"clean {_percent(means, 'clean_accuracy')}  "
-        f"val clean {_percent(scores, 'clean')} robust {_percent(scores, 'robust')}"
-    )
-
-
-def overfitting(scores: Mapping[str, float], best: float) -> str:
-    """What is said where a training has lost the robustness that it had at `best`."""
-    return (
-        "WARNING: catastrophic overfitting: robust validation accuracy fell "
-        f"to {_percent(scores, 'robust')} from {_percent({'best': best}, 'best')} "
-        "while the clean one did not; train with more attack steps or fewer epochs"
-    )
-
-
-def _percent(values, name):
-    return f"{100 * values[name]:.1f}%" if name in values else "-"
 
 
 def clock(seconds: float) -> str:

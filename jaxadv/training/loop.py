@@ -15,7 +15,7 @@ import jax
 import numpy as np
 import optax
 
-from jaxadv import checkpoints, parallel, protocols
+from jaxadv import checkpoints, console, parallel, protocols
 from jaxadv.data import augment
 from jaxadv.defenses.base import Network, shared_memory
 from jaxadv.files import checksums, locks, storage
@@ -31,7 +31,7 @@ from jaxadv.training import (
     wandb_writer,
 )
 from jaxadv.training.data import load_data
-from jaxadv.training.notes import Notes, collapsed
+from jaxadv.training.notes import Notes, collapsed, told, told_collapse, told_end
 from jaxadv.training.state import create_state, make_step
 from jaxadv.training.validation import Validator
 
@@ -51,8 +51,9 @@ def run(
     """Trains what `config` describes, or goes on where the run in `folder` stopped.
 
     A run that was killed ends, when started again, with the same weights bit for
-    bit as one that was not (on the same number of devices). One run at a time is at
-    work in a folder; see `locks`.
+    bit as one that was not (on the same number of devices). So does one that SIGTERM
+    has asked to stop, which redoes nothing; see `parallel.heeded`. One run at a time
+    is at work in a folder; see `locks`.
 
     More epochs continue a run that has ended. Schedules that depend on them are those
     of the new number from then on; what is given in epochs, as a warm-up or a patience,
@@ -70,6 +71,7 @@ def run(
     Raises:
       UsageError: a bad config or another one than the folder's, missing data, a
         folder in use, or a loss that is not a number.
+      Stopped: it has been asked to stop, and all is saved.
     """
     folder = Path(folder)
     plan, as_json = settings.plan(config), settings.kept(config)
@@ -249,7 +251,7 @@ class _Loop:
         epoch, inside = divmod(self.step, self.data.steps_per_epoch)
         waited = epoch - max(self.notes.best_epoch, self.plan.warm_up)
         patience = self.config.patience
-        if inside:
+        if inside or self.notes.sums:
             return ""
         if self.step >= self.total:
             return f"{epoch} epochs"
@@ -260,8 +262,13 @@ class _Loop:
     def epoch(self):
         """Trains to the end of the epoch, validates and saves."""
         per_epoch = self.data.steps_per_epoch
-        epoch = self.step // per_epoch
-        number = self.plan.phase(epoch)
+        # A run that was asked to stop at the end of an epoch goes on with validation.
+        if self.step % per_epoch or not self.notes.sums:
+            self._train(per_epoch)
+        self._end_of(self.step // per_epoch)
+
+    def _train(self, per_epoch):
+        number = self.plan.phase(self.step // per_epoch)
         defense, label = self.defenses[number], self.plan.phases[number].label
         called = "the training step"
         if number < len(self.defenses) - 1:
@@ -276,14 +283,23 @@ class _Loop:
             self.step += 1
             self.pending.append((self.step, batch["id"], values))
             self._drain(0 if jax.default_backend() == "cpu" else IN_FLIGHT)
+            self._heed()
             if self.step % per_epoch == 0:
                 break
             if self._checkpoint_due():
-                self._drain(0)
-                self.store.save(self.step, _trees(self.state), self._meta())
-                self.saved_at = time.monotonic()
+                self._save()
         self._drain(0)
-        self._end_of(epoch + 1)
+
+    def _heed(self):
+        """Saves and raises `Stopped` where all processes are asked to stop."""
+        if parallel.stops_here():
+            self._save()
+            raise console.Stopped(f"asked to stop (SIGTERM): step {self.step} is saved")
+
+    def _save(self):
+        self._drain(0)
+        self.store.save(self.step, _trees(self.state), self._meta())
+        self.saved_at = time.monotonic()
 
     def close(self):
         """Closes the outputs."""
@@ -328,7 +344,7 @@ class _Loop:
             params, batch_stats = self.state.evaluated
             if protocols.is_silent(self.defenses[self.plan.phase(epoch - 1)]):
                 params = protocols.silent(self.state.network.module, params)
-            scores = self.validate(params, batch_stats)
+            scores = self.validate(params, batch_stats, self._heed)
         self.progress.pause(time.monotonic() - start)
         notes, steps = self.notes, self.data.steps_per_epoch
         means = {name: total / steps for name, total in notes.sums.items()}
@@ -337,13 +353,13 @@ class _Loop:
         watched = self.plan.single_step and comparable and "robust" in scores
         lost = watched and collapsed(notes, scores)
         better = notes.take(epoch, scores, comparable)
-        notes.finished, notes.sums = self._finished(), {}
+        notes.sums = {}
+        notes.finished = self._finished()
         if better:
             model = _trees(self.state)["model"]
             self.store.save_best(self.step, model, {**self._meta(), **scores})
         self._report(epoch, means, scores, lost, machine)
-        self.store.save(self.step, _trees(self.state), self._meta())
-        self.saved_at = time.monotonic()
+        self._save()
 
     def _report(self, epoch, means, scores, lost, machine):
         rate = self.progress.images_per_second
@@ -352,17 +368,15 @@ class _Loop:
             values |= {f"validation_{k}": v for k, v in scores.items()}
             values |= {"images_per_second": rate, "catastrophic_overfitting": lost}
             self.writer.write(self.step, "epoch", {"epoch": epoch, **values, **machine})
-        line = log.epoch_line(f"{epoch}/{self.config.epochs}", means, scores)
-        self.progress.say(f"{line}  {self.progress.pace(meters.line(machine))}")
+        pace = self.progress.pace(meters.line(machine))
+        self.progress.say(
+            f"epoch {epoch}/{self.config.epochs}  {told(means, scores)}  {pace}"
+        )
         if lost:
-            self.progress.say(log.overfitting(scores, self.notes.best_robust))
+            self.progress.say(told_collapse(self.notes, scores))
         if self.notes.finished:
-            best = f"{100 * self.notes.best:.1f}% at epoch {self.notes.best_epoch}"
-            which = "best" if self.plan.comparable else "last"
-            self.progress.say(
-                f"finished: {self.notes.finished}; {which} validation score "
-                f"{best if scores else '-'}; weights in {self.folder}"
-            )
+            end = told_end(self.notes, scores, self.plan.comparable)
+            self.progress.say(f"{end}; weights in {self.folder}")
 
     def _others(self):
         """Who is told of the run beside its own files."""

@@ -57,3 +57,34 @@ def collapsed(notes: Notes, scores: dict[str, float], points: float = 0.1) -> bo
     robust, clean = scores["robust"], scores["clean"]
     lost = robust < notes.best_robust - points
     return lost and clean >= notes.last_clean - points
+
+
+def told(means: dict[str, float], scores: dict[str, float]) -> str:
+    """An epoch's means over its steps and its validation scores, in words."""
+    return (
+        f"loss {means['loss']:.4f}  "
+        f"train robust {_percent(means, 'robust_accuracy')} "
+        f"clean {_percent(means, 'clean_accuracy')}  "
+        f"val clean {_percent(scores, 'clean')} robust {_percent(scores, 'robust')}"
+    )
+
+
+def told_collapse(notes: Notes, scores: dict[str, float]) -> str:
+    """The warning that `collapsed` calls for."""
+    best = _percent({"best": notes.best_robust}, "best")
+    return (
+        "WARNING: catastrophic overfitting: robust validation accuracy fell to "
+        f"{_percent(scores, 'robust')} from {best} while the clean one did not; train "
+        "with more attack steps or fewer epochs"
+    )
+
+
+def told_end(notes: Notes, scores: dict[str, float], comparable: bool) -> str:
+    """Why training is over, and the score of the best or last epoch."""
+    which = "best" if comparable else "last"
+    best = f"{100 * notes.best:.1f}% at epoch {notes.best_epoch}" if scores else "-"
+    return f"finished: {notes.finished}; {which} validation score {best}"
+
+
+def _percent(values, name):
+    return f"{100 * values[name]:.1f}%" if name in values else "-"

@@ -1,5 +1,6 @@
 """Clean and robust accuracy on held-out training images, once per image."""
 
+from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -39,8 +40,13 @@ class Validator:
         # An argument of the compiled function: attacks may hold whole networks.
         self._attacks = parallel.replicate(tuple(attacks))
 
-    def __call__(self, params: Any, batch_stats: Any) -> dict[str, float]:
-        """Accuracies `clean` and, with attacks, `robust`; {} without images."""
+    def __call__(
+        self, params: Any, batch_stats: Any, look: Callable[[], Any] = lambda: None
+    ) -> dict[str, float]:
+        """Accuracies `clean` and, with attacks, `robust`; {} without images.
+
+        `look` is called behind each batch, by all processes as often.
+        """
         totals: dict[str, int] = {"seen": 0}
         for batch in self._batches():
             counts = self._count(
@@ -48,6 +54,7 @@ class Validator:
             )
             for name, value in jax.device_get(counts).items():
                 totals[name] = totals.get(name, 0) + int(value)
+            look()
         seen = totals.pop("seen")
         if seen != self._total:
             raise AssertionError(f"{seen} images seen of {self._total}")

@@ -2,12 +2,9 @@
 
 import contextlib
 import json
-import os
 import random
 import signal
 import socket
-import subprocess
-import sys
 import time
 
 import jax
@@ -15,13 +12,13 @@ import pytest
 
 from configs.minmax import cifar10_minmax, mnist5k_minmax, mnist_gat, mnist_minmax
 from jaxadv import cli, configfiles, schema
-from jaxadv.checkpoints import Checkpoints
 from jaxadv.evaluation.suite.declared import KINDS
 from jaxadv.perceptual import NETWORKS
 from jaxadv.specs import UsageError
-from jaxadv.training import log, settings
+from jaxadv.training import settings
 from tests import nets
 from tests.paths import ROOT
+from tests.trainings import checksums, finished, newest, told
 
 CONFIG = "configs/baselines/mnist5k_pgd_at.py"
 
@@ -317,64 +314,6 @@ def test_min_max_attacks_have_a_config_for_every_network(file):
 # A real process ---------------------------------------------------------------------
 
 
-@pytest.fixture(scope="module")
-def train(tmp_path_factory):
-    """Starts train.py on a few digits and a small network, in a new process."""
-    shared = tmp_path_factory.mktemp("shared")
-    environment = {
-        **os.environ,
-        "JAX_PLATFORMS": "cpu",
-        "JAXADV_DATA_DIR": str(shared / "data"),
-        "JAX_COMPILATION_CACHE_DIR": str(shared / "compiled"),
-        "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
-        "JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES": "-1",
-    }
-    command = [
-        sys.executable,
-        "train.py",
-        f"--config={CONFIG}",
-        "--config.model.name=mlp",
-        "--config.data.examples=120",
-        "--config.data.validation=24",
-        "--config.batch_size=8",
-        "--config.epochs=3",
-        "--config.attack.steps=1",
-        "--config.validation.steps=2",
-        "--config.checkpoint_steps=3",
-        "--config.log_steps=3",
-    ]
-
-    def start(folder, *more, devices=2):
-        return subprocess.Popen(
-            [*command, f"--workdir={folder}", f"--cpu_devices={devices}", *more],
-            cwd=ROOT,
-            env=environment,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
-
-    return start
-
-
-@pytest.fixture(scope="module")
-def whole(train, tmp_path_factory):
-    """The folder of a run that nothing disturbed."""
-    folder = tmp_path_factory.mktemp("whole") / "run"
-    status, output, error = finished(train(folder))
-    assert status == 0, error
-    assert "finished: 3 epochs" in output
-    return folder
-
-
-def finished(process):
-    try:
-        output, error = process.communicate(timeout=120)
-    finally:
-        process.kill()
-    return process.returncode, output, error
-
-
 def kill_when(process, folder, moment):
     """SIGKILL as soon as `moment(folder)`; whether the process was still running."""
     try:
@@ -390,24 +329,8 @@ def kill_when(process, folder, moment):
     return process.returncode == -signal.SIGKILL
 
 
-def newest(folder):
-    steps = [int(p.name) for p in folder.glob("checkpoints/*") if p.name.isdigit()]
-    return max(steps, default=0)
-
-
 def is_saving(folder):
     return any(folder.glob("checkpoints/*.orbax-checkpoint-tmp"))
-
-
-def checksums(folder):
-    import orbax.checkpoint as ocp
-
-    store = Checkpoints(folder)
-    step = store._last.latest_step()
-    args = ocp.args.Composite(meta=ocp.args.JsonRestore())
-    meta = store._last.restore(step, args=args)["meta"]
-    store.close()
-    return step, meta["checksums"]
 
 
 def test_killed_runs_end_bit_for_bit_like_others(train, whole, tmp_path):
@@ -453,8 +376,3 @@ def test_two_processes_train_like_one(train, whole, tmp_path):
             assert status == 0, error
     assert checksums(tmp_path / "run") == checksums(whole)
     assert told(tmp_path / "run") == told(whole)
-
-
-def told(folder):
-    """The metrics of a run, but for its pace."""
-    return log.timeless(folder)

@@ -1,8 +1,11 @@
 """Shards of finished examples: what is damaged is passed over and done again."""
 
+import jax
 import numpy as np
 import pytest
 
+import jaxadv as ja
+from jaxadv import console, preemption
 from jaxadv.craft.journal import Journal
 from jaxadv.files import storage
 
@@ -127,3 +130,29 @@ def test_a_name_is_taken_by_whole_files_only(tmp_path):
     (tmp_path / ".a.txt.1.tmp").touch()
     storage.remove_temporary(tmp_path)
     assert list(tmp_path.iterdir()) == [path]
+
+
+def test_what_is_finished_is_kept_when_the_command_is_asked_to_stop(tmp_path):
+    model = ja.Classifier.from_function(lambda w, x, key: x.ravel(), None)
+    images = np.random.default_rng(0).random((20, 2, 2, 1), np.float32)
+    labels, attack = images.reshape(20, 4).argmax(1), ja.Fgsm(ja.Linf(0.1))
+    done = []
+
+    def craft(progress=done.append):
+        return ja.craft_batches(
+            attack, model, jax.random.key(0), images, labels, batch_size=1,
+            journal=Journal(tmp_path, every_seconds=1e9), progress=progress,
+        )  # fmt: skip
+
+    def ask(count):
+        done.append(count)
+        if count:
+            preemption.ask()
+
+    with preemption.heeded(), pytest.raises(console.Stopped):
+        craft(ask)
+    first = sum(done)
+    assert 0 < first < 20
+    done.clear()
+    craft()
+    assert done[0] == first and sum(done) == 20

@@ -22,6 +22,10 @@ _COMMAND = re.compile(
 _CODE = re.compile(r"`([^`\n]+)`")
 
 
+class Parsed(BaseException):
+    """A command line was understood; what it asks for is not done."""
+
+
 def name(path: Path) -> str:
     return path.relative_to(ROOT).as_posix()
 

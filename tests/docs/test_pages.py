@@ -1,22 +1,12 @@
 """Pages link to what is there, name files that are, and give commands that parse."""
 
-import argparse
-import importlib
 import re
-import shlex
 import sys
-import types
 from pathlib import Path
 
 import pytest
 
-from jaxadv import checkpoints, commands, configfiles, loading, parallel, weights
-from jaxadv.evaluation import command
-from jaxadv.files import remote
-from jaxadv.perceptual import networks, saliency
-from jaxadv.sweep import steps
-from jaxadv.training import loop, settings, wandb_writer
-from tests import nets
+from jaxadv import commands
 from tests.docs import pages
 from tests.paths import ROOT
 
@@ -24,10 +14,6 @@ EVERY = pytest.mark.parametrize("page", pages.PAGES, ids=pages.name)
 # Folders whose files pages name; what a reader is to make is not there yet.
 _TO_MAKE = "brightness.py"
 _OURS = re.compile(r"(configs|jaxadv|benchmarks|tests|docs)/[\w./*<>\-]+")
-
-
-class Parsed(BaseException):
-    """A command line was understood; what it asks for is not done."""
 
 
 @EVERY
@@ -56,73 +42,13 @@ def every_command():
     return list(found)
 
 
-@pytest.fixture
-def parse(monkeypatch, tmp_path):
-    """`parse(line)` runs a command up to where it would begin its work."""
-    monkeypatch.chdir(tmp_path)
-    config = configfiles.load("configs/demo.py")
-    info = {"image_shape": (28, 28, 1), "num_classes": 10}
-
-    def understood(*_, **__):
-        raise Parsed
-
-    read = argparse.ArgumentParser.parse_args
-
-    def parsed(parser, *given):
-        read(parser, *given)
-        raise Parsed
-
-    folder = tmp_path / "runs" / "a"
-    folder.mkdir(parents=True)
-    checkpoints.write_config(folder, settings.kept(config))
-    model = nets.linear((28, 28, 1), 10)
-    monkeypatch.setattr(
-        checkpoints, "load_classifier", lambda *_: (model, config, info)
-    )
-    (tmp_path / "weights.pt").touch()
-    about = weights.Weights(None, {}, (0.0,), (1.0,))
-    monkeypatch.setattr(loading, "load_file", lambda *_: (model, about))
-    monkeypatch.setattr(networks, "pretrained", lambda *_: model)
-    monkeypatch.setattr(networks, "run", lambda *_: model)
-    monkeypatch.setattr(networks, "_absent", lambda *_: "")
-    looks = saliency.Saliency({}, saliency.SaliencyNet())
-    monkeypatch.setattr(saliency, "load", lambda path: looks)
-    monkeypatch.setattr(parallel, "initialize", lambda *_: None)
-    is_dir = Path.is_dir
-    monkeypatch.setattr(Path, "is_dir", lambda p: p.name != "checkpoints" or is_dir(p))
-    there = types.SimpleNamespace(is_file=True)
-    monkeypatch.setattr(remote, "look", lambda url: there)
-    monkeypatch.setattr(loop, "run", understood)
-    monkeypatch.setattr(steps, "run", understood)
-    monkeypatch.setattr(wandb_writer, "check", lambda: None)
-    monkeypatch.setattr(command, "evaluate", understood)
-    monkeypatch.setattr(argparse.ArgumentParser, "parse_args", parsed)
-
-    def run(line):
-        words = shlex.split(line)
-        if words[:2] == ["python", "train.py"]:
-            return commands.main(["train", *words[2:]])
-        if words[:2] == ["python", "eval.py"]:
-            return commands.main(["eval", *words[2:]])
-        if words[0] == "jaxadv":
-            return commands.main(words[1:])
-        try:
-            module = importlib.import_module(words[2])
-        except ModuleNotFoundError as error:
-            pytest.skip(f"{error.name} is not installed")
-        monkeypatch.setattr(sys, "argv", words[2:])
-        return module.main()
-
-    return run
-
-
 @pytest.mark.parametrize("line", every_command())
 def test_commands_are_understood(line, parse, capsys):
     if "--help" in line:
         with pytest.raises(SystemExit, match="^0$"):
             sys.exit(parse(line))
         return
-    with pytest.raises(Parsed):
+    with pytest.raises(pages.Parsed):
         status = parse(line)
         raise AssertionError(f"{status}: {capsys.readouterr().err}")
 
@@ -153,7 +79,8 @@ def test_the_readme_is_short_and_names_its_commands():
 
 def test_every_page_is_in_the_table_of_pages():
     table = pages.links(pages.DOCS / "README.md")
-    for path in [*pages.DOCS.glob("*.md"), *pages.DOCS.glob("tutorials/*.ipynb")]:
+    kinds = ("*.md", "launch/*.md", "tutorials/*.ipynb")
+    for path in [path for kind in kinds for path in pages.DOCS.glob(kind)]:
         assert (
             path.name == "README.md" or path.relative_to(pages.DOCS).as_posix() in table
         )

@@ -25,6 +25,8 @@ for turn in range(10**9):
             os.kill(os.getpid(), signal.SIGKILL)
         if how == "fails":
             sys.exit(parallel.leave(2))
+        if how == "stops":
+            sys.exit(parallel.leave(75))
         if how == "raises":
             raise KeyError("a fault")
     if turn == 20 and how == "done":
@@ -46,6 +48,7 @@ def outcomes(victim, how):
         (0, "killed", -9, "is lost (killed?)"),
         (1, "killed", -9, "is lost (killed?)"),
         (1, "fails", 2, "has failed, see its output"),
+        (1, "stops", 75, "was asked to stop (SIGTERM)"),
         (1, "raises", 1, "has failed, see its output"),
     ],
 )
@@ -63,3 +66,32 @@ def test_processes_end_well_at_different_times():
     assert [(status, error) for status, _, error in outcomes(0, "done")] == [
         (0, "")
     ] * 2
+
+
+ASKED = """
+import os
+import signal
+import sys
+import time
+
+from jaxadv import parallel, preemption
+
+address, process, victim = sys.argv[1:]
+parallel.initialize(True, address, 2, int(process))
+while not parallel._peers._links:
+    time.sleep(0.01)
+with parallel.heeded(together=False):
+    if process == victim:
+        os.kill(os.getpid(), signal.SIGTERM)
+    while not preemption.asked():
+        time.sleep(0.01)
+sys.exit(parallel.leave(75))
+"""
+
+
+@pytest.mark.parametrize("victim", [0, 1])
+def test_all_processes_are_asked_when_one_is(victim):
+    with processes.started(ASKED, str(victim)) as both:
+        for status, _, error in processes.ended(both):
+            assert status == peers.STATUS, error
+            assert "error" not in error
