@@ -102,7 +102,8 @@ def main(
         # Before `check`, which may load networks: the first array settles the devices.
         _devices(values, batch if type(batch) is int and batch > 0 else None)
         check(config)
-        _check_batch(batch)
+        if type(batch) is int:
+            parallel.check_batch(batch)
         storage.check_folder(values.workdir, "--workdir")
         run(config, values.workdir)
 
@@ -308,18 +309,6 @@ def _devices(values, batch) -> None:
     parallel.initialize(
         values.distributed, values.coordinator, values.processes, values.process_id
     )
-
-
-def _check_batch(batch) -> None:
-    """Raises UsageError unless all devices get the same part of a batch."""
-    devices = jax.device_count()
-    if batch is not None and batch % devices:
-        below = batch // devices * devices
-        raise UsageError(
-            f"config.batch_size is {batch}; it must be divisible by the {devices} "
-            f"{jax.default_backend()} devices: give --config.batch_size="
-            f"{f'{below} or ' if below else ''}{below + devices}"
-        )
 
 
 def _cores() -> int:

@@ -118,6 +118,18 @@ def primary_first(action: Callable[[], Any]) -> None:
         raise UsageError(message)
 
 
+def check_batch(batch_size: int) -> None:
+    """Raises UsageError unless all devices get the same part of a batch."""
+    devices = jax.device_count()
+    if batch_size % devices:
+        below = batch_size // devices * devices
+        raise UsageError(
+            f"config.batch_size is {batch_size}; it must be divisible by the {devices} "
+            f"{jax.default_backend()} devices: give --config.batch_size="
+            f"{f'{below} or ' if below else ''}{below + devices}"
+        )
+
+
 def replicate(tree: Any) -> Any:
     """Puts a tree whole on every local device, where `mapped` expects it.
 
