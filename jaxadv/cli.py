@@ -104,7 +104,8 @@ def main(
         _devices(values, _of_a_part(batch, parts))
         with parallel.heeded(together=whole_batch):
             check(config)
-            _check_batch(batch, parts)
+            if whole_batch:
+                parallel.check_batch(batch, parts)
             storage.check_folder(values.workdir, "--workdir")
             run(config, values.workdir)
 
@@ -316,19 +317,6 @@ def _of_a_part(batch, parts) -> int | None:
     """The images of a part of a batch; None where that is no whole number."""
     sound = all(type(number) is int and number > 0 for number in (batch, parts))
     return batch // parts if sound and batch % parts == 0 else None
-
-
-def _check_batch(batch, parts) -> None:
-    """Raises UsageError unless all devices get the same part of a batch."""
-    devices = jax.device_count()
-    if batch is not None and batch % (devices * parts):
-        below = batch // (devices * parts) * devices * parts
-        also = f" x config.accumulate_steps={parts}" if parts > 1 else ""
-        raise UsageError(
-            f"config.batch_size is {batch}; it must be divisible by the {devices} "
-            f"{jax.default_backend()} devices{also}: give --config.batch_size="
-            f"{f'{below} or ' if below else ''}{below + devices * parts}"
-        )
 
 
 def _cores() -> int:

@@ -151,6 +151,25 @@ def primary_first(action: Callable[[], Any]) -> None:
         raise UsageError(message)
 
 
+def check_batch(batch_size: int, parts: int = 1) -> None:
+    """Raises UsageError unless all devices get the same part of a batch.
+
+    Args:
+      batch_size: images, over all devices.
+      parts: `config.accumulate_steps`, which a device's images are cut into.
+    """
+    devices = jax.device_count()
+    unit = devices * parts
+    if batch_size % unit:
+        below = batch_size // unit * unit
+        also = f" x config.accumulate_steps={parts}" if parts > 1 else ""
+        raise UsageError(
+            f"config.batch_size is {batch_size}; it must be divisible by the {devices} "
+            f"{jax.default_backend()} devices{also}: give --config.batch_size="
+            f"{f'{below} or ' if below else ''}{below + unit}"
+        )
+
+
 def replicate(tree: Any) -> Any:
     """Puts a tree whole on every local device, where `mapped` expects it.
 

@@ -1,4 +1,4 @@
-"""Two processes of one run, for tests."""
+"""The processes of one run, for tests."""
 
 import contextlib
 import os
@@ -17,12 +17,12 @@ def address() -> str:
 
 
 @contextlib.contextmanager
-def started(script: str, *arguments: str):
-    """Two processes that run `script` with an address, their number and `arguments`."""
+def started(script: str, *arguments: str, count: int = 2):
+    """Processes that run `script` with an address, their number and `arguments`."""
     where = address()
     with contextlib.ExitStack() as stack:
         processes = []
-        for i in range(2):
+        for i in range(count):
             process = subprocess.Popen(
                 [sys.executable, "-c", script, where, str(i), *arguments],
                 cwd=ROOT,

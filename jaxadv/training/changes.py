@@ -142,6 +142,27 @@ def told(
     return lines
 
 
+def moved(before: int, now: int, batch_size: int, batch_stats: Any) -> str:
+    """What a run that goes on with another number of devices is warned of.
+
+    Args:
+      before: the number of devices so far.
+      now: the number from now on.
+      batch_size: of all devices together.
+      batch_stats: of the network; empty where nothing is normalized by batches.
+    """
+    line = (
+        f"WARNING: the run used {before} devices, now it is {now}: results may differ "
+        "by rounding"
+    )
+    if not batch_stats:
+        return line
+    return (
+        f"{line}, and batch normalization takes the statistics of {batch_size // now} "
+        f"images at a time in place of {batch_size // before}"
+    )
+
+
 def too_few(folder: Path, epochs: int, done: str) -> UsageError:
     """The error that a run has gone further than `epochs`."""
     return UsageError(

@@ -75,6 +75,7 @@ def run(
     """
     folder = Path(folder)
     plan, as_json = settings.plan(config), settings.kept(config)
+    parallel.check_batch(config.batch_size, config.accumulate_steps)
     if validation is not None:
         plan = plan.validated(tuple(validation))
     _assert_one(
@@ -198,10 +199,8 @@ class _Loop:
             self.notes, self.step = Notes(**meta["notes"]), meta["step"]
             self._take_over(meta)
             if primary and meta["devices"] != jax.device_count():
-                print(
-                    f"WARNING: the run used {meta['devices']} devices, now it is "
-                    f"{jax.device_count()}: results may differ by rounding"
-                )
+                batch, stats = self.config.batch_size, self.state.batch_stats
+                print(changes.moved(meta["devices"], jax.device_count(), batch, stats))
         _assert_one(
             0 if self.initial is None else self.initial["checksum"],
             "weights",
