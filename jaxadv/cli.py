@@ -97,7 +97,7 @@ def main(
         config = _parse(values, config, rest, kinds)
         if not values.workdir:
             raise UsageError("--workdir: give the folder of the run's outputs")
-        batch = config.get("batch_size") if whole_batch else None
+        batch: Any = config.get("batch_size") if whole_batch else None
         parts: Any = config.get("accumulate_steps", 1) if whole_batch else 1
         programs.keep(values.compilation_cache, values.distributed)
         # Before `check`, which may load networks: the first array settles the devices.
