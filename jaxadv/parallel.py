@@ -301,10 +301,14 @@ def gather_rows(rows: Any) -> Any:
     return jax.tree.map(collect, rows)
 
 
-def assert_same(value: np.ndarray, message: str) -> None:
-    """Fails where processes were started with different values."""
-    if jax.process_count() > 1:
-        multihost_utils.assert_equal(value, message)
+def check_same(number: int, problem: str) -> None:
+    """Raises UsageError with the problem unless all processes have this number."""
+    if jax.process_count() == 1:
+        return
+    try:
+        multihost_utils.assert_equal(np.array(number, np.uint32))
+    except AssertionError:
+        raise UsageError(problem) from None
 
 
 def assert_replicated(tree: Any) -> None:

@@ -44,11 +44,11 @@ def prepare(
     if own.find(name, data_dir) is not None:
         raise specs.UsageError(f"{name} is read where it lies; it needs no preparing")
     plain, config, known = catalog.entry(name)
+    root = catalog.root(data_dir).absolute()
     present = catalog.find(name, data_dir)
     if present:
         return present, False
-    storage.check_folder(catalog.root(data_dir), "--data_dir")
-    root = catalog.root(data_dir).absolute()
+    storage.check_folder(root, "--data_dir")
     folder = root / plain / (config or "")
     created = [p for p in (folder, *folder.parents) if not p.exists()]
     try:

@@ -78,9 +78,8 @@ def run(
     parallel.check_batch(config.batch_size, config.accumulate_steps)
     if validation is not None:
         plan = plan.validated(tuple(validation))
-    _assert_one(
+    parallel.check_same(
         checksums.checksum_json(as_json),
-        "configs",
         "--config: the processes were started with different configs",
     )
     changes.check(folder, as_json, change)
@@ -107,14 +106,6 @@ def _claim(stack, loop, fields, change):
         begun = f"begun epoch {step // loop.data.steps_per_epoch + 1}"
         raise changes.too_few(folder, fields["epochs"], begun)
     checkpoints.write_config(folder, fields)
-
-
-def _assert_one(value, what, problem):
-    """Raises UsageError with the problem unless all processes have this number."""
-    try:
-        parallel.assert_same(np.array(value, np.uint32), what)
-    except AssertionError:
-        raise UsageError(problem) from None
 
 
 class _Loop:
@@ -186,9 +177,8 @@ class _Loop:
         """Restores, places the state on the devices and opens the outputs."""
         self.store, primary = store, parallel.is_primary()
         found = store.restore(_trees(self.state))
-        _assert_one(
+        parallel.check_same(
             0 if found is None else found[1]["step"],
-            "steps",
             "--workdir: the processes find different checkpoints there; give a folder "
             "that all of them share",
         )
@@ -201,9 +191,8 @@ class _Loop:
             if primary and meta["devices"] != jax.device_count():
                 batch, stats = self.config.batch_size, self.state.batch_stats
                 print(changes.moved(meta["devices"], jax.device_count(), batch, stats))
-        _assert_one(
+        parallel.check_same(
             0 if self.initial is None else self.initial["checksum"],
-            "weights",
             "config.init_from: the processes find different weights there",
         )
         per_epoch, batch = self.data.steps_per_epoch, self.config.batch_size

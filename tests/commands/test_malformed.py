@@ -122,7 +122,10 @@ FLAGS = [
     ("--config.schedule.drop_epochs=('a',)", "config.schedule.drop_epochs"),
     ("--config.validation.steps=0", "config.validation.steps is 0"),
     ("--config.data.data_dir=no/such", "there is no such folder"),
-    ("--config.data.data_dir=gs://bucket/data", "gs:// is not supported"),
+    (
+        "--config.data.data_dir=gs2://bucket/data",
+        "gs2://bucket/data/mnist5k cannot be read",
+    ),
     ("--config.data.data_dir=a_file", "is no folder"),
     ("--workdir=", "--workdir: give the folder"),
     ("--workdir=gs://bucket/run", "gs:// is not supported, give a local folder"),
@@ -277,7 +280,7 @@ def test_flags_of_evaluation(place, capsys, flags, words):
         (["cifar10", "--from", "run"], "no cifar-10-python.tar.gz"),
         (["imagenet100", "--from", "run"], "the folder is missing"),
         (["shapes", "--data_dir", "a_file/x"], "a_file is no folder"),
-        (["shapes", "--data_dir", "gs://bucket"], "gs:// is not supported"),
+        (["shapes", "--data_dir", "gs://bucket"], "is written; give a local folder"),
     ],
 )
 def test_preparing_data(place, capsys, arguments, words):

@@ -194,7 +194,8 @@ def test_processes_of_one_machine(dry, understood):
     own = " --cpu_devices=1"  # here jax runs already, on more
     assert all(own in line for line in lines)
     understood(*(line.replace(own, "") for line in lines))
-    assert dry("local.sh", "2", *more, statuses="0 0 2")[0] == 2
+    # Both fail: which one is first is left to chance.
+    assert dry("local.sh", "2", *more, statuses="0 0 2 2")[0] == 2
 
 
 def test_a_command_is_run_again_while_it_asks_for_it(dry):

@@ -79,7 +79,7 @@ def test_epochs_without_noise_are_judged_without_it(
     small_config.phases = {"plain": {**ALONE, "noisy": False, "until": 1}}
     seen = []
 
-    def judged(self, params, batch_stats):
+    def judged(self, params, batch_stats, *_):
         seen.append(jax.device_get(jax.tree.leaves(params["sigma"])))
         return {"clean": 0.5}
 

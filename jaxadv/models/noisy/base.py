@@ -42,12 +42,13 @@ class RandomNetwork(layers.ImageClassifier):
                 f"{kind}.network is a {type(self.network).__name__}, "
                 "which is random itself; give one that is not"
             )
-        dtypes = (getattr(self.network, "compute_dtype", None), self.compute_dtype)
-        if dtypes[0] not in (None, jnp.float32, dtypes[1]):
+        inner = getattr(self.network, "compute_dtype", None)
+        inner = None if inner is None else jnp.dtype(inner)
+        if inner not in (None, jnp.dtype("float32"), jnp.dtype(self.compute_dtype)):
             raise specs.UsageError(
-                f"{kind}.network.compute_dtype is {jnp.dtype(dtypes[0]).name}, and "
-                f"{kind}.compute_dtype, {jnp.dtype(dtypes[1]).name}, takes its place; "
-                "give it there (config.model.compute_dtype)"
+                f"{kind}.network.compute_dtype is {inner.name}, and that of {kind}, "
+                f"{jnp.dtype(self.compute_dtype).name}, takes its place; give it there "
+                "(config.model.compute_dtype)"
             )
 
     @nn.compact
