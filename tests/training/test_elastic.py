@@ -38,13 +38,6 @@ def weights(folder):
     return checkpoints.load_classifier(folder, "last")[0].variables
 
 
-def told(folder):
-    return [
-        {k: v for k, v in row.items() if k != "images_per_second"}
-        for row in log.read(folder)
-    ]
-
-
 def test_two_then_one_then_four_devices(small_config, tmp_path, devices, capsys):
     small_config.model.norm = False
     devices(1)
@@ -61,7 +54,9 @@ def test_two_then_one_then_four_devices(small_config, tmp_path, devices, capsys)
         lambda a, b: np.testing.assert_allclose(a, b, rtol=TOLERANCE, atol=TOLERANCE),
         one, several,
     )  # fmt: skip
-    for a, b in zip(told(tmp_path / "one"), told(tmp_path / "several"), strict=True):
+    for a, b in zip(
+        log.timeless(tmp_path / "one"), log.timeless(tmp_path / "several"), strict=True
+    ):
         assert a.keys() == b.keys()
         for name in a:
             if isinstance(a[name], float):
