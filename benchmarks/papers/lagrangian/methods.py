@@ -95,7 +95,7 @@ DATA = {
         configs="shapes",
         suite="unseen_shapes.py",
         # At 90 % with networks of width 8 and 11 epochs the first of linf, l2, trades,
-        # both thresholds, mart, ddn and lagrangian matches.
+        # both thresholds, mart, ddn, msd and lagrangian matches.
         ends={
             "linf": "0.01807,0.02021",
             "trades": "3/255,1/255",
@@ -104,10 +104,10 @@ DATA = {
             "mart": "0.009006,0.01176",
             "threshold_l2": "0.65,0.5",
             "threshold_linf": "0.0226,0.02021",
-            "msd": "0.5,1.0",
+            "msd": "1.0,0.5",
             "iaat": "1/255,4/255",
             "mma": "1.5,2.0",
-            "lpips": "0.15,0.3",
+            "lpips": "0.239,0.3",
             "lagrangian": "32.0,8.0",
         },
         methods=tuple(METHODS),
