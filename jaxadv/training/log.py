@@ -287,7 +287,7 @@ def epoch_line(
     )
 
 
-def overfitting(scores: Mapping[str, float], best: float) -> str:
+def overfitting(scores: Mapping[str, float], best: float | None) -> str:
     """What is said where a training has lost the robustness that it had at `best`."""
     return (
         "WARNING: catastrophic overfitting: robust validation accuracy fell "
