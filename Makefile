@@ -54,6 +54,7 @@ bench: $(VENV)/bench
 	$(BIN)/python -m benchmarks.speed.devices
 	$(BIN)/python -m benchmarks.speed.perceptual
 	$(BIN)/python -m benchmarks.speed.smoothing
+	$(BIN)/python -m benchmarks.speed.scaling
 
 reproduce-minmax: $(VENV)/installed
 	for table in A2 1a A4 2 3 A5 A6 "3 --keep=best" "A5 --keep=best" "A6 --keep=best" \

@@ -256,6 +256,10 @@ class Mapped:
         result = self._run(*args)
         return jax.block_until_ready(result) if self._wait else result
 
+    def lower(self, *args) -> Any:
+        """What is compiled for these arguments, as `jax.stages.Lowered`."""
+        return self._run.lower(*args)
+
 
 def memory() -> dict[str, int]:
     """Bytes in use on the fullest device of this process, {} where it does not tell.
