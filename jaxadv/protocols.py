@@ -311,11 +311,8 @@ def noise_loss(defense: Any) -> Any:
 
     A function of (params, train state); None where there is no such step.
     """
-    return getattr(defense, "noise_loss", None) if _alternates(defense) else None
-
-
-def _alternates(defense):
-    return getattr(defense, "alternate", False)
+    own = getattr(defense, "alternate", False)
+    return getattr(defense, "noise_loss", None) if own else None
 
 
 def crafts(defense: Any) -> bool:

@@ -3,7 +3,6 @@
 import orbax.checkpoint as ocp
 
 from jaxadv.checkpoints import Checkpoints
-from jaxadv.training import log
 
 
 def finished(process):
@@ -26,8 +25,3 @@ def checksums(folder):
     meta = store._last.restore(step, args=args)["meta"]
     store.close()
     return step, meta["checksums"]
-
-
-def told(folder):
-    """The metrics of a run, but for its pace."""
-    return log.timeless(folder)

@@ -8,9 +8,10 @@ import time
 
 from jaxadv import console
 from jaxadv.evaluation import table
+from jaxadv.training import log
 from tests import processes
 from tests.paths import ROOT
-from tests.trainings import checksums, finished, newest, told
+from tests.trainings import checksums, finished, newest
 
 
 def wait(process, moment):
@@ -33,7 +34,7 @@ def test_a_training_goes_on_bit_for_bit(train, whole, tmp_path):
     assert status == 0, error
     assert f"resuming at step {last.split()[1]} of" in output
     assert checksums(folder) == checksums(whole)
-    assert told(folder) == told(whole)
+    assert log.timeless(folder) == log.timeless(whole)
 
 
 def test_two_processes_stop_behind_one_step_when_one_is_asked(train, whole, tmp_path):
@@ -60,7 +61,7 @@ def test_two_processes_stop_behind_one_step_when_one_is_asked(train, whole, tmp_
         for status, _, error in map(finished, list(both(stack))):
             assert status == 0, error
     assert checksums(folder) == checksums(whole)
-    assert told(folder) == told(whole)
+    assert log.timeless(folder) == log.timeless(whole)
 
 
 def test_an_evaluation_keeps_what_it_has_judged(environment, whole, tmp_path):

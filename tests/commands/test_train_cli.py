@@ -15,10 +15,10 @@ from jaxadv import cli, configfiles, schema
 from jaxadv.evaluation.suite.declared import KINDS
 from jaxadv.perceptual import NETWORKS
 from jaxadv.specs import UsageError
-from jaxadv.training import settings
+from jaxadv.training import log, settings
 from tests import nets
 from tests.paths import ROOT
-from tests.trainings import checksums, finished, newest, told
+from tests.trainings import checksums, finished, newest
 
 CONFIG = "configs/baselines/mnist5k_pgd_at.py"
 
@@ -355,7 +355,7 @@ def test_killed_runs_end_bit_for_bit_like_others(train, whole, tmp_path):
     status, output, error = finished(train(parts))
     assert status == 0, error
     assert checksums(parts) == checksums(whole)
-    assert told(parts) == told(whole)
+    assert log.timeless(parts) == log.timeless(whole)
 
 
 def test_two_processes_train_like_one(train, whole, tmp_path):
@@ -375,4 +375,4 @@ def test_two_processes_train_like_one(train, whole, tmp_path):
         for status, _, error in map(finished, processes):
             assert status == 0, error
     assert checksums(tmp_path / "run") == checksums(whole)
-    assert told(tmp_path / "run") == told(whole)
+    assert log.timeless(tmp_path / "run") == log.timeless(whole)

@@ -150,17 +150,11 @@ def test_the_attack_can_be_named_elsewhere(made):
 
 
 def test_correlation_of_few_or_equal_groups_is_undefined():
-    def groups(x, y):
-        return [
-            {"distances": {"d": a}, "perceptibility": b}
-            for a, b in zip(x, y, strict=True)
-        ]
-
     nothing = {"pearson": None, "spearman": None}
-    assert study._correlation(groups([1, 2], [1, 2]), "d") == nothing
-    assert study._correlation(groups([1, 1, 1], [1, 2, 3]), "d") == nothing
-    assert study._correlation(groups([1, 2, 3], [1, 1, 1]), "d") == nothing
-    found = study._correlation(groups([1, 2, 4], [3, 2, 1]), "d")
+    assert study.correlation([1, 2], [1, 2]) == nothing
+    assert study.correlation([1, 1, 1], [1, 2, 3]) == nothing
+    assert study.correlation([1, 2, 3], [1, 1, 1]) == nothing
+    found = study.correlation([1, 2, 4], [3, 2, 1])
     assert found["spearman"] == pytest.approx(-1)
     assert found["pearson"] == pytest.approx(np.corrcoef([1, 2, 4], [3, 2, 1])[0, 1])
 

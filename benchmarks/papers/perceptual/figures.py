@@ -19,14 +19,14 @@ that were fitted to people's judgements. With a study's answers at hand,
 """
 
 import numpy as np
-import scipy.stats
 
 from benchmarks.papers.perceptual import numbers
 from benchmarks.papers.perceptual.networks import DATA, arguments, judged
-from benchmarks.papers.perceptual.tables import SIZES, broken, size_of
+from benchmarks.papers.perceptual.tables import broken, size_of
 from jaxadv.evaluation import metrics
 from jaxadv.evaluation.report import charts
 from jaxadv.evaluation.report.plots import pyplot, write
+from jaxadv.evaluation.tools import study
 from jaxadv.evaluation.writing.escape import drawn
 
 METHODS = ("l2", "pat_self")
@@ -76,19 +76,18 @@ def correlation(args, folder):
     """Bars: Pearson's correlation of the mean distances with what is seen."""
     groups = [one for line in _groups(args).values() for one in line]
     groups = [one for one in groups if one["count"] >= _FEWEST]
-    seen = np.array([one["seen"] for one in groups])
-    found = {}
+    seen, found = [one["seen"] for one in groups], {}
     for name in groups[0]["distances"]:
-        if name == LEARNED:
-            continue
-        values = np.array([one["distances"][name] for one in groups])
-        found[name] = {
-            "pearson": float(scipy.stats.pearsonr(values, seen)[0]),
-            "spearman": float(scipy.stats.spearmanr(values, seen)[0]),
-        }
-        told = ", ".join(f"{k} {v:.3f}" for k, v in found[name].items())
-        print(f"{name}: {told}; {len(groups)} bounds")
+        if name != LEARNED:
+            means = [one["distances"][name] for one in groups]
+            found[name] = study.correlation(means, seen)
+            told = ", ".join(f"{k} {_told(v)}" for k, v in found[name].items())
+            print(f"{name}: {told}; {len(groups)} bounds")
     charts.correlation(found, folder / "correlation.png")
+
+
+def _told(value):
+    return "-" if value is None else f"{value:.3f}"
 
 
 def _groups(args):
@@ -104,7 +103,6 @@ def _groups(args):
             means = {n: float(np.mean(v)) if len(v) else 0.0 for n, v in moved.items()}
             groups[attack].append(
                 {
-                    "size": SIZES[k - 1],
                     "broken": broken(report, label),
                     "count": len(next(iter(moved.values()))),
                     "distances": means,

@@ -97,9 +97,13 @@ def study(
             name: float(np.mean([values[pair] for pair in ids]))
             for name, values in measured.items()
         }
+    seen = [group["perceptibility"] for group in groups]
     content = {
         "groups": groups,
-        "correlations": {name: _correlation(groups, name) for name in distances},
+        "correlations": {
+            name: correlation([group["distances"][name] for group in groups], seen)
+            for name in distances
+        },
         "sentinels": _share([row for row in rows if _sentinel(row)]),
     }
     _write(content, Path(output))
@@ -284,9 +288,9 @@ def _share(rows):
     }
 
 
-def _correlation(groups, name):
-    x = np.array([group["distances"][name] for group in groups])
-    y = np.array([group["perceptibility"] for group in groups])
+def correlation(x: Any, y: Any) -> dict[str, float | None]:
+    """`pearson` and `spearman` of two lists; None where they are undefined."""
+    x, y = np.asarray(x), np.asarray(y)
     if len(x) < 3 or np.ptp(x) == 0 or np.ptp(y) == 0:
         return {"pearson": None, "spearman": None}
     found = {"pearson": scipy.stats.pearsonr, "spearman": scipy.stats.spearmanr}
