@@ -249,7 +249,7 @@ class Mapped:
     """
 
     def __init__(self, run: Callable[..., Any]):
-        self._run = run
+        self._run: Any = run
         self._wait = jax.default_backend() == "cpu"
 
     def __call__(self, *args):
