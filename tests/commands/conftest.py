@@ -1,4 +1,4 @@
-"""What the tests of real processes share."""
+"""What tests of commands share: real processes, weights of a package."""
 
 import os
 import subprocess
@@ -6,8 +6,11 @@ import sys
 
 import pytest
 
+from jaxadv.weights import packages
 from tests.paths import ROOT
 from tests.trainings import finished
+from tests.weights.layouts import state_of
+from tests.weights.pickled import write_state
 
 CONFIG = "configs/baselines/mnist5k_pgd_at.py"
 
@@ -65,3 +68,13 @@ def whole(train, tmp_path_factory):
     assert status == 0, error
     assert "finished: 3 epochs" in output
     return folder
+
+
+@pytest.fixture
+def packaged(tmp_path, monkeypatch):
+    """Weights of stlpips_alexnet alone, small ones, installed or not."""
+    arch = "stlpips_alexnet"
+    trunk = {k: v for k, v in state_of(arch).items() if k.startswith("net.")}
+    write_state(tmp_path / f"{arch}.pth", trunk)
+    monkeypatch.setenv("JAXADV_WEIGHTS_DIR", str(tmp_path))
+    monkeypatch.setattr(packages.Packaged, "path", None)

@@ -240,7 +240,7 @@ def _plan(path, *text):
 @pytest.mark.parametrize(
     "path", sorted((ROOT / "configs" / "suites").glob("[a-z]*.py"))
 )
-def test_every_suite_can_be_planned(path):
+def test_every_suite_can_be_planned(path, packaged):
     if path.stem not in ("base", "certify", "corruptions"):  # they run no attack
         assert _plan(path).attacks
 

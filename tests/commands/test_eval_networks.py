@@ -7,19 +7,14 @@ from jaxadv.specs import UsageWarning
 from tests.commands.test_eval_cli import call
 from tests.commands.test_eval_cli import folder as folder
 from tests.paths import ROOT
-from tests.weights.layouts import state_of
-from tests.weights.pickled import write_state
 
 ARCH = "stlpips_alexnet"
 
 
 @pytest.fixture
-def asked(tmp_path, monkeypatch):
+def asked(tmp_path, monkeypatch, packaged):
     """The suites that would be run, where ARCH alone has weights, small ones."""
     monkeypatch.chdir(tmp_path)  # where there are no runs
-    monkeypatch.setenv("JAXADV_WEIGHTS_DIR", str(tmp_path))
-    trunk = {k: v for k, v in state_of(ARCH).items() if k.startswith("net.")}
-    write_state(tmp_path / f"{ARCH}.pth", trunk)
     found = []
     monkeypatch.setattr(command, "evaluate", lambda *args: found.append(args[0]))
     return found
