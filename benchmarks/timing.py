@@ -1,7 +1,7 @@
 """What the benchmarks print: paired times, as contenders take turns, and tables."""
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 
 import numpy as np
 
@@ -32,8 +32,8 @@ def ratio(numerator: np.ndarray, denominator: np.ndarray) -> str:
     return f"{middle:.3f} ({low:.3f}–{high:.3f})"
 
 
-def table(header: list[str], rows: list[list[str]]) -> None:
-    """Prints a Markdown table."""
+def table(header: list[str], rows: Iterable[list[str]]) -> None:
+    """Prints a Markdown table, each row as soon as it is there."""
     print("| " + " | ".join(header) + " |")
     print("|" + " --- |" * len(header))
     for row in rows:

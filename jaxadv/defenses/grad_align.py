@@ -88,5 +88,5 @@ class GradAlign:
 def _cosine(first, second):
     """Of two arrays as vectors; 1, without a derivative, where one of them is 0."""
     units = numerics.safe_normalize(first, "l2"), numerics.safe_normalize(second, "l2")
-    alive = jnp.any(first != 0) & jnp.any(second != 0)
-    return jnp.where(alive, jnp.sum(units[0] * units[1]), 1.0)
+    alive = jnp.any(numerics.flat(first) != 0) & jnp.any(numerics.flat(second) != 0)
+    return jnp.where(alive, numerics.dot(*units), 1.0)

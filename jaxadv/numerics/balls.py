@@ -12,6 +12,7 @@ from jax import lax
 from jaxadv.numerics.safe import (
     check_norm,
     finite_or_zero,
+    flat,
     safe_norm,
     safe_normalize,
 )
@@ -35,20 +36,22 @@ def take_largest(
     Returns:
       The amount taken of each item, in [0, weight], of the shape of `score`.
     """
-    flat = jnp.abs(score).ravel()
-    weight = jnp.broadcast_to(jnp.asarray(weight, score.dtype), score.shape).ravel()
+    size = jnp.abs(flat(score))
+    weight = jnp.asarray(weight, score.dtype)
+    if weight.ndim:
+        weight = flat(jnp.broadcast_to(weight, score.shape))
 
     def cost(items):
         return jnp.sum(jnp.where(items, weight, 0.0))
 
     def fits(level):
-        above = flat > level
+        above = size > level
         return cost(above) <= budget, above
 
     # The masks come out of the loop: compared again behind it, a score that the
     # compiler computes a second time and rounds otherwise would be on the wrong side.
-    sides = jnp.ones(flat.shape, bool), jnp.zeros(flat.shape, bool)
-    (_, reached), (_, above) = first_noted(fits, jnp.max(flat), sides)
+    sides = jnp.ones(size.shape, bool), jnp.zeros(size.shape, bool)
+    (_, reached), (_, above) = first_noted(fits, jnp.max(size), sides)
     tied = jnp.where(reached & ~above, weight, 0.0)
     room = budget - cost(above) - (jnp.cumsum(tied) - tied)
     amount = jnp.where(above, weight, jnp.clip(room, 0.0, tied))

@@ -17,6 +17,7 @@ import jax.numpy as jnp
 from jaxadv.numerics import (
     check_norm,
     finite_or_zero,
+    flat,
     power_of_two,
     rise,
     take_largest,
@@ -60,20 +61,19 @@ def step_onto(
       UsageError: `norm` is another name.
     """
     check_norm(norm, NORMS)
-    normal = finite_or_zero(normal)
+    shape, normal = normal.shape, finite_or_zero(flat(normal))
     dtype, scale = normal.dtype, power_of_two(normal)
     gap = jnp.where(jnp.isnan(gap), 0.0, jnp.asarray(gap, dtype))
     sign = -jnp.sign(gap) * jnp.sign(normal)
     slope = jnp.abs(normal) / scale
-    limits = (
-        jnp.broadcast_to(jnp.asarray(v, dtype), normal.shape) for v in (low, high)
-    )
+    limits = (flat(jnp.broadcast_to(jnp.asarray(v, dtype), shape)) for v in (low, high))
     room = _room(sign, *limits)
     # A quotient that overflows is out of reach as well.
     need = jnp.abs(gap) / scale
     reached = need <= jnp.sum(slope * room)
     amount = _amount(jnp.where(reached, need, 0.0), slope, room, norm)
-    return Step(sign * jnp.where(reached, amount, room), reached)
+    delta = sign * jnp.where(reached, amount, room)
+    return Step(delta.reshape(shape), reached)
 
 
 def _room(sign, low, high):

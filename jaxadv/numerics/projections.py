@@ -18,6 +18,7 @@ from jaxadv.numerics import (
     clip,
     finite_or_zero,
     first_float,
+    flat,
     power_of_two,
     rise,
     safe_norm,
@@ -60,11 +61,13 @@ def project_l2(
     Returns:
       The shape of `delta`; `delta` itself, bit for bit, where it is inside.
     """
-    delta, eps, low, high = _prepare(delta, eps, low, high)
+    shape = delta.shape
+    delta, eps, low, high = _vectors(*_prepare(delta, eps, low, high))
     clipped = clip(delta, low, high)
     amount = _scale_to_l2(jnp.abs(delta), _room(delta, low, high), eps)
     moved = shrink(jnp.sign(delta) * amount, "l2", eps)
-    return jnp.where(safe_norm(clipped, "l2") <= eps, clipped, moved)
+    nearest = jnp.where(safe_norm(clipped, "l2") <= eps, clipped, moved)
+    return nearest.reshape(shape)
 
 
 def project_l1(
@@ -84,7 +87,8 @@ def project_l1(
     Returns:
       The shape of `delta`; `delta` itself, bit for bit, where it is inside.
     """
-    delta, eps, low, high = _prepare(delta, eps, low, high)
+    shape = delta.shape
+    delta, eps, low, high = _vectors(*_prepare(delta, eps, low, high))
     clipped, room = clip(delta, low, high), _room(delta, low, high)
     size = jnp.abs(delta)
 
@@ -101,7 +105,8 @@ def project_l1(
     share = jnp.clip(spare / jnp.where(gap > 0, gap, 1.0), 0.0, 1.0)
     between = jnp.minimum(inner + share * (outer - inner), room)
     moved = shrink(jnp.sign(delta) * between, "l1", eps)
-    return jnp.where(safe_norm(clipped, "l1") <= eps, clipped, moved)
+    nearest = jnp.where(safe_norm(clipped, "l1") <= eps, clipped, moved)
+    return nearest.reshape(shape)
 
 
 def project_l0(
@@ -138,7 +143,7 @@ def project_l0(
         gain = jnp.sum(gain, axis=-1, keepdims=True)
         used = jnp.any(used, axis=-1, keepdims=True)
     keep = take_largest(gain, 1.0, jnp.floor(k)) > 0
-    return jnp.where(keep | (jnp.sum(used) <= k), clipped, 0.0)
+    return jnp.where(keep | (jnp.sum(flat(used)) <= k), clipped, 0.0)
 
 
 def maximize_linear(
@@ -171,17 +176,19 @@ def maximize_linear(
       UsageError: `norm` is another name.
     """
     check_norm(norm, ("l0", "l1", "l2", "linf"))
-    grad, eps, low, high = _prepare(finite_or_zero(grad), eps, low, high)
+    shape, given = grad.shape, _prepare(finite_or_zero(grad), eps, low, high)
+    grad, eps, low, high = _vectors(*given) if norm in ("l1", "l2") else given
     sign, size = jnp.sign(grad), jnp.abs(grad) / power_of_two(grad)
     room = jnp.where(grad == 0, 0.0, _room(grad, low, high))
     if norm == "linf":
         return sign * jnp.minimum(room, eps)
     if norm == "l1":
         amount = take_largest(size, jnp.minimum(room, eps), eps)
-        return shrink(sign * amount, "l1", eps)
+        return shrink(sign * amount, "l1", eps).reshape(shape)
     if norm == "l2":
         moved = shrink(sign * _scale_to_l2(size, room, eps), "l2", eps)
-        return jnp.where(safe_norm(room, "l2") <= eps, sign * room, moved)
+        whole = safe_norm(room, "l2") <= eps
+        return jnp.where(whole, sign * room, moved).reshape(shape)
     gain = size * room
     if pixels:
         gain = jnp.sum(gain, axis=-1, keepdims=True)
@@ -193,6 +200,10 @@ def _prepare(delta, eps, low, high):
     dtype = delta.dtype
     limits = (jnp.broadcast_to(jnp.asarray(v, dtype), delta.shape) for v in (low, high))
     return jnp.nan_to_num(delta), jnp.asarray(eps, dtype), *limits
+
+
+def _vectors(delta, eps, low, high):
+    return flat(delta), eps, flat(low), flat(high)
 
 
 def _room(delta, low, high):

@@ -27,6 +27,23 @@ def clip(x: jax.Array, low: jax.Array | float, high: jax.Array | float) -> jax.A
     return jnp.where(x < low, low, jnp.where(x > high, high, x))
 
 
+def flat(x: jax.Array) -> jax.Array:
+    """`x` as one vector [n], of which sums and maxima are cheap on CPU.
+
+    XLA:CPU takes 25 times as long over the axes [28, 28, 1] as over [784], and makes
+    the second the first where it sees the reshape, which is hidden from it here.
+
+    Args:
+      x: any shape; a vector is returned as it is.
+    """
+    return x if x.ndim == 1 else lax.optimization_barrier(x.ravel())
+
+
+def dot(a: jax.Array, b: jax.Array) -> jax.Array:
+    """The sum of the products of the entries of two arrays of one shape, a scalar."""
+    return jnp.sum(flat(a) * flat(b))
+
+
 def safe_norm(x: jax.Array, ord: str) -> jax.Array:
     """The norm of `x` read as one vector, with derivative zero at zero.
 
@@ -45,6 +62,7 @@ def safe_norm(x: jax.Array, ord: str) -> jax.Array:
       UsageError: `ord` is another name.
     """
     check_norm(ord, ("l1", "l2", "linf"))
+    x = flat(x)
     if ord != "l2":
         # The derivative of jnp.abs at zero is 1; that of x * sign is 0.
         size = x * lax.stop_gradient(jnp.sign(x))
@@ -68,10 +86,11 @@ def safe_normalize(x: jax.Array, norm: str = "l2") -> jax.Array:
     Raises:
       UsageError: `norm` is another name.
     """
-    x = finite_or_zero(x)
-    nonzero = jnp.any(x != 0)
-    scaled = jnp.where(nonzero, x, 1.0) / power_of_two(x)
-    return jnp.where(nonzero, scaled / safe_norm(scaled, norm), 0.0)
+    vector = finite_or_zero(flat(x))
+    nonzero = jnp.any(vector != 0)
+    scaled = jnp.where(nonzero, vector, 1.0) / power_of_two(vector)
+    unit = jnp.where(nonzero, scaled / safe_norm(scaled, norm), 0.0)
+    return unit.reshape(x.shape)
 
 
 def power_of_two(x: jax.Array) -> jax.Array:
@@ -81,7 +100,7 @@ def power_of_two(x: jax.Array) -> jax.Array:
     largest power, because XLA multiplies by the reciprocal, which must not be
     subnormal. A constant to differentiation.
     """
-    peak = lax.stop_gradient(jnp.max(jnp.abs(x)))
+    peak = jnp.max(jnp.abs(lax.stop_gradient(flat(x))))
     kind = jnp.dtype(f"int{8 * x.dtype.itemsize}")
     exponent_bits = lax.bitcast_convert_type(jnp.asarray(jnp.inf, x.dtype), kind)
     bits = lax.bitcast_convert_type(peak, kind) & exponent_bits

@@ -82,20 +82,20 @@ def conjugate_gradient(
     Source: Hestenes and Stiefel, "Methods of conjugate gradients for solving linear
     systems", 1952; five steps are those of Laidlaw, Singla and Feizi (2021).
     """
-    first = _dot(target, target)
+    first = numerics.dot(target, target)
 
     def step(state):
         solution, residual, direction, power = state
         image = product(direction)
-        curvature = _dot(direction, image)
+        curvature = numerics.dot(direction, image)
         gone = power <= jnp.finfo(target.dtype).eps ** 2 * first
         moves = (curvature > 0) & ~gone & jnp.isfinite(power / _or_one(curvature))
         length = jnp.where(moves, power / _or_one(curvature), 0.0)
         stepped = solution + length * direction
-        moves &= jnp.all(jnp.isfinite(stepped))
+        moves &= jnp.all(jnp.isfinite(numerics.flat(stepped)))
         solution = jnp.where(moves, stepped, solution)
         residual = jnp.where(moves, residual - length * image, 0.0)
-        new = _dot(residual, residual)
+        new = numerics.dot(residual, residual)
         direction = residual + jnp.where(moves, new / _or_one(power), 0.0) * direction
         return solution, residual, direction, new
 
@@ -114,12 +114,8 @@ def steepest(near: Linearization, grad: jax.Array, steps: int) -> jax.Array:
     # The direction does not depend on the gradient's length, which may be tiny.
     grad = numerics.safe_normalize(grad)
     solved = conjugate_gradient(near.gram, grad, steps)
-    solved = jnp.where(jnp.any(solved != 0), solved, grad)
+    solved = jnp.where(jnp.any(numerics.flat(solved) != 0), solved, grad)
     return numerics.safe_normalize(solved)
-
-
-def _dot(a, b):
-    return jnp.sum(a * b)
 
 
 def _or_one(x):

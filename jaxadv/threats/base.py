@@ -50,7 +50,7 @@ def roughness(field: jax.Array) -> jax.Array:
     total = jnp.zeros(())
     for axis in range(field.ndim - 1):
         squares = jnp.sum(jnp.diff(field, axis=axis) ** 2, axis=-1)
-        pairs = jnp.sum(jnp.sqrt(squares + 1e-10))
+        pairs = jnp.sum(numerics.flat(jnp.sqrt(squares + 1e-10)))
         edges = 2 * field[..., 0].size / field.shape[axis]
         total += 2 * pairs + edges * 1e-5
     return total
@@ -128,9 +128,15 @@ def gray(image: jax.Array) -> jax.Array:
     return jnp.sum(image * jnp.array(LUMA), axis=-1, keepdims=True)
 
 
+def limits(values: jax.Array) -> tuple[jax.Array, jax.Array]:
+    """The smallest and the largest entry."""
+    vector = numerics.flat(values)
+    return jnp.min(vector), jnp.max(vector)
+
+
 def rescaled(values: jax.Array) -> jax.Array:
     """`values` stretched to [0, 1]; zero where they are all equal."""
-    low, high = jnp.min(values), jnp.max(values)
+    low, high = limits(values)
     spread = high - low
     safe = jnp.where(spread > 0, spread, 1.0)
     return jnp.where(spread > 0, (values - low) / safe, 0.0)

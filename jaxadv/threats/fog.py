@@ -91,7 +91,7 @@ class Fog:
         top, left = (side - height) // 2, (side - width) // 2
         cloud = base.rescaled(plasma(params["noise"], side))
         cloud = cloud[top : top + height, left : left + width, None]
-        brightest = jnp.max(image)
+        brightest = jnp.max(numerics.flat(image))
         total = brightest + amount
         share = amount / jnp.where(total > 0, total, 1.0)
         return numerics.clip(image + share * (cloud * brightest - image), 0.0, 1.0)

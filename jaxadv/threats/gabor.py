@@ -51,13 +51,13 @@ def leveled(noise: jax.Array) -> jax.Array:
     Deviations from the mean are divided by their own magnitude, softened; the
     divisor and the limits are constants to differentiation.
     """
-    mean = jnp.mean(noise)
+    mean = jnp.mean(numerics.flat(noise))
     away = jnp.abs(noise - mean)
-    largest = jnp.max(away)
+    largest = jnp.max(numerics.flat(away))
     share = away / jnp.where(largest > 0, largest, 1.0)
     factor = jax.lax.stop_gradient(1.001 / (0.001 + share))
     even = mean + (noise - mean) * factor
-    low, high = jax.lax.stop_gradient((jnp.min(even), jnp.max(even)))
+    low, high = base.limits(jax.lax.stop_gradient(even))
     spread = high - low
     return jnp.where(spread > 0, (even - low) / jnp.where(spread > 0, spread, 1.0), 0.0)
 

@@ -46,7 +46,7 @@ def blocked(grad: Any, delta: Any, image: jax.Array) -> Any:
 def relative(grad: Any) -> Any:
     """`grad` divided by its largest magnitude; zero where it is no number, or zero."""
     grad = numerics.finite_or_zero(grad)
-    largest = jnp.max(jnp.abs(grad))
+    largest = numerics.safe_norm(grad, "linf")
     return jnp.where(largest > 0, grad / jnp.where(largest > 0, largest, 1.0), 0.0)
 
 
@@ -97,7 +97,7 @@ class Linf:
         return projections.project_linf(params, self.eps, *box(image))
 
     def size(self, params: Any, image: jax.Array) -> jax.Array:
-        return jnp.max(jnp.abs(_change(params, image)))
+        return numerics.safe_norm(_change(params, image), "linf")
 
 
 @struct.dataclass
@@ -158,14 +158,13 @@ class L1:
         grad = numerics.finite_or_zero(grad)
         free = jnp.where(blocked(grad, params, image), 0.0, grad)
         chosen = numerics.steepest(free, "l1", fraction=self.fraction) != 0
-        weakest = jnp.min(jnp.where(chosen, jnp.abs(grad), jnp.inf))
+        weakest = jnp.min(numerics.flat(jnp.where(chosen, jnp.abs(grad), jnp.inf)))
         # Blocked channels with as large a gradient are pushed as well: the box
         # holds them, and the projection then has nothing to take away from them.
         pushed = chosen | ((free != grad) & (jnp.abs(grad) >= weakest))
-        scale = jnp.max(jnp.abs(grad))
-        relative = grad / jnp.where(scale > 0, scale, 1.0)
-        length = jnp.sum(jnp.where(chosen, jnp.abs(relative), 0.0))
-        return jnp.where(pushed, relative, 0.0) / jnp.where(length > 0, length, 1.0)
+        scaled = relative(grad)
+        length = numerics.safe_norm(jnp.where(chosen, scaled, 0.0), "l1")
+        return jnp.where(pushed, scaled, 0.0) / jnp.where(length > 0, length, 1.0)
 
     def maximize(self, grad: Any, image: jax.Array) -> Any:
         return projections.maximize_linear(grad, "l1", self.eps, *box(image))
@@ -174,7 +173,7 @@ class L1:
         return projections.project_l1(params, self.eps, *box(image))
 
     def size(self, params: Any, image: jax.Array) -> jax.Array:
-        return jnp.sum(jnp.abs(_change(params, image)))
+        return numerics.safe_norm(_change(params, image), "l1")
 
 
 @struct.dataclass
@@ -213,7 +212,7 @@ class L0:
         changed = _change(params, image) != 0
         if self.pixels:
             changed = jnp.any(changed, axis=-1)
-        return jnp.sum(changed).astype(jnp.float32)
+        return jnp.sum(numerics.flat(changed)).astype(jnp.float32)
 
 
 # What masks and groups of images are made of.

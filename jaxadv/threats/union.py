@@ -97,7 +97,7 @@ def _share(part, change):
 
 
 def _gain(grad, move):
-    return jnp.sum(numerics.finite_or_zero(grad) * move)
+    return numerics.dot(numerics.finite_or_zero(grad), move)
 
 
 def _best(points, values):

@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxadv import specs, struct
+from jaxadv import numerics, specs, struct
 from jaxadv.attacks import base
 from jaxadv.attacks.gradient.apgd import Top
 from jaxadv.objectives import OBJECTIVES, CrossEntropy
@@ -146,7 +146,7 @@ class ApgdL1:
 
 
 def _nonzeros(params):
-    return jnp.sum(params != 0).astype(jnp.int32)
+    return jnp.sum(numerics.flat(params) != 0).astype(jnp.int32)
 
 
 def _fewer(nonzeros):
@@ -162,7 +162,11 @@ def _entered(params):
 
 def _sparse(grad, moves):
     """Equal moves, together of length 1, of the channels of largest gradient."""
-    size = jnp.abs(grad)
-    least = jnp.sort(size.reshape(-1))[jnp.clip(size.size - moves, 0, size.size - 1)]
+    vector = numerics.flat(grad)
+    size = jnp.abs(vector)
+    _, least = numerics.first_float(
+        lambda level: jnp.sum(size > level) < moves, jnp.max(size)
+    )
     chosen = (size >= least) & (size > 0)
-    return jnp.where(chosen, jnp.sign(grad), 0.0) / jnp.maximum(jnp.sum(chosen), 1)
+    equal = jnp.where(chosen, jnp.sign(vector), 0.0) / jnp.maximum(jnp.sum(chosen), 1)
+    return equal.reshape(grad.shape)

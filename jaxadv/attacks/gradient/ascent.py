@@ -139,7 +139,7 @@ class Ascent:
     def _accumulate(self, grad, velocity):
         if self.momentum is None:
             return grad, None
-        total = sum(jnp.sum(jnp.abs(g)) for g in jax.tree.leaves(grad))
+        total = sum(numerics.safe_norm(g, "l1") for g in jax.tree.leaves(grad))
         scale = jnp.where(total > 0, 1 / jnp.where(total > 0, total, 1.0), 0.0)
         velocity = jax.tree.map(
             lambda v, g: self.momentum * v + scale * g, velocity, grad
@@ -149,7 +149,8 @@ class Ascent:
 
 def _scaled(grad):
     """All parts of `grad` divided by the largest magnitude of any of them."""
-    peak = jnp.max(jnp.stack([jnp.max(jnp.abs(g)) for g in jax.tree.leaves(grad)]))
+    leaves = jax.tree.leaves(grad)
+    peak = jnp.max(jnp.stack([numerics.safe_norm(g, "linf") for g in leaves]))
     # XLA multiplies by the reciprocal, which of a subnormal peak would be infinite.
     scale = numerics.power_of_two(peak)
     peak = jnp.where(peak > 0, peak / scale, 1.0)

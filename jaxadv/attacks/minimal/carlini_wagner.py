@@ -80,7 +80,7 @@ class CarliniWagner:
         def cost(params):
             here = self.threat.apply(params, image)
             gain = self.objective(model, here, label, key)
-            return jnp.sum(params**2) - memory.constant.value * gain
+            return numerics.dot(params, params) - memory.constant.value * gain
 
         grad = base.input_gradient(cost, state.params)
         logits = model(self.threat.apply(state.params, image), key)

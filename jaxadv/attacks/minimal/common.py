@@ -163,7 +163,8 @@ def unit_direction(key: jax.Array, grad: jax.Array) -> jax.Array:
     like robustness. Source: Rony et al. (2019), as in their code.
     """
     noise = jax.random.normal(key, grad.shape, grad.dtype)
-    return numerics.safe_normalize(jnp.where(jnp.any(grad != 0), grad, noise))
+    moves = jnp.any(numerics.flat(grad) != 0)
+    return numerics.safe_normalize(jnp.where(moves, grad, noise))
 
 
 def anneal(first: Any, last: Any, share: jax.Array) -> jax.Array:

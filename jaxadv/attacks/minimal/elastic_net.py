@@ -84,7 +84,7 @@ class ElasticNet:
         def smooth(params):
             here = self.threat.apply(params, image)
             gain = self.objective(model, here, label, key)
-            return jnp.sum(params**2) - memory.constant.value * gain
+            return numerics.dot(params, params) - memory.constant.value * gain
 
         logits = model(self.threat.apply(state.params, image), key)
         best, broken = common.judge(self, state, state.params, logits, image, label)

@@ -114,7 +114,7 @@ class Fab:
         planes = planes.beyond(2 * state.best.rounding(planes.logits))
         index, onto = boundary.nearest(planes, norm, -here, 1 - here)
         normal = planes.normals[index]
-        gap = planes.gaps[index] - jnp.sum(normal * change)
+        gap = planes.gaps[index] - numerics.dot(normal, change)
         direct = step_onto(gap, normal, norm, -image, 1 - image)
         near, far = (numerics.safe_norm(s.delta, norm) for s in (onto, direct))
         total = near + far

@@ -270,5 +270,5 @@ def _scaled(far, share):
 
 
 def _clipped(far, share):
-    limit = share * jnp.max(jnp.abs(far))
+    limit = share * numerics.safe_norm(far, "linf")
     return jnp.clip(far, -limit, limit)

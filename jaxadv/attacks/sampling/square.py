@@ -164,7 +164,7 @@ def _l2_change(key, delta, eps, side):
     pyramid = jnp.where(jax.random.bernoulli(turn), pyramid[1], pyramid[0])
     old = _unit(jnp.where(into, delta, 0.0))
     new = pyramid[..., None] * _signs(sign, shape[2:]) + old
-    unused = jnp.maximum(eps**2 - jnp.sum(delta**2), 0.0) / shape[2]
+    unused = jnp.maximum(eps**2 - numerics.dot(delta, delta), 0.0) / shape[2]
     norm = jnp.sum(jnp.where(both, delta, 0.0) ** 2, axis=(0, 1))
     new = _unit(jnp.where(into, new, 0.0)) * jnp.sqrt(unused + norm)
     moved = jnp.where(into, new, jnp.where(both, 0.0, delta))

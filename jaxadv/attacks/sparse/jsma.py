@@ -138,12 +138,15 @@ def _single(helps, harms, free, among):
     both = free & (helps >= 0) & (harms <= 0)
     product = jnp.where(both, helps * -harms, -jnp.inf)
     difference = jnp.where(free, helps - harms, -jnp.inf)
-    found = jnp.where(jnp.any(both), _largest(product), _largest(difference))
-    return found & free, jnp.any(free)
+    some = jnp.any(numerics.flat(both))
+    found = jnp.where(some, _largest(product), _largest(difference))
+    return found & free, jnp.any(numerics.flat(free))
 
 
 def _largest(score):
-    return jnp.arange(score.size).reshape(score.shape) == jnp.argmax(score)
+    return jnp.arange(score.size).reshape(score.shape) == jnp.argmax(
+        numerics.flat(score)
+    )
 
 
 def _pair(helps, harms, free, among):
