@@ -8,6 +8,7 @@ from jaxadv import parallel
 from jaxadv.data import sources
 from jaxadv.defenses import Clean
 from jaxadv.defenses.base import Network
+from jaxadv.training import settings
 from jaxadv.training import state as train_state
 from jaxadv.training.optim import Optimizer
 
@@ -38,6 +39,20 @@ def small_source(n, seed=0, split="train"):
     images = rng.random((n, *SHAPE), np.float32) * 0.4
     images[np.arange(n), labels] += 0.5
     return sources.from_arrays(images, labels, name="small", split=split)
+
+
+def small_settings():
+    """A config of `Small`, which has to be one of the models under the name small."""
+    config = settings.default_config()
+    config.update({"epochs": 3, "batch_size": 16, "log_steps": 2})
+    config.data.validation = 15
+    config.model = {"name": "small", "norm": True}
+    config.defense = {"name": "adversarial"}
+    threat = {"name": "linf", "eps": 0.05}
+    config.attack = {"name": "pgd", "threat": threat, "steps": 1, "rel_step_size": 1}
+    config.validation.steps = 2
+    config.optimizer.learning_rate = 0.05
+    return settings.complete(config)
 
 
 def make_state(module=None, defense=None, optimizer=None, averaged=False):

@@ -9,6 +9,7 @@ import pytest
 from jaxadv import checkpoints
 from jaxadv.specs import UsageError
 from jaxadv.training import changes, log, loop
+from tests import processes
 
 PMAP = jax.pmap
 TOLERANCE = 1e-5  # of weights after three epochs of three steps; float32 has 6e-8
@@ -49,6 +50,51 @@ def test_two_then_one_then_four_devices(small_config, tmp_path, devices, capsys)
     for before, now in ((2, 1), (1, 4)):
         line = f"the run used {before} devices, now it is {now}: results may differ by"
         assert f"WARNING: {line} rounding\n" in output
+    near(tmp_path)
+
+
+PROCESS = """
+import sys
+
+import jax
+
+jax.config.update("jax_num_cpu_devices", 1)
+from jaxadv import parallel
+
+address, number, count, folder, epochs = sys.argv[1:]
+parallel.initialize(True, address, int(count), int(number))
+from jaxadv.data import sources
+from jaxadv.models import MODELS
+from jaxadv.training import loop
+from tests.training.small import Small, small_settings, small_source
+
+sources.load = lambda *_: small_source(64)
+MODELS["small"] = Small
+config = small_settings()
+config.model.norm, config.epochs = False, int(epochs)
+loop.run(config, folder)
+sys.exit(parallel.leave(0))
+"""
+
+
+def test_two_processes_then_one_then_four_devices(small_config, tmp_path, devices):
+    """The one is this process; `benchmarks/elastic.py` goes on with four."""
+    small_config.model.norm = False
+    devices(1)
+    trained(small_config, tmp_path / "one", 3)
+    folder = tmp_path / "several"
+    with processes.started(PROCESS, "2", str(folder), "1") as both:
+        (status, output, error), (other, *_) = processes.ended(both, 120)
+    assert (status, other) == (0, 0), error
+    assert "batch 16 on 2 cpu devices of 2 processes" in output
+    for epochs, count in ((2, 1), (3, 4)):
+        devices(count)
+        trained(small_config, folder, epochs)
+    near(tmp_path)
+
+
+def near(tmp_path):
+    """Weights and metrics of `one` and `several` are equal up to rounding."""
     one, several = (weights(tmp_path / name) for name in ("one", "several"))
     jax.tree.map(
         lambda a, b: np.testing.assert_allclose(a, b, rtol=TOLERANCE, atol=TOLERANCE),
