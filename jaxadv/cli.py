@@ -191,6 +191,13 @@ def _flags() -> flags.FlagValues:
     )
     flags.DEFINE_integer("processes", None, "how many there are; as above", **text)
     flags.DEFINE_integer("process_id", None, "which one this is; as above", **text)
+    flags.DEFINE_float(
+        "start_timeout",
+        parallel.START,
+        "seconds that process 0 waits for the others to start, and they for it",
+        lower_bound=0.0,
+        **text,
+    )
     return values
 
 
@@ -309,7 +316,11 @@ def _devices(values, batch) -> None:
                 f"{jax.local_device_count()} devices"
             ) from None
     parallel.initialize(
-        values.distributed, values.coordinator, values.processes, values.process_id
+        values.distributed,
+        values.coordinator,
+        values.processes,
+        values.process_id,
+        values.start_timeout,
     )
 
 

@@ -12,19 +12,21 @@ import os
 import sys
 import threading
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import Any, NoReturn
 
 import jax
 import numpy as np
-from jax._src import distributed as runtime  # the store has no public name
+from jax._src import clusters  # who finds out about a cluster has no public name
+from jax._src import distributed as runtime  # nor has the store
 from jax.experimental import multihost_utils
 
-from jaxadv import peers, preemption
+from jaxadv import peers, preemption, rollcall
 from jaxadv.files import locks
 from jaxadv.specs import UsageError
 
 AXIS = "batch"
-_START = 280  # seconds for all processes to start; jax aborts in C++ after 300
+START = 300  # seconds in which all processes of a run are to start
+_CONNECT = 280  # seconds for jax to connect them then; it aborts in C++ after 300
 _peers: peers.Peers | None = None
 _looks = 0  # how often all processes have looked whether they are to stop
 
@@ -34,12 +36,14 @@ def initialize(
     coordinator: str | None = None,
     processes: int | None = None,
     process_id: int | None = None,
+    seconds: float = START,
 ) -> None:
     """Joins the other processes of a run; call before any device is touched.
 
     TPU pods, Slurm and Kubernetes are recognized without arguments; elsewhere
     give the coordinator's `host:port`, the number of processes and this one's.
-    From then on a process that dies ends all others, with `peers.STATUS`.
+    Where not all come within `seconds` this process ends with `peers.STATUS` and
+    names the missing ones. From then on a process that dies ends all others.
 
     Raises:
       UsageError: `distributed` where the cluster cannot be found out.
@@ -47,11 +51,16 @@ def initialize(
     if not distributed:
         return
     low = peers.reserve(processes)
-    timer = threading.Timer(_START, _nobody_came, (coordinator,))
+    timer = threading.Timer(_CONNECT, _nobody_came, (coordinator,))
     timer.daemon = True
-    timer.start()
     try:
-        jax.distributed.initialize(coordinator, processes, process_id)
+        where = _found(coordinator, processes, process_id, seconds)
+        if None not in where and 0 <= where[2] < where[1] > 1:
+            rollcall.meet(*where, seconds)
+        timer.start()
+        jax.distributed.initialize(*where)
+    except rollcall.Absent as error:
+        _end(str(error))
     except (ValueError, RuntimeError) as error:
         raise UsageError(
             f"--distributed: {error}; give --coordinator, --processes, --process_id"
@@ -109,10 +118,23 @@ def stops_here() -> bool:
 
 def _nobody_came(coordinator):
     where = coordinator or "the coordinator"
-    text = f"not all processes have met at {where} within {_START} s"
-    print(f"error: --distributed: {text}; start all of them", file=sys.stderr)
+    _end(f"jax has not connected all processes at {where} within {_CONNECT} s")
+
+
+def _end(text) -> NoReturn:
+    print(f"error: --distributed: {text}", file=sys.stderr)
     sys.stderr.flush()
     os._exit(peers.STATUS)
+
+
+def _found(coordinator, processes, process_id, seconds) -> tuple[Any, Any, Any]:
+    """The coordinator's address, how many processes there are, and which this is."""
+    coordinator = coordinator or os.environ.get("JAX_COORDINATOR_ADDRESS")
+    given = coordinator, processes, process_id
+    if None not in given:
+        return given
+    find = clusters.ClusterEnv.auto_detect_unset_distributed_params
+    return find(*given, None, None, int(seconds))[:3]
 
 
 @contextlib.contextmanager

@@ -145,7 +145,7 @@ class Peers:
 
     def _watch(self, link, lines, other):
         """Listens to one process until it ends."""
-        _keep_alive(link)
+        keep_alive(link)
         with self._lock:
             self._links[other] = link
         last = ""
@@ -215,7 +215,8 @@ def _close(descriptors):
         os.close(descriptor)
 
 
-def _keep_alive(link):
+def keep_alive(link: socket.socket) -> None:
+    """Lets the kernel ask after a silent machine, and close the link to a lost one."""
     link.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
     for name, value in _KEEPALIVE.items():
         if hasattr(socket, name):

@@ -8,7 +8,7 @@ from tests.paths import ROOT
 ORDER = (
     "struct docstrings protocols hints specs extras plugins schema completion "
     "configfiles files console arrays numerics data models weights peers preemption "
-    "parallel "
+    "rollcall parallel "
     "mapped adapters torch_adapter classifier checkpoints loading perceptual threats "
     "objectives attacks programs craft smoothing defenses training overrides cli "
     "evaluation sweep commands __main__"
